@@ -1,0 +1,109 @@
+"""Reading, writing and digesting artifacts: atomic, strict JSON, validated by the schemas in `schemas/`."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from edgeflownas.errors import UserError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+SCHEMA_FOLDER = PROJECT_ROOT / "schemas"
+
+
+def canonical_json(value: Any) -> str:
+    """One text per value: sorted keys, no spaces, no NaN. Digests are taken of this."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256_of(value: Any) -> str:
+    """Hex digest of a JSON value's canonical text."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def sha256_file(path: Path | str) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: Path | str, write: Callable[[BinaryIO], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it over `path`.
+
+    Readers see the old file or the new one, never a part. A failed write leaves the old file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text atomically."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(text.encode())
+
+    write_atomic(path, write)
+
+
+def write_json(path: Path | str, value: Any, schema: str | None = None) -> None:
+    """Write strict JSON (no NaN tokens) atomically, after validating it against `schemas/<schema>`."""
+    if schema is not None:
+        validate(value, schema, where=str(path))
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str, schema: str | None = None) -> Any:
+    """Read JSON and validate it against `schemas/<schema>`.
+
+    Raises:
+        UserError: the file is missing, is not JSON, or does not fit its schema.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from error
+    if schema is not None:
+        validate(value, schema, where=str(path))
+    return value
+
+
+def load_schema(name: str) -> dict[str, Any]:
+    """The schema `schemas/<name>` (JSON Schema 2020-12)."""
+    schema: dict[str, Any] = json.loads((SCHEMA_FOLDER / name).read_text(encoding="utf-8"))
+    return schema
+
+
+def validate(value: Any, schema: str, where: str) -> None:
+    """Check a JSON value against `schemas/<schema>`.
+
+    Raises:
+        UserError: with one clause per fault, each naming the key path.
+    """
+    import jsonschema
+
+    errors = sorted(jsonschema.Draft202012Validator(load_schema(schema)).iter_errors(value), key=lambda e: e.json_path)
+    if errors:
+        faults = "; ".join(f"{error.json_path}: {error.message}" for error in errors[:10])
+        raise UserError(f"{where}: does not fit schemas/{schema}: {faults}")

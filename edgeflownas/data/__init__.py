@@ -1,0 +1,1 @@
+"""Optical-flow data in the FlyingChairs2 layout: files, generator, index and input pipeline."""

@@ -1,0 +1,1 @@
+"""Gates: commands recorded, criteria judged, verdicts and artifacts published."""

@@ -1,0 +1,1 @@
+"""The search space, its codes, fair sampling, and the commands about subnets."""

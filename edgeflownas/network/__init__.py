@@ -1,0 +1,1 @@
+"""The network, defined once: its stages as data, and the Keras model that runs them."""

@@ -1,0 +1,1 @@
+"""Training and judging the supernet: losses, metrics, trainer, evaluation, checkpoints."""
