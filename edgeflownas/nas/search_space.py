@@ -1,0 +1,79 @@
+"""The search space as data: a named list of choice blocks, read from `config/search_spaces/`."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeflownas.artifacts import PROJECT_ROOT, validate
+from edgeflownas.errors import UserError
+from edgeflownas.yaml_files import read_yaml
+
+SEARCH_SPACE_FOLDER = PROJECT_ROOT / "config" / "search_spaces"
+DEFAULT_SEARCH_SPACE = "edgeflow_9x3"
+
+ArchCode = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ChoiceBlock:
+    """A place in the network with several options, of which a subnet has exactly one.
+
+    `options` are depths (residual blocks) or kernel sizes, by `kind`, lightest first.
+    """
+
+    name: str
+    kind: str
+    options: tuple[int, ...]
+
+    def label(self, option: int) -> str:
+        """What the digit `option` stands for, in words: '2 residual blocks', 'conv 5x5'."""
+        value = self.options[option]
+        if self.kind == "depth":
+            return f"{value} residual block{'s' if value > 1 else ''}"
+        return f"conv {value}x{value}"
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Choice blocks in the order of an arch code's digits, and one reference subnet."""
+
+    name: str
+    blocks: tuple[ChoiceBlock, ...]
+    reference: ArchCode
+
+    @property
+    def cycle_length(self) -> int:
+        """Paths in a fair cycle: the least common multiple of the option counts."""
+        return math.lcm(*(len(block.options) for block in self.blocks))
+
+    @property
+    def size(self) -> int:
+        """Number of subnets."""
+        return math.prod(len(block.options) for block in self.blocks)
+
+
+def load_search_space(name_or_path: str = DEFAULT_SEARCH_SPACE) -> SearchSpace:
+    """Read a search space by name (a file in `config/search_spaces/`) or by path (ending in .yaml).
+
+    Raises:
+        UserError: no such space, or its file does not fit `schemas/search_space.schema.json`.
+    """
+    is_path = name_or_path.endswith((".yaml", ".yml"))
+    path = Path(name_or_path) if is_path else SEARCH_SPACE_FOLDER / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in SEARCH_SPACE_FOLDER.glob("*.yaml")))
+        raise UserError(f"search space {name_or_path!r}: no file {path}; known spaces: {known}")
+    values = read_yaml(path)
+    validate(values, "search_space.schema.json", where=str(path))
+    blocks = tuple(ChoiceBlock(block["name"], block["kind"], tuple(block["options"])) for block in values["blocks"])
+    names = [block.name for block in blocks]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{path}: choice block {name} is listed {names.count(name)} times")
+    space = SearchSpace(values["name"], blocks, tuple(values["reference"]))
+    fits = len(space.reference) == len(blocks) and all(
+        digit < len(block.options) for digit, block in zip(space.reference, blocks, strict=True)
+    )
+    if not fits:
+        raise UserError(f"{path}: reference {list(space.reference)} is not an arch code of this space")
+    return space
