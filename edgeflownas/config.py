@@ -151,10 +151,6 @@ def _type_faults(values: dict[str, Any], origins: dict[str, str]) -> list[str]:
 def _contradictions(values: dict[str, Any]) -> list[str]:
     """Rules between keys that no schema of a single key can say."""
     faults = []
-    if values["data.root"] is None:
-        faults.append(
-            "data.root is not set: give --data_root FOLDER (with train/ and val/), or data.root in the config"
-        )
     if values["data.source"] == "synthetic":
         for axis in ("height", "width"):
             scene, crop = values[f"data.synthetic.{axis}"], values[f"network.{axis}"]
