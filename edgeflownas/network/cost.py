@@ -1,0 +1,37 @@
+"""Trainable parameters and multiply-accumulates, counted from the stages without building a graph."""
+
+from edgeflownas.nas.search_space import ArchCode, SearchSpace
+from edgeflownas.network.stages import Stage, network_stages, size_at
+
+
+def subnet_cost(space: SearchSpace, code: ArchCode, height: int, width: int, init_neurons: int) -> dict[str, int]:
+    """Cost of one subnet on one `height` × `width` input.
+
+    Returns:
+        `params`: trainable parameters (kernels, and scale and offset of the batch norms the subnet meets).
+        `macs`: multiply-accumulates of the convolutions, every output pixel counted with the whole kernel.
+    """
+    params = macs = 0
+    for stage in network_stages(space, init_neurons):
+        option = 0 if stage.digit is None else code[stage.digit]
+        out_height, out_width = size_at(stage.scale, height, width)
+        weights = _kernel_weights(stage, option)
+        params += weights + 2 * stage.filters_out * stage.batch_norms(option)
+        macs += weights * out_height * out_width
+    return {"params": params, "macs": macs}
+
+
+def supernet_params(space: SearchSpace, init_neurons: int) -> int:
+    """Trainable parameters of the supernet: every option of every stage, shared batch norms once."""
+    params = 0
+    for stage in network_stages(space, init_neurons):
+        options = range(len(stage.options))
+        params += sum(_kernel_weights(stage, option) for option in options)
+        # The batch norm after a convolution stage is shared by its options; those in residual blocks are not.
+        norms = sum(stage.batch_norms(option) for option in options) if stage.kind == "depth" else stage.batch_norms(0)
+        params += 2 * stage.filters_out * norms
+    return params
+
+
+def _kernel_weights(stage: Stage, option: int) -> int:
+    return sum(c.kernel * c.kernel * c.filters_in * c.filters_out for c in stage.convolutions(option))

@@ -1,0 +1,101 @@
+"""The network, once: every subnet and the supernet are routes through it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from edgeflownas.nas.search_space import SearchSpace
+from edgeflownas.network.layers import BatchNorm, Conv, ResidualBlock, resize_bilinear
+from edgeflownas.network.routes import Route
+from edgeflownas.network.stages import Stage, network_stages, size_at
+
+
+class StageLayer(keras.layers.Layer):
+    """One stage: its options, and the batch norm and ReLU that they share, if any."""
+
+    def __init__(self, stage: Stage, strides: int, seed: int) -> None:
+        super().__init__(name=stage.name)
+        self.stage = stage
+        self.options: list[list[keras.layers.Layer]] = []
+        for index in range(len(stage.options)):
+            name = f"{stage.name}.option{index}"
+            convolutions = stage.convolutions(index)
+            if stage.kind == "depth":
+                blocks = [ResidualBlock(spec, seed, f"{name}.block{i}") for i, spec in enumerate(convolutions[::2])]
+                self.options.append(blocks)
+            else:
+                self.options.append([Conv(convolutions[0], strides, seed, name)])
+        has_norm = stage.kind == "kernel" and not stage.head
+        self.norm = BatchNorm(stage.filters_out, f"{stage.name}.norm") if has_norm else None
+        self.built = True
+
+    def call(self, x: Any, route: Route, statistics: Any) -> Any:
+        """Map (P or 1, B, H, W, C) to (P, B, H', W', C'); P stays 1 where the stage is no choice."""
+        if self.stage.digit is None:
+            y = self._run_option(0, statistics)(x)
+        else:
+            options = [self._run_option(index, statistics) for index in range(len(self.options))]
+            y = route(self.stage.digit, options, x)
+        return y if self.norm is None else ops.relu(self.norm(y, statistics=statistics))
+
+    def _run_option(self, index: int, statistics: Any) -> Callable[[Any], Any]:
+        def run(x: Any) -> Any:
+            for layer in self.options[index]:
+                x = layer(x, statistics=statistics) if isinstance(layer, ResidualBlock) else layer(x)
+            return x
+
+        return run
+
+
+class FlowNetwork(keras.layers.Layer):
+    """The weight-sharing network of a search space (design section 3).
+
+    Weights are a pure function of `seed` and do not depend on the backend. Their names are unique and stable
+    (`EB0.option1.block0.conv0.kernel`); checkpoints use them as keys.
+    """
+
+    def __init__(self, space: SearchSpace, init_neurons: int, seed: int) -> None:
+        super().__init__(name="flow_network")
+        self.space = space
+        self.stage_layers: list[StageLayer] = []
+        scale = 0
+        for stage in network_stages(space, init_neurons):
+            self.stage_layers.append(StageLayer(stage, strides=2 if stage.scale > scale else 1, seed=seed))
+            scale = stage.scale
+        self.built = True
+
+    def call(self, frames: Any, route: Route, statistics: Any) -> list[Any]:
+        """Predict flow at three scales, coarse to fine.
+
+        Args:
+            frames: (B, H, W, 6) float32 in [-1, 1], two RGB frames.
+            route: how the paths choose their options.
+            statistics: where the batch norms get their moments from.
+
+        Returns:
+            One (P, B, h, w, 4) array per scale: u and v divided by `data.flow_scale`, and one uncertainty logit for
+            each. Heads are residual: each scale is the upsampled coarser sum plus its own head.
+        """
+        height, width = frames.shape[1:3]
+        x = frames[None]
+        flows: list[Any] = []
+        for layer in self.stage_layers:
+            size = size_at(layer.stage.scale, height, width)
+            if layer.stage.head:
+                flow = layer(x, route=route, statistics=statistics)
+                flows.append(resize_bilinear(flows[-1], *size) + flow if flows else flow)
+                continue
+            if size[0] > x.shape[2]:
+                x = resize_bilinear(x, *size)
+            x = layer(x, route=route, statistics=statistics)
+        return flows
+
+    def option_of(self, variable_name: str) -> tuple[int, int] | None:
+        """The (digit, option) that a weight belongs to, or None for a weight that all subnets share."""
+        stage_name, part = variable_name.split(".")[:2]
+        layer = next(layer for layer in self.stage_layers if layer.stage.name == stage_name)
+        if layer.stage.digit is None or not part.startswith("option"):
+            return None
+        return layer.stage.digit, int(part.removeprefix("option"))
