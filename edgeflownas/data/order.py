@@ -1,0 +1,41 @@
+"""Which sample comes when, and where it is cropped: pure functions of the seed and the position in the stream.
+
+Training reads one endless stream of samples: pass after pass over the data, each a fresh permutation. Position p of
+that stream is element p mod n of pass p div n, whatever the batch size, the epoch length and the number of threads.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from edgeflownas.data.streams import Purpose, philox
+
+
+@lru_cache(maxsize=4)
+def permutation(seed: int, pass_index: int, count: int) -> np.ndarray:
+    """The order of pass `pass_index` over `count` samples: (count,) int64, read-only."""
+    keys = philox(seed, Purpose.ORDER, pass_index).random_raw(count)
+    order = np.argsort(keys, kind="stable")
+    order.setflags(write=False)
+    return order
+
+
+def sample_at(seed: int, position: int, count: int) -> int:
+    """Index of the sample at a position of the training stream: each exactly once in `count` aligned positions."""
+    pass_index, within = divmod(position, count)
+    return int(permutation(seed, pass_index, count)[within])
+
+
+def random_crop(seed: int, position: int, size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:
+    """Top and left of the crop at a position of the training stream, uniform over all that fit.
+
+    Args:
+        size, crop: (height, width), pixels; the crop is no larger than the size.
+    """
+    vertical, horizontal = philox(seed, Purpose.CROP, position).random_raw(2)
+    return int(vertical) % (size[0] - crop[0] + 1), int(horizontal) % (size[1] - crop[1] + 1)
+
+
+def centre_crop(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:
+    """Top and left of the crop in the middle, rounded up and to the left."""
+    return (size[0] - crop[0]) // 2, (size[1] - crop[1]) // 2
