@@ -11,6 +11,10 @@ from edgeflownas.network.layers import BatchNorm, Conv, ResidualBlock, resize_bi
 from edgeflownas.network.routes import Route
 from edgeflownas.network.stages import Stage, network_stages, size_at
 
+# Heads start near zero flow and unit uncertainty. At gain 1 the first flows are ± 40 px, and confident: the loss
+# starts at 30, the gradient norm at 700, and every step is clipped.
+HEAD_GAIN = 0.1
+
 
 class StageLayer(keras.layers.Layer):
     """One stage: its options, and the batch norm and ReLU that they share, if any."""
@@ -26,7 +30,7 @@ class StageLayer(keras.layers.Layer):
                 blocks = [ResidualBlock(spec, seed, f"{name}.block{i}") for i, spec in enumerate(convolutions[::2])]
                 self.options.append(blocks)
             else:
-                self.options.append([Conv(convolutions[0], strides, seed, name)])
+                self.options.append([Conv(convolutions[0], strides, seed, name, HEAD_GAIN if stage.head else 1.0)])
         has_norm = stage.kind == "kernel" and not stage.head
         self.norm = BatchNorm(stage.filters_out, f"{stage.name}.norm") if has_norm else None
         self.built = True

@@ -13,15 +13,15 @@ from edgeflownas.network.stages import Convolution
 BATCH_NORM_EPSILON = 1e-5
 
 
-def he_normal(seed: int, name: str) -> Callable[..., np.ndarray]:
-    """Initialiser for convolution kernels: normal with variance 2 / fan_in (He et al., arXiv:1502.01852).
+def he_normal(seed: int, name: str, gain: float = 1.0) -> Callable[..., np.ndarray]:
+    """Initialiser for convolution kernels: normal with variance gain² · 2 / fan_in (He et al., arXiv:1502.01852).
 
     A pure function of (seed, name) drawn by NumPy, so that every backend starts from the same weights.
     """
     key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "little")
 
     def initialise(shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
-        deviation = np.sqrt(2.0 / np.prod(shape[:-1]))
+        deviation = gain * np.sqrt(2.0 / np.prod(shape[:-1]))
         values = np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, dtype=np.float32)
         return (deviation * values).astype(np.float32)
 
@@ -46,11 +46,11 @@ def _merge_paths(function: Callable[[Any], Any], x: Any) -> Any:
 class Conv(keras.layers.Layer):
     """Bias-free 'same' convolution."""
 
-    def __init__(self, spec: Convolution, strides: int, seed: int, name: str) -> None:
+    def __init__(self, spec: Convolution, strides: int, seed: int, name: str, gain: float = 1.0) -> None:
         super().__init__(name=name.replace(".", "_"))
         self.strides = strides
         self.kernel = self.add_weight(
-            shape=spec.shape, initializer=he_normal(seed, f"{name}.kernel"), name=f"{name}.kernel"
+            shape=spec.shape, initializer=he_normal(seed, f"{name}.kernel", gain), name=f"{name}.kernel"
         )
         self.built = True
 

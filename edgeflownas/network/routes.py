@@ -40,7 +40,9 @@ class FairCycle:
         if x.shape[0] == 1:
             # All paths are still the same here: each option runs once and serves every path that chose it.
             return ops.take(ops.concatenate([option(x) for option in options], axis=0), choices, axis=0)
-        into_option_order = ops.argsort(choices)
+        paths = self.codes.shape[0]
+        # Ties keep the order of the paths: the moments of an option that serves several paths are theirs in this order.
+        into_option_order = ops.argsort(choices * paths + ops.arange(paths, dtype=choices.dtype))
         grouped = ops.split(ops.take(x, into_option_order, axis=0), len(options), axis=0)
         results = ops.concatenate([option(group) for option, group in zip(options, grouped, strict=True)], axis=0)
         return ops.take(results, ops.argsort(into_option_order), axis=0)

@@ -1,0 +1,38 @@
+"""The training loss: L1 with learned uncertainty, at three scales, per path."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from edgeflownas.network.layers import resize_bilinear
+
+SCALE_WEIGHTS = (0.125, 0.25, 0.5)
+"""Coarse to fine."""
+
+MIN_SIGMA = 1e-3
+
+
+def path_losses(flows: Sequence[Any], label: Any) -> Any:
+    """Loss of each path, averaged over batch, pixels and the two components.
+
+    Per scale: mean |e| + mean(|e| / sigma) + mean softplus(s), with e the error, s the uncertainty logits and
+    sigma = max(softplus(s + 1e-3), 1e-3); the scales weighted by `SCALE_WEIGHTS`. The L2 penalty on the kernels is
+    added to the gradient by the optimizer and is not part of this number.
+
+    Args:
+        flows: per scale, coarse to fine, (P, B, h, w, 4): u, v and two logits, in units of `data.flow_scale`.
+        label: (B, H, W, 2) true flow in the same unit; it is resized to each scale, its values unchanged.
+
+    Returns:
+        (P,) float32.
+    """
+    total = 0.0
+    for weight, flow in zip(SCALE_WEIGHTS, flows, strict=True):
+        target = resize_bilinear(label[None], *flow.shape[2:4])
+        error = ops.abs(flow[..., :2] - target)
+        logits = flow[..., 2:]
+        sigma = ops.maximum(ops.softplus(logits + MIN_SIGMA), MIN_SIGMA)
+        pixels = error + error / sigma + ops.softplus(logits)
+        total = total + weight * ops.mean(pixels, axis=(1, 2, 3, 4))
+    return total

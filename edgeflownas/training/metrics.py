@@ -1,0 +1,25 @@
+"""How the field judges optical flow. All in pixels at full resolution."""
+
+from typing import Any
+
+from keras import ops
+
+METRICS = ("epe", "outliers_1px", "outliers_3px", "outliers_5px", "fl_all")
+
+
+def flow_metrics(flow: Any, truth: Any) -> Any:
+    """Metrics of each predicted flow field.
+
+    Args:
+        flow: (P, B, H, W, 2) predicted flow, pixels.
+        truth: (B, H, W, 2) true flow, pixels.
+
+    Returns:
+        (P, B, 5) in the order of `METRICS`: the mean end-point error; the fractions of pixels with an end-point
+        error over 1, 3 and 5 px; and Fl-all, the fraction over 3 px and over 5% of the true magnitude (KITTI 2015,
+        Menze & Geiger, CVPR 2015).
+    """
+    error = ops.sqrt(ops.sum(ops.square(flow - truth[None]), axis=-1))
+    magnitude = ops.sqrt(ops.sum(ops.square(truth), axis=-1))[None]
+    maps = [error, error > 1.0, error > 3.0, error > 5.0, ops.logical_and(error > 3.0, error > 0.05 * magnitude)]
+    return ops.stack([ops.mean(ops.cast(values, "float32"), axis=(2, 3)) for values in maps], axis=-1)

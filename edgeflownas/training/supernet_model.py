@@ -1,0 +1,140 @@
+"""The network as Keras models: one that trains, one that recalibrates, one that judges."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from edgeflownas.network.flow_network import FlowNetwork
+from edgeflownas.network.routes import FairCycle, SwitchedPath
+from edgeflownas.network.statistics import BatchStatistics, GivenStatistics, RecordedStatistics
+from edgeflownas.training.losses import path_losses
+from edgeflownas.training.metrics import flow_metrics
+from edgeflownas.training.optimizer import ObservedAdam
+
+
+def jit_compile() -> bool:
+    """XLA for JAX, which has nothing else, and on GPUs; not for TensorFlow on CPU, where it is 8 to 11 times slower."""
+    return keras.backend.backend() == "jax" or bool(keras.distribution.list_devices("gpu"))
+
+
+class TrainingModel(keras.Model):
+    """A supernet that learns by fair cycles.
+
+    Execution 'fused' runs all paths of a cycle at once, 'sequential' one after another; both make one update per
+    cycle with the mean gradient of the paths' losses.
+    """
+
+    def __init__(
+        self, network: FlowNetwork, execution: str, learning_rate: float, weight_decay: float, grad_clip: float
+    ) -> None:
+        super().__init__(name="training")
+        self.network = network
+        self.execution = execution
+        paths = network.space.cycle_length if execution == "fused" else 1
+        self.losses_seen = self.add_weight(shape=(paths,), initializer="zeros", trainable=False, name="losses_seen")
+        self.built = True
+        self._option_index = {
+            (digit, option): index
+            for index, (digit, option) in enumerate(
+                (digit, option)
+                for digit, block in enumerate(network.space.blocks)
+                for option in range(len(block.options))
+            )
+        }
+        owners = [network.option_of(variable.name) for variable in network.trainable_variables]
+        optimizer = ObservedAdam(
+            learning_rate,
+            l2=weight_decay,
+            clip_norm=grad_clip,
+            option_of=[None if owner is None else self._option_index[owner] for owner in owners],
+            passes=1 if execution == "fused" else network.space.cycle_length,
+        )
+        optimizer.build(network.trainable_variables)
+        self.compile(optimizer=optimizer, jit_compile=jit_compile())
+
+    def call(self, inputs: dict[str, Any]) -> list[Any]:
+        """Flow at three scales for `frames` (B, H, W, 6) along `codes` (P, blocks)."""
+        codes = inputs["codes"]
+        route = FairCycle(codes) if self.execution == "fused" else SwitchedPath(codes[0])
+        return self.network(inputs["frames"], route=route, statistics=BatchStatistics())
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Mean of the paths' losses, whose gradient is the accumulated gradient of the paths."""
+        losses = path_losses(y_pred, y)
+        self.losses_seen.assign(losses)
+        return ops.mean(losses)
+
+    def train_cycle(self, frames: np.ndarray, flow: np.ndarray, codes: np.ndarray, lr: float) -> dict[str, Any]:
+        """One training step on one batch.
+
+        Args:
+            frames: (B, H, W, 6) float32 in [-1, 1].
+            flow: (B, H, W, 2) float32, divided by `data.flow_scale`.
+            codes: (paths, blocks) int32 of a fair cycle.
+            lr: learning rate of the update.
+
+        Returns:
+            What was observed: `losses` (paths,); `forward`, paths with a finite loss; `backward`, paths all of whose
+            chosen options received a gradient; `optimizer_step`, by how much the optimizer's own counter moved;
+            `global_grad_norm_before` and `_after` clipping.
+        """
+        self.optimizer.learning_rate.assign(lr)
+        updates_before = int(self.optimizer.iterations)
+        losses: list[float] = []
+        backward = 0
+        groups = [codes] if self.execution == "fused" else [codes[path : path + 1] for path in range(len(codes))]
+        for group in groups:
+            self.train_on_batch({"frames": frames, "codes": group}, flow)
+            losses += ops.convert_to_numpy(self.losses_seen).tolist()
+            reached = ops.convert_to_numpy(self.optimizer.option_gradients) > 0.0
+            backward += sum(
+                all(reached[self._option_index[digit, int(option)]] for digit, option in enumerate(code))
+                for code in group
+            )
+        before, after = ops.convert_to_numpy(self.optimizer.global_norms).tolist()
+        return {
+            "losses": losses,
+            "forward": int(np.isfinite(losses).sum()),
+            "backward": backward,
+            "optimizer_step": int(self.optimizer.iterations) - updates_before,
+            "global_grad_norm_before": before,
+            "global_grad_norm_after": after,
+        }
+
+
+class RecalibrationModel(keras.Model):
+    """Maps frames and the codes of a fair cycle to the batch-norm moments of that batch."""
+
+    def __init__(self, network: FlowNetwork) -> None:
+        super().__init__(name="recalibration")
+        self.network = network
+        self.built = True
+        self.compile(jit_compile=jit_compile())
+
+    def call(self, inputs: dict[str, Any]) -> list[Any]:
+        """(mean, variance) of every batch norm in order of execution."""
+        statistics = RecordedStatistics()
+        self.network(inputs["frames"], route=FairCycle(inputs["codes"]), statistics=statistics)
+        return [list(moments) for moments in statistics.taken]
+
+
+class JudgementModel(keras.Model):
+    """Maps a batch, the codes of a fair cycle and given moments to the metrics of every path and sample."""
+
+    def __init__(self, network: FlowNetwork, flow_scale: float) -> None:
+        super().__init__(name="judgement")
+        self.network = network
+        self.flow_scale = flow_scale
+        self.built = True
+        self.compile(jit_compile=jit_compile())
+
+    def call(self, inputs: dict[str, Any]) -> Any:
+        """Metrics (P, B, 5) of the finest scale, in pixels."""
+        moments: Sequence[Any] = inputs["moments"]
+        flows = self.network(inputs["frames"], route=FairCycle(inputs["codes"]), statistics=GivenStatistics(moments))
+        return flow_metrics(flows[-1][..., :2] * self.flow_scale, inputs["flow"] * self.flow_scale)
