@@ -142,9 +142,7 @@ def _outline_mask(rng: np.random.Generator, radius: float, side: int) -> np.ndar
     return cv2.GaussianBlur(mask, (0, 0), 0.7).astype(np.float32) / 255
 
 
-def _composite(
-    layers: list[_Layer], motions: list[np.ndarray], size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def _composite(layers: list[_Layer], motions: list[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The frame, (H, W, 3) uint8, and the front layer per pixel, (H, W) uint8, with layers moved and laid in order."""
     height, width = size
     image = np.zeros((height, width, 3), np.float32)

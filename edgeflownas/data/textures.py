@@ -9,13 +9,17 @@ import numpy as np
 _BAND_LIMIT_SIGMA = 1.1
 """Blur that removes what a half-resolution frame could not show, so that every resampling agrees with every other."""
 
+_FINEST_CELL = 3
+"""Size of the finest detail that the noise has; the band limit would remove any finer."""
+
 
 def random_texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A texture of a random kind, (height, width, 3): clouds, a mosaic of stones, or wavy stripes.
 
     Every kind carries fine grain and soft shading on top; colours come from a random palette.
     """
-    palette = rng.uniform(20, 235, (3, 1, 1, 3)).astype(np.float32)
+    grey = rng.uniform(30, 225, (3, 1, 1, 1))
+    palette = (grey + rng.uniform(0.2, 0.8) * (rng.uniform(0, 255, (3, 1, 1, 3)) - grey)).astype(np.float32)
     kind = rng.choice(["clouds", "mosaic", "stripes"], p=[0.35, 0.4, 0.25])
     if kind == "clouds":
         texture = _clouds(rng, height, width, palette)
@@ -30,22 +34,22 @@ def random_texture(rng: np.random.Generator, height: int, width: int) -> np.ndar
 
 
 def fractal(rng: np.random.Generator, height: int, width: int, channels: int, coarsest: int) -> np.ndarray:
-    """Noise whose octaves run from 3 pixels to `coarsest`: (height, width, channels) float32, mean 0, deviation 1."""
-    total = np.zeros((height, width, channels), np.float32)
-    cell = 3.0
-    while True:
-        # One cell of slack on each side keeps the resize's border rule out of the picture.
-        rows, columns = (int(np.ceil(size / cell)) + 2 for size in (height, width))
-        grid = rng.random((rows, columns, channels), dtype=np.float32) - 0.5
-        target = (round(columns * cell), round(rows * cell))
-        octave = cv2.resize(grid, target, interpolation=cv2.INTER_CUBIC).reshape(target[1], target[0], channels)
-        top, left = (int(cell * phase) for phase in rng.random(2))
-        total += cell**0.5 * octave[top : top + height, left : left + width]
-        cell *= 2.2
-        if cell > coarsest:
-            break
+    """Noise with octaves from `coarsest` down to 3 pixels: (height, width, channels) float32, mean 0, deviation 1."""
+    cells = [_FINEST_CELL]
+    while cells[-1] * 2 <= coarsest:
+        cells.append(cells[-1] * 2)
+    # From coarse to fine on grids that grow, so that only the last step works at full size.
+    total = np.zeros((1, 1, channels), np.float32)
+    for cell in reversed(cells):
+        grid = rng.random((-(-height // cell) + 1, -(-width // cell) + 1, channels), dtype=np.float32) - 0.5
+        total = _resize(total, grid.shape[0], grid.shape[1]) + cell**0.5 * grid
     total -= total.mean(axis=(0, 1))
-    return total / (total.std() + 1e-6)
+    return _resize(total / (total.std() + 1e-6), height, width)
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bicubic; unlike OpenCV's, it keeps a channel axis of length 1."""
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, image.shape[2])
 
 
 def _clouds(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> np.ndarray:

@@ -1,0 +1,158 @@
+"""Batches for training and judging, as a `keras.utils.PyDataset`. The only file of this package that needs Keras."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from edgeflownas.data.flying_chairs import Sample, read_sample
+from edgeflownas.data.order import centre_crop, random_crop, sample_at
+from edgeflownas.errors import UserError
+
+MODES = ("train", "fixed")
+
+
+class FlowBatches(keras.utils.PyDataset):
+    """Batch i of epoch e as a pure function of (seed, e, i): safe to read from threads, in any order, again.
+
+    A batch is `(frames, flow)`:
+        frames: (B, h, w, 6) float32 in [−1, 1], RGB of frame 0, then RGB of frame 1.
+        flow: (B, h, w, 2) float32, what the network predicts: pixels, clipped to ±max_flow, over flow_scale.
+
+    Mode "train" goes through the data pass after pass, each in a new order and each sample at a random crop. Epochs
+    are stretches of that one stream: an epoch may end within a pass, and the next goes on where it ended.
+
+    Mode "fixed" has the samples in the given order at their centre crop, the same in every epoch. Without
+    `steps_per_epoch` it has each sample exactly once, and its last batch may be smaller. With `steps_per_epoch` all
+    batches are full, and after the last sample comes the first; `first_seen` tells which are not repeats.
+
+    Attributes:
+        epoch: the epoch that `self[i]` reads. `fit` advances it through `on_epoch_end`; set it to resume.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        crop: tuple[int, int],
+        batch_size: int,
+        mode: str = "train",
+        steps_per_epoch: int | None = None,
+        seed: int = 0,
+        max_flow: float = 50.0,
+        flow_scale: float = 20.0,
+        workers: int = 2,
+    ) -> None:
+        """See the class.
+
+        Args:
+            samples: what to read, for example `indexed_samples(index, "train")`.
+            crop: (height, width) of a batch, pixels.
+            batch_size: samples per batch.
+            mode: "train" or "fixed".
+            steps_per_epoch: number of batches; None for one pass (in training: as many full batches as fit in it).
+            seed: of the orders and crops of mode "train"; mode "fixed" has no use for it.
+            max_flow: pixels.
+            flow_scale: pixels per unit of predicted flow.
+            workers: threads that `fit` reads with.
+
+        Raises:
+            UserError: there are no samples, or too few for one full training batch.
+        """
+        super().__init__(workers=workers)
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
+        if batch_size < 1 or (steps_per_epoch is not None and steps_per_epoch < 1):
+            raise UserError(f"batch_size is {batch_size} and steps_per_epoch {steps_per_epoch}; expected at least 1")
+        if not samples:
+            raise UserError("there are no samples to make batches of")
+        self._full_batches = mode == "train" or steps_per_epoch is not None
+        if steps_per_epoch is None:
+            steps_per_epoch = len(samples) // batch_size if mode == "train" else -(-len(samples) // batch_size)
+        if steps_per_epoch == 0:
+            raise UserError(
+                f"batch_size is {batch_size}, but there are only {len(samples)} samples, so an epoch has no step; "
+                "lower batch_size, or set steps_per_epoch"
+            )
+        self.samples, self.crop, self.batch_size, self.mode = list(samples), crop, batch_size, mode
+        self.steps_per_epoch, self.seed, self.max_flow, self.flow_scale = steps_per_epoch, seed, max_flow, flow_scale
+        self.epoch = 0
+
+    @property
+    def num_batches(self) -> int:
+        """Batches per epoch."""
+        return self.steps_per_epoch
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Batch `index` of the current epoch."""
+        return self.batch(self.epoch, index)
+
+    def on_epoch_end(self) -> None:
+        """Called by `fit`."""
+        self.epoch += 1
+
+    def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Batch `index` of epoch `epoch`; see the class.
+
+        Raises:
+            IndexError: `index` is not one of the epoch's batches.
+            UserError: a file is missing or broken, smaller than the crop, or its flow is not finite.
+        """
+        loaded = [self._load(position) for position in self._positions(epoch, index)]
+        return np.stack([frames for frames, _ in loaded]), np.stack([flow for _, flow in loaded])
+
+    def batch_samples(self, epoch: int, index: int) -> list[Sample]:
+        """Which samples a batch is made of, in its order."""
+        return [self._sample(position) for position in self._positions(epoch, index)]
+
+    def first_seen(self, index: int) -> int:
+        """How many samples at the head of fixed batch `index` have not been in an earlier batch."""
+        return int(np.clip(len(self.samples) - index * self.batch_size, 0, self.batch_size))
+
+    def fixed_batches(self, count: int) -> "FlowBatches":
+        """`count` full batches of the same samples in fixed order at their centre crop, from the first, wrapping round.
+
+        These are the batches of batch-norm recalibration.
+        """
+        return FlowBatches(
+            self.samples,
+            crop=self.crop,
+            batch_size=self.batch_size,
+            mode="fixed",
+            steps_per_epoch=count,
+            max_flow=self.max_flow,
+            flow_scale=self.flow_scale,
+            workers=self.workers,
+        )
+
+    def _positions(self, epoch: int, index: int) -> range:
+        """Where in the stream of samples a batch lies."""
+        if not 0 <= index < self.steps_per_epoch:
+            raise IndexError(f"batch {index} of an epoch of {self.steps_per_epoch}")
+        step = index if self.mode == "fixed" else epoch * self.steps_per_epoch + index
+        end = (step + 1) * self.batch_size
+        return range(step * self.batch_size, end if self._full_batches else min(end, len(self.samples)))
+
+    def _sample(self, position: int) -> Sample:
+        count = len(self.samples)
+        return self.samples[position % count if self.mode == "fixed" else sample_at(self.seed, position, count)]
+
+    def _load(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Frames (h, w, 6) and flow (h, w, 2) of one position, as the network takes and predicts them."""
+        sample = self._sample(position)
+        frame_0, frame_1, flow = read_sample(sample)
+        size, crop = flow.shape[:2], self.crop
+        if size[0] < crop[0] or size[1] < crop[1]:
+            raise UserError(
+                f"{sample.files[0]}: is {size[0]}x{size[1]} pixels (height x width), smaller than the crop "
+                f"{crop[0]}x{crop[1]}"
+            )
+        top, left = centre_crop(size, crop) if self.mode == "fixed" else random_crop(self.seed, position, size, crop)
+        window = (slice(top, top + crop[0]), slice(left, left + crop[1]))
+        frames = np.concatenate([frame_0[window], frame_1[window]], axis=2).astype(np.float32) / 127.5 - 1
+        flow = flow[window]
+        if not np.isfinite(flow).all():
+            raise UserError(f"{sample.files[2]}: flow is not finite; build the data index again")
+        return frames, np.clip(flow, -self.max_flow, self.max_flow) / np.float32(self.flow_scale)

@@ -1,0 +1,192 @@
+"""Generate a data set of synthetic scenes in the FlyingChairs2 layout.
+
+    python -m edgeflownas.data.synthetic --root DIR --train N --val M --height H --width W --seed S
+
+Scene i of a split is a pure function of (seed, split, i), so the files are the same whenever and however generated.
+The folder appears complete or not at all, and holds `synthetic.json` with the parameters it was made from.
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgeflownas.artifacts import read_json, write_json
+from edgeflownas.data.flow_files import MAX_SIDE, write_flow
+from edgeflownas.data.flying_chairs import SPLITS, Sample, list_samples
+from edgeflownas.data.scenes import SceneSettings, render_scene
+from edgeflownas.data.streams import Purpose, philox
+from edgeflownas.errors import UserError, run_command
+
+MARKER = "synthetic.json"
+GENERATOR = 1
+"""Raised whenever the same parameters give other files, so that old data are not taken for new."""
+
+_PURPOSES = {"train": Purpose.SCENE_TRAIN, "val": Purpose.SCENE_VAL}
+
+
+@dataclass(frozen=True)
+class SyntheticParameters:
+    """All that decides a synthetic data set.
+
+    Attributes:
+        train, val: number of scenes per split.
+        height, width: frame size, pixels.
+        seed: 0 to 2^64 − 1.
+        max_motion: largest translation of a layer's centre, pixels.
+        shapes: fewest and most foreground shapes in a scene.
+
+    Raises:
+        UserError: on a value out of range.
+    """
+
+    train: int
+    val: int
+    height: int
+    width: int
+    seed: int
+    max_motion: float = 40.0
+    shapes: tuple[int, int] = (3, 8)
+
+    def __post_init__(self) -> None:
+        for name, value, least, most in (
+            ("train", self.train, 1, 10_000_000),
+            ("val", self.val, 1, 10_000_000),
+            ("height", self.height, 8, MAX_SIDE),
+            ("width", self.width, 8, MAX_SIDE),
+            ("seed", self.seed, 0, 2**64 - 1),
+            ("max_motion", self.max_motion, 0, MAX_SIDE),
+            ("shapes, fewest", self.shapes[0], 0, 100),
+            ("shapes, most", self.shapes[1], self.shapes[0], 100),
+        ):
+            if not least <= value <= most:
+                raise UserError(f"synthetic data: {name} is {value}; expected {least} to {most}")
+
+    def marker(self) -> dict[str, Any]:
+        """What `synthetic.json` says."""
+        return {"generator": GENERATOR, **asdict(self), "shapes": list(self.shapes)}
+
+
+def generate(root: Path | str, parameters: SyntheticParameters, workers: int = 2) -> bool:
+    """Make sure that `root` is the data set of these parameters.
+
+    Args:
+        root: the folder to make. It may exist if it is empty or holds exactly this data set.
+        workers: number of threads; does not change the files.
+
+    Returns:
+        True if the data set was generated, False if it was already there.
+
+    Raises:
+        UserError: `root` is something else, which is left as it is; or it cannot be written.
+    """
+    root = Path(root).resolve()
+    try:
+        if _already_there(root, parameters):
+            return False
+        root.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{root.name}.partial-", dir=root.parent))
+        try:
+            _write_all(partial, parameters, workers)
+            partial.chmod((partial / SPLITS[0]).stat().st_mode)  # mkdtemp makes private folders
+            return _put_in_place(partial, root, parameters)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"{root}: cannot write the synthetic data: {error.strerror or error}") from error
+
+
+def _put_in_place(partial: Path, root: Path, parameters: SyntheticParameters) -> bool:
+    """Rename `partial` to `root`; False if another process has put the same data there in the meantime."""
+    try:
+        os.rename(partial, root)  # onto nothing or an empty folder; onto anything else it fails
+    except OSError:
+        if _already_there(root, parameters):
+            return False
+        raise
+    return True
+
+
+def _already_there(root: Path, parameters: SyntheticParameters) -> bool:
+    """Whether `root` holds this data set; False if there is nothing in its place.
+
+    Raises:
+        UserError: something else is in its place.
+    """
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    advice = "give another --root, or remove it yourself"
+    if not (root / MARKER).is_file():
+        raise UserError(f"{root}: exists, and is not a synthetic data set (it has no {MARKER}); {advice}")
+    found, expected = read_json(root / MARKER), parameters.marker()
+    if found != expected:
+        found = found if isinstance(found, dict) else {}
+        changes = [
+            f"{key} is {found.get(key)}, wanted {value}" for key, value in expected.items() if found.get(key) != value
+        ]
+        raise UserError(f"{root}: was generated with other parameters ({'; '.join(changes) or 'more keys'}); {advice}")
+    for split in SPLITS:
+        count = len(list_samples(root, split))
+        if count != expected[split]:
+            raise UserError(f"{root / split}: holds {count} samples, expected {expected[split]}; {advice}")
+    return True
+
+
+def _write_all(folder: Path, parameters: SyntheticParameters, workers: int) -> None:
+    settings = SceneSettings(parameters.height, parameters.width, parameters.max_motion, parameters.shapes)
+
+    def write(job: tuple[str, int]) -> None:
+        split, index = job
+        scene = render_scene(settings, np.random.Generator(philox(parameters.seed, _PURPOSES[split], index)))
+        *frame_paths, flow_path = Sample(folder / split, f"{index:07d}").files
+        for path, frame in zip(frame_paths, scene.frames, strict=True):
+            _, png = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+            path.write_bytes(png.tobytes())
+        write_flow(flow_path, scene.flow)
+
+    counts = {"train": parameters.train, "val": parameters.val}
+    for split in SPLITS:
+        (folder / split).mkdir()
+    executor = ThreadPoolExecutor(workers)
+    try:
+        for _ in executor.map(write, [(split, index) for split in SPLITS for index in range(counts[split])]):
+            pass
+    finally:
+        executor.shutdown(cancel_futures=True)
+    write_json(folder / MARKER, parameters.marker())
+
+
+def main() -> int:
+    """The command; see the module's text."""
+    parser = argparse.ArgumentParser(prog="python -m edgeflownas.data.synthetic", description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True, help="folder to make, with train/ and val/ in it")
+    parser.add_argument("--train", type=int, required=True, help="number of training scenes")
+    parser.add_argument("--val", type=int, required=True, help="number of validation scenes")
+    parser.add_argument("--height", type=int, required=True, help="frame height, pixels")
+    parser.add_argument("--width", type=int, required=True, help="frame width, pixels")
+    parser.add_argument("--seed", type=int, required=True, help="decides every scene")
+    parser.add_argument("--max_motion", type=float, default=40.0, help="largest translation, pixels (%(default)s)")
+    parser.add_argument(
+        "--shapes", type=int, nargs=2, default=(3, 8), metavar=("MIN", "MAX"), help="foreground shapes per scene (3 8)"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="threads (%(default)s)")
+    arguments = vars(parser.parse_args())
+    root, workers, shapes = arguments.pop("root"), arguments.pop("workers"), tuple(arguments.pop("shapes"))
+    if workers < 1:
+        raise UserError(f"--workers is {workers}; expected at least 1")
+    parameters = SyntheticParameters(**arguments, shapes=shapes)
+    made = generate(root, parameters, workers)
+    scenes = f"{parameters.train} training and {parameters.val} validation scenes, seed {parameters.seed}"
+    print(f"{root}: {'generated' if made else 'already holds'} {scenes}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
