@@ -1,0 +1,67 @@
+"""Choosing the device before the backend is imported, and telling afterwards which one does the work."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.config import Config
+from edgeflownas.errors import UserError
+
+
+def prepare_backend(config: Config) -> None:
+    """Set what the backend reads when it is imported: the visible GPU, deterministic kernels, a quiet log."""
+    if config["train.gpu_device"] is not None:
+        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        index = config["train.gpu_device"]
+        # Under Slurm the visible devices are those of the job, and the index counts among them.
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[index] if index < len(visible) else str(index)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["TF_DETERMINISTIC_OPS"] = "1"
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+
+
+def check_device(config: Config) -> dict[str, Any]:
+    """The device that does the work: kind, name, and the index asked for. Imports the backend.
+
+    A GPU that was asked for and is not there is a loud warning on stderr.
+
+    Raises:
+        UserError: the same, with `train.require_gpu`.
+    """
+    import keras
+
+    requested = config["train.gpu_device"]
+    if keras.distribution.list_devices("gpu"):
+        return {"kind": "gpu", "name": _gpu_name(), "requested": requested}
+    if config["train.require_gpu"]:
+        raise UserError(
+            f"train.require_gpu is set, but the backend {keras.backend.backend()} sees no GPU"
+            f"{'' if requested is None else f' {requested}'}; check nvidia-smi and the driver, and that the GPU "
+            "libraries are installed (extra `cuda`)"
+        )
+    if requested is not None:
+        print(f"WARNING: --gpu_device {requested}: no such GPU here, the CPU does the work instead", file=sys.stderr)
+    return {"kind": "cpu", "name": _cpu_name(), "requested": requested}
+
+
+def _gpu_name() -> str:
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        query.append(f"--id={visible.split(',')[0]}")
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return "unknown GPU"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")

@@ -1,0 +1,96 @@
+"""The command that runs random subnets and checks what comes out, at any resolution."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import write_json
+from edgeflownas.command_line import add_config_flags, config_from_flags
+from edgeflownas.config import Config
+from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, run_command
+from edgeflownas.nas.arch_codec import format_code
+from edgeflownas.nas.fair_sampler import independent_paths
+from edgeflownas.nas.search_space import ArchCode, SearchSpace, load_search_space
+from edgeflownas.network.stages import FLOW_CHANNELS, INPUT_CHANNELS, network_stages, size_at
+
+
+def random_codes(space: SearchSpace, seed: int, count: int) -> list[ArchCode]:
+    """`count` uniform arch codes, a pure function of the seed; no code twice as long as the space has enough."""
+    codes: list[ArchCode] = []
+    step = 0
+    while len(codes) < count:
+        for path in independent_paths(space, seed, step):
+            code = tuple(int(digit) for digit in path)
+            if code not in codes or len(set(codes)) == space.size:
+                codes.append(code)
+        step += 1
+    return codes[:count]
+
+
+def check_shapes(
+    config: Config, space: SearchSpace, codes: Sequence[ArchCode], height: int, width: int, batch: int
+) -> list[dict[str, Any]]:
+    """Run every subnet on one random batch of `batch` inputs of `height` × `width` pixels.
+
+    Returns:
+        Per subnet: `code`, `shapes` per scale (coarse to fine, without the path axis), and `faults` in words.
+    """
+    import numpy as np
+    from keras import ops
+
+    from edgeflownas.network.flow_network import FlowNetwork
+    from edgeflownas.network.routes import FixedPath
+    from edgeflownas.network.statistics import BatchStatistics
+
+    network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
+    shape = (batch, height, width, INPUT_CHANNELS)
+    frames = np.random.Generator(np.random.Philox(key=config["seed"])).uniform(-1, 1, shape).astype("float32")
+    heads = [stage for stage in network_stages(space, config["network.init_neurons"]) if stage.head]
+    expected = [[batch, *size_at(head.scale, height, width), FLOW_CHANNELS] for head in heads]
+    results = []
+    for code in codes:
+        flows = network(ops.convert_to_tensor(frames), route=FixedPath(code), statistics=BatchStatistics())
+        shapes = [list(flow.shape[1:]) for flow in flows]
+        faults = [] if shapes == expected else [f"expected shapes {expected}"]
+        faults += [f"scale {i} is not finite" for i, flow in enumerate(flows) if not bool(ops.all(ops.isfinite(flow)))]
+        results.append({"code": format_code(code), "shapes": shapes, "faults": faults})
+    return results
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.nas.model_shape_check`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m edgeflownas.nas.model_shape_check",
+        description="Run random subnets and check that their outputs have the right shapes and are finite.",
+    )
+    add_config_flags(parser)
+    parser.add_argument("--h", type=int, default=180, help="input height, pixels (%(default)s)")
+    parser.add_argument("--w", type=int, default=240, help="input width, pixels (%(default)s)")
+    parser.add_argument("--batch", type=int, default=2, help="inputs per subnet (%(default)s)")
+    parser.add_argument("--samples", type=int, default=20, help="number of random subnets (%(default)s)")
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    arguments = parser.parse_args(argv)
+    for name, smallest in (("h", 8), ("w", 8), ("batch", 1), ("samples", 1)):
+        if getattr(arguments, name) < smallest:
+            raise UserError(f"--{name} must be at least {smallest}, got {getattr(arguments, name)}")
+    config = config_from_flags(arguments, {})
+    space = load_search_space(config["network.search_space"])
+
+    from edgeflownas.devices import prepare_backend
+
+    prepare_backend(config)
+    codes = random_codes(space, config["seed"], arguments.samples)
+    results = check_shapes(config, space, codes, arguments.h, arguments.w, arguments.batch)
+    for result in results:
+        shapes = " ".join("×".join(map(str, shape)) for shape in result["shapes"])
+        print(f"{result['code']}  {shapes}  {'; '.join(result['faults']) or 'ok'}")
+    failed = sum(bool(result["faults"]) for result in results)
+    print(f"{len(results) - failed} of {len(results)} subnets of {space.name} ok at {arguments.h}×{arguments.w}")
+    if arguments.out:
+        write_json(arguments.out, {"height": arguments.h, "width": arguments.w, "subnets": results})
+    return EXIT_CHECK_FAILED if failed else EXIT_DONE
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,70 @@
+"""Reading what a run recorded step by step and epoch by epoch: `trace.jsonl` and `eval_epe_history.csv`."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import validate
+from edgeflownas.errors import UserError
+
+EPE_COLUMN = "epe_"
+
+
+def read_trace(path: Path) -> list[dict[str, Any]]:
+    """Read a trace, each line valid by `schemas/trace_row.schema.json`.
+
+    Raises:
+        UserError: missing, or the first line that is not valid.
+    """
+    rows = []
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}: line {number} is not JSON ({error})") from error
+        validate(row, "trace_row.schema.json", where=f"{path} line {number}")
+        rows.append(row)
+    return rows
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Read a history, each row valid by `schemas/history_row.schema.json` and finite.
+
+    Raises:
+        UserError: missing, or the first row that is not valid.
+    """
+    rows = []
+    for number, cells in enumerate(csv.DictReader(_lines(path)), start=2):
+        where = f"{path} line {number}"
+        try:
+            row = {str(column): _number(cell) for column, cell in cells.items()}
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{where}: a cell is missing or not a number ({error})") from error
+        bad = [column for column, value in row.items() if not math.isfinite(value)]
+        if bad:
+            raise UserError(f"{where}: {bad[0]} is {row[bad[0]]}, not finite")
+        validate(row, "history_row.schema.json", where=where)
+        rows.append(row)
+    return rows
+
+
+def subnet_epes(row: Mapping[str, float]) -> dict[str, float]:
+    """The EPE of each subnet of the eval pool in a history row, pixels, by its digits (`epe_000021222`)."""
+    return {column.removeprefix(EPE_COLUMN): epe for column, epe in row.items() if column.startswith(EPE_COLUMN)}
+
+
+def _number(cell: str) -> float:
+    try:
+        return int(cell)
+    except ValueError:
+        return float(cell)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error

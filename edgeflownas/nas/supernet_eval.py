@@ -1,0 +1,142 @@
+"""The command that judges subnets of a trained supernet, and changes nothing."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeflownas.artifacts import sha256_file, write_json
+from edgeflownas.command_line import add_config_flags, config_from_flags, data_root_overrides
+from edgeflownas.config import Config, differences
+from edgeflownas.errors import EXIT_DONE, UserError, run_command
+from edgeflownas.nas.arch_codec import parse_code
+from edgeflownas.nas.eval_pool import eval_pool
+from edgeflownas.nas.fair_sampler import complete_cycle
+from edgeflownas.nas.search_space import SearchSpace, load_search_space
+
+EXAMPLES = """examples:
+  python -m edgeflownas.nas.supernet_eval --config config/config.yaml --eval_only --bn_recal_batches 8 \\
+      --output_dir outputs/supernet/runs/gate3_epochs
+  python -m edgeflownas.nas.supernet_eval --config config/config.yaml --output_dir RUN --arch 0,0,0,0,2,1,2,2,2
+"""
+
+NETWORK_KEYS = ("network.search_space", "network.init_neurons", "data.flow_scale")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m edgeflownas.nas.supernet_eval",
+        description="Recalibrate and judge subnets of a checkpoint: the eval pool, or the codes given.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config_flags(parser)
+    add = parser.add_argument
+    add("--eval_only", action="store_true", help="accepted and without effect: this command never trains")
+    add("--bn_recal_batches", type=int, metavar="N", help="batches to recalibrate batch norm on")
+    add("--checkpoint", default="last", metavar="best|last|FILE", help="which checkpoint (%(default)s)")
+    add("--arch", nargs="+", metavar="CODE", help="arch codes to judge instead of the eval pool")
+    add("--data_root", metavar="FOLDER", help="your data set in FlyingChairs2 layout (sets data.source to folder)")
+    add("--gpu_device", type=int, metavar="N", help="index of the GPU; without one the CPU does the work")
+    add("--output_dir", metavar="FOLDER", help="the run directory")
+    add("--out", type=Path, metavar="FILE", help="where to write the result (supernet_eval.json in the run directory)")
+    return parser
+
+
+def evaluate(config: Config, checkpoint_name: str, codes: Sequence[str] | None) -> dict[str, Any]:
+    """Judge the eval pool, or `codes`, with the weights of a checkpoint.
+
+    Returns:
+        The content of `supernet_eval.json`.
+
+    Raises:
+        UserError: no such checkpoint, a damaged one, one of another network, wrong codes, or no data.
+    """
+    from edgeflownas.devices import check_device, prepare_backend
+
+    space = load_search_space(config["network.search_space"])
+    wanted = None if codes is None else [parse_code(code, space) for code in codes]
+    prepare_backend(config)
+
+    from edgeflownas.network.flow_network import FlowNetwork
+    from edgeflownas.training.checkpoints import load_checkpoint
+    from edgeflownas.training.evaluation import Evaluator, pool_summary
+    from edgeflownas.training.run_data import RunData, open_index
+    from edgeflownas.training.run_directory import RunDirectory
+    from edgeflownas.training.trainer import restore_weights
+
+    run = RunDirectory(config["train.output_dir"])
+    path = {"best": run.best, "last": run.last}.get(checkpoint_name, Path(checkpoint_name))
+    checkpoint = load_checkpoint(path)
+    _check_network(path, checkpoint.header["identity"], config)
+    data = RunData(config, open_index(config, run.data_index))
+    check_device(config)
+    network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
+    restore_weights(network, checkpoint.arrays, str(path))
+    evaluator = Evaluator(network, config["network.init_neurons"], config["data.flow_scale"])
+    cycles = eval_pool(space) if wanted is None else np.stack([complete_cycle(code, space) for code in wanted])
+    results = evaluator.judge(cycles, data.recalibration(), data.validation())
+    if wanted is not None:
+        # Each code is the first path of its own cycle; the others only keep it company.
+        results = results[:: space.cycle_length]
+    mean_epe, std_epe = pool_summary(results)
+    return {
+        "checkpoint": {
+            "path": str(path),
+            "sha256": sha256_file(path),
+            "epoch": checkpoint.header["epoch"],
+            "global_step": checkpoint.header["global_step"],
+        },
+        "config_hash": config.hash,
+        "bn_recal_batches": config["eval.bn_recal_batches"],
+        "samples": data.val_samples,
+        "zero_flow_epe": evaluator.zero_flow_epe(data.validation()),
+        "mean_epe": mean_epe,
+        "std_epe": std_epe,
+        "subnets": results,
+    }
+
+
+def _check_network(path: Path, identity: Mapping[str, Any], config: Config) -> None:
+    changes = differences({key: identity.get(key) for key in NETWORK_KEYS}, {key: config[key] for key in NETWORK_KEYS})
+    if changes:
+        raise UserError(f"{path}: was trained with another network than the config describes: {'; '.join(changes)}")
+
+
+def _print_result(result: Mapping[str, Any], space: SearchSpace) -> None:
+    print(
+        f"{'arch code':{2 * len(space.blocks)}} {'EPE px':>8} {'>1px':>7} {'>3px':>7} {'>5px':>7} {'Fl-all':>7}  BN shift"
+    )
+    for row in result["subnets"]:
+        print(
+            f"{row['code']:{2 * len(space.blocks)}} {row['epe']:8.4f} {row['outliers_1px']:7.2%} "
+            f"{row['outliers_3px']:7.2%} {row['outliers_5px']:7.2%} {row['fl_all']:7.2%}  {row['bn_shift']:.4f}"
+        )
+    print(
+        f"mean EPE {result['mean_epe']:.4f} ± {result['std_epe']:.4f} px, zero-flow EPE {result['zero_flow_epe']:.4f} px, "
+        f"{result['samples']} samples, bn_recal_batches={result['bn_recal_batches']}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.nas.supernet_eval`."""
+    arguments = _parser().parse_args(argv)
+    flags: dict[str, Any] = {
+        "eval.bn_recal_batches": arguments.bn_recal_batches,
+        "train.output_dir": arguments.output_dir,
+        "train.gpu_device": arguments.gpu_device,
+        **data_root_overrides(arguments.data_root),
+    }
+    config = config_from_flags(arguments, flags)
+    result = evaluate(config, arguments.checkpoint, arguments.arch)
+    _print_result(result, load_search_space(config["network.search_space"]))
+    out = arguments.out or Path(config["train.output_dir"]) / "supernet_eval.json"
+    write_json(out, result, schema="supernet_eval.schema.json")
+    print(f"written to {out}")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    run_command(main)

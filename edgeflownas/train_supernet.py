@@ -1,0 +1,157 @@
+"""The command that trains the supernet."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from edgeflownas.command_line import add_config_flags, config_from_flags, data_root_overrides
+from edgeflownas.config import Config
+from edgeflownas.errors import EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
+
+EXAMPLES = """examples:
+  python -m edgeflownas.train_supernet --config config/config.yaml --dry_run
+  python -m edgeflownas.train_supernet --config config/config.yaml --max_epochs 3
+  python -m edgeflownas.train_supernet --config config/config.yaml --resume --max_epochs 5
+  python -m edgeflownas.train_supernet --config config/supernet_fc2_180x240.yaml --data_root /data/FlyingChairs2
+
+exit codes: 0 done, 1 a check failed, 2 wrong use or input, 3 interrupted, continue with --resume
+"""
+
+# Flags that set the key of the same name in the config's section `train`.
+TRAIN_FLAGS = (
+    "gpu_device",
+    "num_epochs",
+    "max_epochs",
+    "max_steps",
+    "batch_size",
+    "lr",
+    "supernet_mode",
+    "execution",
+    "output_dir",
+    "debug_trace",
+    "fast_mode",
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m edgeflownas.train_supernet",
+        description="Train the weight-sharing supernet by fair cycles.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config_flags(parser)
+    add = parser.add_argument
+    add("--gpu_device", type=int, metavar="N", help="index of the GPU; without one the CPU does the work")
+    add("--num_epochs", type=int, metavar="N", help="length of the run and of the learning-rate schedule")
+    add("--max_epochs", type=int, metavar="N", help="stop after so many epochs, schedule unchanged")
+    add("--max_steps", type=int, metavar="N", help="stop after so many steps, schedule unchanged")
+    add("--batch_size", type=int, metavar="N", help="pairs per step")
+    add("--lr", type=float, metavar="RATE", help="initial learning rate")
+    add("--supernet_mode", choices=("strict_fairness", "expectation_fairness"), help="how paths are drawn")
+    add("--execution", choices=("fused", "sequential"), help="a cycle as one graph, or path after path (less memory)")
+    add("--seed", type=int, metavar="N", help="seed of weights, cycles, order and crops")
+    add("--data_root", metavar="FOLDER", help="your data set in FlyingChairs2 layout (sets data.source to folder)")
+    add("--output_dir", metavar="FOLDER", help="the run directory")
+    add("--debug_trace", action="store_true", default=None, help="write trace.jsonl, one line per step")
+    add("--fast_mode", action="store_true", default=None, help="short epochs, as in the config's section fast_mode")
+    add("--dry_run", action="store_true", help="print the final config and where each value came from; build nothing")
+    add(
+        "--resume",
+        nargs="?",
+        const="required",
+        choices=("required", "auto"),
+        help="continue from the run directory's last checkpoint; auto: or start where there is none",
+    )
+    return parser
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    flags: dict[str, Any] = {f"train.{key}": getattr(arguments, key) for key in TRAIN_FLAGS}
+    flags |= {"seed": arguments.seed, **data_root_overrides(arguments.data_root)}
+    return config_from_flags(arguments, flags)
+
+
+def print_config(config: Config) -> None:
+    """Print every key with its value and origin, and the hash."""
+    width = max(len(key) for key in config.values)
+    values = {key: json.dumps(value) for key, value in config.values.items()}
+    value_width = max(len(value) for value in values.values())
+    for key, value in values.items():
+        print(f"{key:{width}}  {value:{value_width}}  # {config.origins[key]}")
+    print(f"config hash {config.hash}")
+
+
+def train(config: Config, resume: str | None) -> int:
+    """Train as `config` says and leave a complete run directory.
+
+    Args:
+        config: the resolved configuration.
+        resume: None to start anew, 'required' to continue, 'auto' to continue if there is something to continue.
+
+    Raises:
+        UserError: anything the user can mend.
+    """
+    from edgeflownas.devices import check_device, prepare_backend
+
+    prepare_backend(config)
+
+    # From here on the backend is imported, which takes ten seconds and more.
+    from edgeflownas.artifacts import write_json
+    from edgeflownas.nas.eval_pool import pool_report
+    from edgeflownas.nas.fair_sampler import fairness_gap
+    from edgeflownas.nas.search_space import load_search_space
+    from edgeflownas.training.manifest import write_manifest
+    from edgeflownas.training.run_data import RunData, open_index
+    from edgeflownas.training.run_directory import RunDirectory
+    from edgeflownas.training.trainer import Trainer
+
+    run = RunDirectory(config["train.output_dir"])
+    resuming = resume is not None and run.last.is_file()
+    if resume == "required" and not resuming:
+        raise UserError(f"{run.last}: nothing to resume; start without --resume, or correct --output_dir")
+    space = load_search_space(config["network.search_space"])
+    if not resuming and (aside := run.set_aside()):
+        print(f"an earlier run in {run.path} was moved to {aside}", flush=True)
+    run.create()
+    with run.locked():
+        data = RunData(config, open_index(config, run.data_index))
+        device = check_device(config)
+        trainer = Trainer(config, space, data, run, say=lambda line: print(line, flush=True))
+        if resuming:
+            trainer.resume()
+            print(f"resumed at step {trainer.progress.global_step}", flush=True)
+        run.write_config(config)
+        write_json(run.eval_pool, pool_report(space), schema="eval_pool.schema.json")
+        reason = trainer.train()
+        progress = trainer.progress
+        counts = {
+            "search_space": space.name,
+            "supernet_mode": config["train.supernet_mode"],
+            "cycles": progress.global_step,
+            "cycle_length": space.cycle_length,
+            "counts": progress.counts,
+            "fairness_gap": fairness_gap(progress.counts),
+        }
+        write_json(run.fairness_counts, counts, schema="fairness_counts.schema.json")
+        write_manifest(run, config, data, progress, trainer.model.optimizer, device, reason)
+    print(f"stopped at step {progress.global_step} ({reason}); run directory {run.path}")
+    if reason == "interrupted":
+        print("continue with the same command and --resume")
+        return EXIT_INTERRUPTED
+    return EXIT_DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.train_supernet`."""
+    arguments = _parser().parse_args(argv)
+    config = _config(arguments)
+    if arguments.dry_run:
+        print_config(config)
+        return EXIT_DONE
+    return train(config, arguments.resume)
+
+
+if __name__ == "__main__":
+    run_command(main)

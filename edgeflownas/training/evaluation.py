@@ -1,0 +1,160 @@
+"""Judging subnets: recalibrate batch norm on fixed training batches, then measure on the validation set.
+
+Subnets are judged a fair cycle at a time through the same graph that trains them, so any number of cycles costs two
+traces. Nothing here assigns a variable: judging a subnet changes nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeflownas.nas.arch_codec import format_code
+from edgeflownas.nas.search_space import SearchSpace
+from edgeflownas.network.flow_network import FlowNetwork
+from edgeflownas.network.layers import BATCH_NORM_EPSILON
+from edgeflownas.network.stages import network_stages
+from edgeflownas.training.metrics import METRICS
+from edgeflownas.training.supernet_model import JudgementModel, RecalibrationModel
+
+CycleMoments = list[list[np.ndarray]]
+"""[mean, variance] of every batch norm in order of execution; each (paths that ran it, channels)."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """frames (B, H, W, 6) in [-1, 1]; flow (B, H, W, 2) divided by `data.flow_scale`; the first `samples` count."""
+
+    frames: np.ndarray
+    flow: np.ndarray
+    samples: int
+
+
+class Evaluator:
+    """Recalibrates and judges the subnets of one network."""
+
+    def __init__(self, network: FlowNetwork, init_neurons: int, flow_scale: float) -> None:
+        self.space = network.space
+        self.flow_scale = flow_scale
+        self._owners = batch_norm_owners(network.space, init_neurons)
+        self._recalibration = RecalibrationModel(network)
+        self._judgement = JudgementModel(network, flow_scale)
+
+    def judge(
+        self, cycles: np.ndarray, recalibration: Iterable[Batch], validation: Iterable[Batch]
+    ) -> list[dict[str, Any]]:
+        """Judge every subnet of some fair cycles.
+
+        Args:
+            cycles: (cycles, paths, blocks) int32.
+            recalibration: fixed training batches; the moments are their cumulative average, from nothing.
+            validation: batches of one size, each sample once.
+
+        Returns:
+            Per subnet, in order: `code`, the metrics of `training.metrics` averaged over samples,
+            `bn_recal_batches`, and `bn_shift`, how far the statistics still moved with the last batch.
+        """
+        moments, shifts, batches = self.recalibrate(cycles, recalibration)
+        sums = np.zeros((*cycles.shape[:2], len(METRICS)))
+        samples = 0
+        for batch in validation:
+            for index, codes in enumerate(cycles):
+                inputs = {"frames": batch.frames, "codes": codes, "moments": moments[index], "flow": batch.flow}
+                per_sample = np.asarray(self._judgement.predict_on_batch(inputs))[:, : batch.samples]
+                sums[index] += per_sample.sum(axis=1, dtype=np.float64)
+            samples += batch.samples
+        means = (sums / samples).reshape(-1, len(METRICS))
+        return [
+            {
+                "code": format_code(code),
+                **dict(zip(METRICS, row.tolist(), strict=True)),
+                "bn_recal_batches": batches,
+                "bn_shift": shift,
+            }
+            for code, row, shift in zip(cycles.reshape(-1, cycles.shape[-1]), means, shifts, strict=True)
+        ]
+
+    def recalibrate(self, cycles: np.ndarray, batches: Iterable[Batch]) -> tuple[list[CycleMoments], list[float], int]:
+        """Estimate the moments of every cycle as the cumulative average over `batches`.
+
+        Returns:
+            Moments per cycle, the shift of the last batch per subnet, and the number of batches seen.
+        """
+        averages: list[CycleMoments] = []
+        previous: list[CycleMoments] = []
+        count = 0
+        for count, batch in enumerate(batches, start=1):
+            new = [self._recalibration.predict_on_batch({"frames": batch.frames, "codes": codes}) for codes in cycles]
+            previous = averages if count > 1 else new
+            averages = new if count == 1 else _cumulative_average(averages, new, count)
+        shifts = [
+            moment_shift(
+                path_moments(previous[index], self._owners, codes, path),
+                path_moments(averages[index], self._owners, codes, path),
+            )
+            for index, codes in enumerate(cycles)
+            for path in range(len(codes))
+        ]
+        return averages, shifts, count
+
+    def zero_flow_epe(self, validation: Iterable[Batch]) -> float:
+        """End-point error of predicting no motion, pixels: what every subnet must beat."""
+        magnitudes = [
+            np.sqrt(np.square(flow).sum(axis=-1)).mean(dtype=np.float64) * self.flow_scale
+            for batch in validation
+            for flow in batch.flow[: batch.samples]
+        ]
+        return float(np.mean(magnitudes))
+
+
+def _cumulative_average(averages: list[CycleMoments], new: list[CycleMoments], count: int) -> list[CycleMoments]:
+    return [
+        [
+            [average + (value - average) / np.float32(count) for average, value in zip(old_norm, new_norm, strict=True)]
+            for old_norm, new_norm in zip(old_cycle, new_cycle, strict=True)
+        ]
+        for old_cycle, new_cycle in zip(averages, new, strict=True)
+    ]
+
+
+def batch_norm_owners(space: SearchSpace, init_neurons: int) -> list[tuple[int, int] | None]:
+    """For every batch norm in order of execution: the (digit, option) it belongs to, None if all paths meet it."""
+    owners: list[tuple[int, int] | None] = []
+    for stage in network_stages(space, init_neurons):
+        if stage.kind == "depth":
+            for option in range(len(stage.options)):
+                owner = None if stage.digit is None else (stage.digit, option)
+                owners += [owner] * stage.batch_norms(option)
+        else:
+            owners += [None] * stage.batch_norms(0)
+    return owners
+
+
+def path_moments(
+    moments: CycleMoments, owners: Sequence[tuple[int, int] | None], codes: np.ndarray, path: int
+) -> CycleMoments:
+    """Pick one subnet's moments out of its cycle's: what a `FixedPath` with its code takes, each (1, channels)."""
+    picked = []
+    for norm, owner in zip(moments, owners, strict=True):
+        users = np.arange(len(codes)) if owner is None else np.flatnonzero(codes[:, owner[0]] == owner[1])
+        if path not in users:
+            continue
+        # Before the first choice all paths are one, and a norm there has a single row.
+        row = 0 if len(norm[0]) == 1 else int(np.flatnonzero(users == path)[0])
+        picked.append([values[row : row + 1] for values in norm])
+    return picked
+
+
+def moment_shift(before: CycleMoments, after: CycleMoments) -> float:
+    """Largest root-mean-square shift of a batch norm's means, in standard deviations of what it normalises."""
+    return max(
+        float(np.sqrt(np.mean(np.square(new[0] - old[0]) / (new[1] + BATCH_NORM_EPSILON))))
+        for old, new in zip(before, after, strict=True)
+    )
+
+
+def pool_summary(results: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Mean and (population) standard deviation of the subnets' EPE, pixels."""
+    epes = np.array([result["epe"] for result in results])
+    return float(epes.mean()), float(epes.std())

@@ -1,0 +1,101 @@
+"""`train_manifest.json`: what was trained, on what, with what, and the digests of what it left."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from edgeflownas.artifacts import sha256_file, write_json
+from edgeflownas.config import Config
+from edgeflownas.gates.provenance import git_state
+from edgeflownas.network.stages import INPUT_CHANNELS
+from edgeflownas.training.progress import Progress
+from edgeflownas.training.run_data import RunData
+from edgeflownas.training.run_directory import RunDirectory
+
+
+def write_manifest(
+    run: RunDirectory,
+    config: Config,
+    data: RunData,
+    progress: Progress,
+    optimizer: keras.optimizers.Adam,
+    device: dict[str, Any],
+    stopped_because: str,
+) -> None:
+    """Write the manifest of a run that has ended, or was stopped. Paths in it are relative to its folder."""
+    splits = data.index["splits"]
+    files = {
+        "checkpoint_best": run.best,
+        "checkpoint_last": run.last,
+        "history": run.history,
+        "fairness_counts": run.fairness_counts,
+        "eval_pool": run.eval_pool,
+        "config": run.config,
+        "data_index": run.data_index,
+    }
+    git = git_state()
+    manifest = {
+        "seed": config["seed"],
+        "config_hash": config.hash,
+        "git_commit": git["commit"],
+        "git_dirty": git["dirty"],
+        "input_shape": [config["network.height"], config["network.width"], INPUT_CHANNELS],
+        "search_space": config["network.search_space"],
+        "init_neurons": config["network.init_neurons"],
+        "optimizer": {
+            "name": "Adam",
+            "beta_1": optimizer.beta_1,
+            "beta_2": optimizer.beta_2,
+            "epsilon": optimizer.epsilon,
+        },
+        "lr_schedule": {
+            "name": "cosine",
+            "initial": config["train.lr"],
+            "steps": config["train.num_epochs"] * data.steps_per_epoch,
+        },
+        "wd": config["train.weight_decay"],
+        "grad_clip": config["train.grad_clip"],
+        "supernet_mode": config["train.supernet_mode"],
+        "execution": config["train.execution"],
+        "batch_size": config["train.batch_size"],
+        "steps_per_epoch": data.steps_per_epoch,
+        "num_epochs": config["train.num_epochs"],
+        "epochs_done": progress.epochs_done,
+        "global_step": progress.global_step,
+        "stopped_because": stopped_because,
+        "best": progress.best,
+        "device": device,
+        "backend": keras.backend.backend(),
+        "versions": _versions(),
+        "data": {
+            "source": config["data.source"],
+            "digest": data.digest,
+            "train_samples": splits["train"]["count"],
+            "val_samples": splits["val"]["count"],
+            "rejected": sum(len(split["rejected"]) for split in splits.values()),
+            "zero_flow_epe": splits["val"]["zero_flow_epe"],
+        },
+        "files": {name: _file_entry(path, run.path) for name, path in files.items() if path.is_file()},
+    }
+    write_json(run.manifest, manifest, schema="train_manifest.schema.json")
+
+
+def _file_entry(path: Path, folder: Path) -> dict[str, Any]:
+    return {
+        "path": path.relative_to(folder).as_posix(),
+        "sha256": sha256_file(path),
+        "bytes": path.stat().st_size,
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("keras", keras.backend.backend(), "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,79 @@
+"""Where a run stands: everything besides the weights that the next step depends on."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Progress:
+    """The run's state, as it stands in a checkpoint's header.
+
+    global_step: fair cycles done, which is also the index of the next one.
+    history: one row of `eval_epe_history.csv` per completed epoch.
+    best: epoch and mean_epe_12 (pixels) of the best epoch so far, None before the first evaluation.
+    patience_reference, epochs_without_improvement: early stopping counts from the last decrease by min_delta.
+    counts: how often each option of each block was executed.
+    epoch_*: what the steps of the unfinished epoch gave.
+    """
+
+    counts: dict[str, list[int]]
+    global_step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+    patience_reference: float | None = None
+    epochs_without_improvement: int = 0
+    epoch_losses: list[float] = field(default_factory=list)
+    epoch_norms: list[float] = field(default_factory=list)
+    epoch_seconds: float = 0.0
+
+    @property
+    def epochs_done(self) -> int:
+        """Completed (trained and judged) epochs."""
+        return len(self.history)
+
+    def to_header(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> "Progress":
+        """Back from JSON values."""
+        return cls(**header)
+
+    def record_step(self, observed: Mapping[str, Any], seconds: float) -> None:
+        """Count one finished fair cycle."""
+        self.global_step += 1
+        self.epoch_losses.append(float(np.mean(observed["losses"])))
+        self.epoch_norms.append(observed["global_grad_norm_before"])
+        self.epoch_seconds += seconds
+
+    def epoch_statistics(self, grad_clip: float) -> dict[str, float]:
+        """Mean loss, quantiles of the gradient norm before clipping, and the share of clipped steps."""
+        p50, p90, p99 = np.percentile(self.epoch_norms, [50, 90, 99]).tolist()
+        return {
+            "train_loss": float(np.mean(self.epoch_losses)),
+            "grad_norm_p50": p50,
+            "grad_norm_p90": p90,
+            "grad_norm_p99": p99,
+            "clip_rate": float(np.mean(np.array(self.epoch_norms) > grad_clip)),
+        }
+
+    def note_evaluation(self, mean_epe: float, min_delta: float) -> bool:
+        """Update best and patience with the EPE of the epoch that just ended; True if it is the best so far."""
+        if self.patience_reference is None or mean_epe < self.patience_reference - min_delta:
+            self.patience_reference = mean_epe
+            self.epochs_without_improvement = 0
+        else:
+            self.epochs_without_improvement += 1
+        improved = self.best is None or mean_epe < self.best["mean_epe_12"]
+        if improved:
+            self.best = {"epoch": self.epochs_done + 1, "mean_epe_12": mean_epe}
+        return improved
+
+    def finish_epoch(self, row: dict[str, Any]) -> None:
+        """Add the epoch's row and start the next epoch."""
+        self.history.append(row)
+        self.epoch_losses, self.epoch_norms, self.epoch_seconds = [], [], 0.0

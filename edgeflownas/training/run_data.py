@@ -1,0 +1,111 @@
+"""The data of one run: its index, and training, recalibration and validation batches as the config asks for them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeflownas.artifacts import write_json
+from edgeflownas.config import Config
+from edgeflownas.data.index import SCHEMA, build_index, check_unchanged, indexed_samples, load_index
+from edgeflownas.data.pipeline import FlowBatches
+from edgeflownas.data.prefetch import prefetch
+from edgeflownas.errors import UserError
+from edgeflownas.training.evaluation import Batch
+
+
+class RunData:
+    """Batches of an indexed data set.
+
+    steps_per_epoch and the number of validation samples are those of the config, or of its fast mode.
+    """
+
+    def __init__(self, config: Config, index: dict[str, Any]) -> None:
+        """Raises: UserError if the data set is too small for one batch, or was indexed for a larger crop."""
+        crop = (config["network.height"], config["network.width"])
+        if index["crop"][0] < crop[0] or index["crop"][1] < crop[1]:
+            raise UserError(f"the data index is for crops of {index['crop']}, the network takes {list(crop)}")
+        fast = config["train.fast_mode"]
+        self.index = index
+        self.digest: str = index["digest"]
+        self._workers: int = config["data.workers"]
+        shared = {"crop": crop, "max_flow": config["data.max_flow"], "flow_scale": config["data.flow_scale"]}
+        train_samples = indexed_samples(index, "train")
+        self._train = FlowBatches(
+            train_samples,
+            batch_size=config["train.batch_size"],
+            steps_per_epoch=config["fast_mode.steps_per_epoch"] if fast else config["train.steps_per_epoch"],
+            seed=config["seed"],
+            **shared,
+        )
+        self.steps_per_epoch: int = self._train.steps_per_epoch
+        self._recalibration = FlowBatches(
+            train_samples,
+            batch_size=config["eval.batch_size"],
+            mode="fixed",
+            steps_per_epoch=config["eval.bn_recal_batches"],
+            **shared,
+        )
+        limit = config["fast_mode.max_samples"] if fast else config["eval.max_samples"]
+        val_samples = indexed_samples(index, "val")[:limit]
+        self.val_samples = len(val_samples)
+        # Full batches that wrap round: one trace serves the last one too, and its repeats do not count.
+        self._validation = FlowBatches(
+            val_samples,
+            batch_size=config["eval.batch_size"],
+            mode="fixed",
+            steps_per_epoch=-(-len(val_samples) // config["eval.batch_size"]),
+            **shared,
+        )
+
+    def train_batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Frames and flow of a training step: a pure function of the seed and the step."""
+        return self._train.batch(*divmod(step, self.steps_per_epoch))
+
+    def recalibration(self) -> Iterator[Batch]:
+        """The fixed training batches of batch-norm recalibration."""
+        return self._read(self._recalibration)
+
+    def validation(self) -> Iterator[Batch]:
+        """The validation samples, each counted once."""
+        return self._read(self._validation)
+
+    def _read(self, batches: FlowBatches) -> Iterator[Batch]:
+        def load(index: int) -> Batch:
+            return Batch(*batches.batch(0, index), samples=batches.first_seen(index))
+
+        return prefetch(load, range(len(batches)), self._workers)
+
+
+def open_index(config: Config, run_index: Path) -> dict[str, Any]:
+    """The index to train by: `data.index` if given, else the run's own, built if it is not there yet.
+
+    A copy always stands at `run_index` afterwards.
+
+    Raises:
+        UserError: no data, bad data, or data that changed since they were indexed.
+    """
+    given = config["data.index"]
+    if given is None and config["data.root"] is None:
+        raise UserError("data.root is not set: give --data_root FOLDER (with train/ and val/), or set it in the config")
+    if given is not None or run_index.is_file():
+        index = load_index(given or run_index)
+        check_unchanged(index)
+    else:
+        if config["data.source"] == "synthetic" and not Path(config["data.root"]).exists():
+            scenes = config.nested()["data"]["synthetic"]
+            flags = " ".join(f"--{key} {value}" for key, value in scenes.items())
+            raise UserError(
+                f"{config['data.root']}: the synthetic data set is not there yet; generate it with `snakemake data "
+                f"--profile local`, or `python -m edgeflownas.data.synthetic --root {config['data.root']} {flags}`"
+            )
+        index = build_index(
+            config["data.root"],
+            (config["network.height"], config["network.width"]),
+            config["data.max_flow"],
+            config["data.on_bad_sample"],
+            config["data.workers"],
+        )
+    write_json(run_index, index, SCHEMA)
+    return index

@@ -1,0 +1,105 @@
+"""The run directory: what one training run leaves, under the same names for every run."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from edgeflownas.artifacts import read_json, write_json, write_text
+from edgeflownas.config import Config
+from edgeflownas.errors import UserError
+
+
+class RunDirectory:
+    """Paths of a run, and how its files are written: atomically, and derived from what the checkpoint holds."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.data_index = self.path / "data_index.json"
+        self.eval_pool = self.path / "eval_pool_12.json"
+        self.history = self.path / "eval_epe_history.csv"
+        self.fairness_counts = self.path / "fairness_counts.json"
+        self.trace = self.path / "trace.jsonl"
+        self.manifest = self.path / "train_manifest.json"
+        self.best = self.path / "checkpoints" / "supernet_best.ckpt"
+        self.last = self.path / "checkpoints" / "supernet_last.ckpt"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            UserError: it cannot be made or written to.
+        """
+        try:
+            self.best.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot make the run directory: {error.strerror}") from error
+        if not os.access(self.path, os.W_OK):
+            raise UserError(f"{self.path}: the run directory is not writable")
+
+    def set_aside(self) -> Path | None:
+        """Move an earlier run out of the way, to `<name>.1`, `<name>.2`, …, so that nothing is overwritten.
+
+        Returns:
+            Where it went, or None if there was none.
+        """
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            return None
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
+            number += 1
+        self.path.rename(aside)
+        return aside
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second run out of this directory; the system frees the lock when its owner dies.
+
+        Raises:
+            UserError: another process holds it; names host and pid.
+        """
+        with open(self.path / ".lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+                raise UserError(f"{self.path}: {owner} is training in this run directory; wait or stop it") from None
+            file.truncate(0)
+            file.write(f"{socket.gethostname()} pid {os.getpid()}")
+            file.flush()
+            yield
+
+    def write_config(self, config: Config) -> None:
+        """Write the resolved configuration with origins and hash."""
+        resolved = {"values": config.values, "origins": config.origins, "hash": config.hash}
+        write_json(self.config, resolved, schema="resolved_config.schema.json")
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write `eval_epe_history.csv`, one row per completed epoch; floats so that they read back the same."""
+        if rows:
+            write_text(self.history, pd.DataFrame(rows).to_csv(index=False))
+
+    def append_trace(self, line: Mapping[str, Any]) -> None:
+        """Add one step to `trace.jsonl`."""
+        with open(self.trace, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def cut_trace(self, step: int) -> None:
+        """Drop the steps from `step` on: a resumed run does them again, and a step must stand there once."""
+        if self.trace.is_file():
+            lines = self.trace.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]
+            write_text(self.trace, "".join(kept))
+
+    def read_config_values(self) -> dict[str, Any]:
+        """The resolved values of the run that is there, by dotted key."""
+        values: dict[str, Any] = read_json(self.config, schema="resolved_config.schema.json")["values"]
+        return values

@@ -1,0 +1,246 @@
+"""The training loop: fair cycles, evaluation after every epoch, checkpoints, early stopping, exact resume.
+
+Order, crops and architectures are functions of the step, and the rest stands in the checkpoint, so a run that was
+stopped anywhere continues with the same bits.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from edgeflownas.config import Config, differences
+from edgeflownas.data.prefetch import prefetch
+from edgeflownas.errors import UserError
+from edgeflownas.nas.arch_codec import format_code
+from edgeflownas.nas.eval_pool import eval_pool
+from edgeflownas.nas.fair_sampler import SAMPLERS, add_counts, empty_counts, fairness_gap
+from edgeflownas.nas.search_space import SearchSpace
+from edgeflownas.network.flow_network import FlowNetwork
+from edgeflownas.training.checkpoints import load_checkpoint, save_checkpoint
+from edgeflownas.training.evaluation import Evaluator, pool_summary
+from edgeflownas.training.progress import Progress
+from edgeflownas.training.run_data import RunData
+from edgeflownas.training.run_directory import RunDirectory
+from edgeflownas.training.schedule import cosine_lr
+from edgeflownas.training.supernet_model import TrainingModel
+
+Say = Callable[[str], None]
+
+
+class Trainer:
+    """One run: a network, its data, its state and its directory."""
+
+    def __init__(self, config: Config, space: SearchSpace, data: RunData, run: RunDirectory, say: Say = print) -> None:
+        self.config = config
+        self.space = space
+        self.data = data
+        self.run = run
+        self.say = say
+        self.network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
+        self.model = TrainingModel(
+            self.network,
+            execution=config["train.execution"],
+            learning_rate=config["train.lr"],
+            weight_decay=config["train.weight_decay"],
+            grad_clip=config["train.grad_clip"],
+        )
+        self.evaluator = Evaluator(self.network, config["network.init_neurons"], config["data.flow_scale"])
+        self.pool = eval_pool(space)
+        self.progress = Progress(counts=empty_counts(space))
+        self.steps_per_epoch = data.steps_per_epoch
+        self.total_steps = config["train.num_epochs"] * self.steps_per_epoch
+        self._stop_requested = threading.Event()
+
+    def resume(self) -> None:
+        """Load the last checkpoint.
+
+        Raises:
+            UserError: it is damaged, or was written under a config or data that would give other results.
+        """
+        checkpoint = load_checkpoint(self.run.last)
+        changes = differences(checkpoint.header["identity"], self._identity())
+        if changes:
+            raise UserError(
+                f"{self.run.last}: cannot resume, because this would change the result: {'; '.join(changes)}. "
+                "Undo the changes, or start a new run in another --output_dir"
+            )
+        restore_weights(self.network, checkpoint.arrays, str(self.run.last))
+        for index, variable in enumerate(self.model.optimizer.variables):
+            _assign(variable, checkpoint.arrays, f"optimizer.{index}", str(self.run.last))
+        self.progress = Progress.from_header(checkpoint.header["progress"])
+        self.run.cut_trace(self.progress.global_step)
+        self.run.write_history(self.progress.history)
+
+    def train(self) -> str:
+        """Run to the end.
+
+        Returns:
+            Why it stopped: num_epochs, max_epochs, max_steps, early_stop or interrupted.
+        """
+        with self._signals():
+            steps = range(self.progress.global_step, self._last_step())
+            batches = prefetch(self.data.train_batch, steps, workers=self.config["data.workers"])
+            for step, batch in zip(steps, batches, strict=True):
+                if reason := self._reason_to_stop():
+                    return reason
+                self._train_step(step, batch)
+                if self.progress.global_step % self.steps_per_epoch == 0:
+                    self._end_epoch()
+                elif self._stop_requested.is_set() or self._checkpoint_is_due():
+                    self._save(self.run.last)
+                if self._stop_requested.is_set():
+                    return "interrupted"
+        if self.progress.global_step % self.steps_per_epoch:
+            self._save(self.run.last)
+        return self._reason_to_stop() or "num_epochs"
+
+    def _last_step(self) -> int:
+        limits = [self.total_steps]
+        if self.config["train.max_epochs"] is not None:
+            limits.append(self.config["train.max_epochs"] * self.steps_per_epoch)
+        if self.config["train.max_steps"] is not None:
+            limits.append(self.config["train.max_steps"])
+        return min(limits)
+
+    def _reason_to_stop(self) -> str | None:
+        step = self.progress.global_step
+        if self.progress.epochs_without_improvement >= self.config["train.early_stop_patience"]:
+            return "early_stop"
+        if step >= self.total_steps:
+            return "num_epochs"
+        if step >= self._last_step():
+            return "max_steps" if step == self.config["train.max_steps"] else "max_epochs"
+        return None
+
+    def _checkpoint_is_due(self) -> bool:
+        every = self.config["train.checkpoint_every_steps"]
+        return every is not None and self.progress.global_step % every == 0
+
+    def _train_step(self, step: int, batch: tuple[np.ndarray, np.ndarray]) -> None:
+        started = time.monotonic()
+        codes = SAMPLERS[self.config["train.supernet_mode"]](self.space, self.config["seed"], step)
+        lr = cosine_lr(step, self.total_steps, self.config["train.lr"])
+        observed = self.model.train_cycle(*batch, codes, lr)
+        if observed["forward"] != len(codes) or not np.isfinite(observed["global_grad_norm_before"]):
+            raise FloatingPointError(
+                f"step {step}: loss or gradient is not finite (losses {observed['losses']}, "
+                f"arch codes {[format_code(code) for code in codes]}); the last checkpoint is untouched"
+            )
+        add_counts(self.progress.counts, codes)
+        self.progress.record_step(observed, time.monotonic() - started)
+        if self.config["train.debug_trace"]:
+            line = {
+                "step": step,
+                "epoch": step // self.steps_per_epoch + 1,
+                "codes": [format_code(code) for code in codes],
+                **observed,
+                "lr": lr,
+            }
+            self.run.append_trace(line)
+        self._say_step(step, observed, lr)
+
+    def _say_step(self, step: int, observed: Mapping[str, Any], lr: float) -> None:
+        within = step % self.steps_per_epoch + 1
+        if within in (1, self.steps_per_epoch) or within % max(1, self.steps_per_epoch // 10) == 0:
+            self.say(
+                f"epoch {step // self.steps_per_epoch + 1}/{self.config['train.num_epochs']} "
+                f"step {within}/{self.steps_per_epoch}  loss {np.mean(observed['losses']):.4f}  "
+                f"grad norm {observed['global_grad_norm_before']:.3f}  lr {lr:.3g}  "
+                f"{self.progress.epoch_seconds / len(self.progress.epoch_losses):.2f} s/step"
+            )
+
+    def _end_epoch(self) -> None:
+        started = time.monotonic()
+        results = self.evaluator.judge(self.pool, self.data.recalibration(), self.data.validation())
+        mean_epe, std_epe = pool_summary(results)
+        progress = self.progress
+        improved = progress.note_evaluation(mean_epe, self.config["train.early_stop_min_delta"])
+        assert progress.best is not None
+        row = {
+            "epoch": progress.epochs_done + 1,
+            "global_step": progress.global_step,
+            "mean_epe_12": mean_epe,
+            "std_epe_12": std_epe,
+            "best_mean_epe_12": progress.best["mean_epe_12"],
+            "zero_flow_epe": self.evaluator.zero_flow_epe(self.data.validation()),
+            "fairness_gap": fairness_gap(progress.counts),
+            "lr": cosine_lr(progress.global_step - 1, self.total_steps, self.config["train.lr"]),
+            **progress.epoch_statistics(self.config["train.grad_clip"]),
+            "seconds": round(progress.epoch_seconds + time.monotonic() - started, 3),
+            **{f"epe_{result['code'].replace(',', '')}": result["epe"] for result in results},
+        }
+        progress.finish_epoch(row)
+        self.say(
+            f"epoch {row['epoch']} done: mean EPE {mean_epe:.4f} ± {std_epe:.4f} px over {len(results)} subnets"
+            f"{' (best so far)' if improved else ''}, zero-flow EPE {row['zero_flow_epe']:.4f} px, "
+            f"fairness gap {row['fairness_gap']}, {row['seconds']:.1f} s"
+        )
+        # Best before last: a run killed between the two repeats the epoch and writes the same best again.
+        if improved:
+            self._save(self.run.best)
+        self._save(self.run.last)
+        self.run.write_history(progress.history)
+
+    def _save(self, path: Any) -> None:
+        header = {
+            "epoch": self.progress.epochs_done,
+            "global_step": self.progress.global_step,
+            "config_hash": self.config.hash,
+            "best": self.progress.best,
+            "identity": self._identity(),
+            "progress": self.progress.to_header(),
+        }
+        arrays = {f"weights.{v.name}": ops.convert_to_numpy(v) for v in self.network.trainable_variables}
+        for index, variable in enumerate(self.model.optimizer.variables):
+            arrays[f"optimizer.{index}"] = ops.convert_to_numpy(variable)
+        save_checkpoint(path, header, arrays)
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a resumed run to give the same result."""
+        blocks = {f"search_space.{block.name}": list(block.options) for block in self.space.blocks}
+        return {**self.config.result_values(), **blocks, "data.digest": self.data.digest}
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """On SIGTERM (twice under Slurm) or SIGINT finish the step, then stop; only the main thread may listen."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in before:
+            signal.signal(number, lambda *_: self._stop_requested.set())
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def restore_weights(network: FlowNetwork, arrays: Mapping[str, np.ndarray], where: str) -> None:
+    """Load a checkpoint's weights into a network of the same space and width.
+
+    Raises:
+        UserError: a weight is missing, left over, or of another shape.
+    """
+    variables = network.trainable_variables
+    names = {f"weights.{variable.name}" for variable in variables}
+    extra = sorted(name for name in arrays if name.startswith("weights.") and name not in names)
+    if extra:
+        raise UserError(f"{where}: has weights of another search space: {', '.join(extra[:3])}")
+    for variable in variables:
+        _assign(variable, arrays, f"weights.{variable.name}", where)
+
+
+def _assign(variable: Any, arrays: Mapping[str, np.ndarray], name: str, where: str) -> None:
+    value = arrays.get(name)
+    if value is None:
+        raise UserError(f"{where}: has no {name}; it is of another search space or execution")
+    if tuple(value.shape) != tuple(variable.shape):
+        raise UserError(f"{where}: {name} has shape {value.shape}, expected {tuple(variable.shape)}")
+    variable.assign(value)
