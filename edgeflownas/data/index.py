@@ -8,7 +8,6 @@ data have the same digest wherever they lie.
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from edgeflownas.artifacts import read_json, sha256_file, sha256_of, write_json
 from edgeflownas.data.flying_chairs import FILE_KINDS, SPLITS, Sample, read_sample, scan_split
+from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import UserError, run_command
 
 SCHEMA = "data_index.schema.json"
@@ -49,17 +49,7 @@ def build_index(
         raise UserError(f"on_bad_sample is {on_bad_sample!r}; expected one of {', '.join(POLICIES)}")
     if min(crop) < 1 or max_flow <= 0:
         raise UserError(f"crop is {crop[0]}x{crop[1]} and max_flow {max_flow}; expected values above 0")
-    splits = {}
-    for split in SPLITS:
-        samples, missing = scan_split(root, split)
-        with ThreadPoolExecutor(workers) as executor:
-            judged = list(executor.map(lambda s: _judge(s, missing.get(s.name, []), crop, max_flow), samples))
-        splits[split] = {
-            "count": len(listed := [entry for entry in judged if "reason" not in entry]),
-            "zero_flow_epe": float(np.mean([entry["zero_flow_epe"] for entry in listed])) if listed else None,
-            "samples": listed,
-            "rejected": [entry for entry in judged if "reason" in entry],
-        }
+    splits = {split: _index_split(root, split, crop, max_flow, workers) for split in SPLITS}
     _apply_policy(splits, on_bad_sample, root)
     return {
         "root": str(root),
@@ -68,6 +58,22 @@ def build_index(
         "max_flow": float(max_flow),
         "on_bad_sample": on_bad_sample,
         "splits": splits,
+    }
+
+
+def _index_split(root: Path | str, split: str, crop: tuple[int, int], max_flow: float, workers: int) -> dict[str, Any]:
+    samples, missing = scan_split(root, split)
+
+    def judge(sample: Sample) -> dict[str, Any]:
+        return _judge(sample, missing.get(sample.name, []), crop, max_flow)
+
+    entries = list(prefetch(judge, samples, workers))
+    listed = [entry for entry in entries if "reason" not in entry]
+    return {
+        "count": len(listed),
+        "zero_flow_epe": float(np.mean([entry["zero_flow_epe"] for entry in listed])) if listed else None,
+        "samples": listed,
+        "rejected": [entry for entry in entries if "reason" in entry],
     }
 
 

@@ -27,7 +27,8 @@ class FlowBatches(keras.utils.PyDataset):
     batches are full, and after the last sample comes the first; `first_seen` tells which are not repeats.
 
     Attributes:
-        epoch: the epoch that `self[i]` reads. `fit` advances it through `on_epoch_end`; set it to resume.
+        epoch: the epoch that `self[i]` reads; whoever trains sets it when an epoch begins. It does not count
+            `on_epoch_end`, because `fit` calls that once more after a first look at the data: epoch 0 would be skipped.
     """
 
     def __init__(
@@ -88,10 +89,6 @@ class FlowBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch `index` of the current epoch."""
         return self.batch(self.epoch, index)
-
-    def on_epoch_end(self) -> None:
-        """Called by `fit`."""
-        self.epoch += 1
 
     def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch `index` of epoch `epoch`; see the class.

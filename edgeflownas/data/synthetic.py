@@ -10,7 +10,6 @@ import argparse
 import os
 import shutil
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.data.flow_files import MAX_SIDE, write_flow
 from edgeflownas.data.flying_chairs import SPLITS, Sample, list_samples
+from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.scenes import SceneSettings, render_scene
 from edgeflownas.data.streams import Purpose, philox
 from edgeflownas.errors import UserError, run_command
@@ -154,12 +154,9 @@ def _write_all(folder: Path, parameters: SyntheticParameters, workers: int) -> N
     counts = {"train": parameters.train, "val": parameters.val}
     for split in SPLITS:
         (folder / split).mkdir()
-    executor = ThreadPoolExecutor(workers)
-    try:
-        for _ in executor.map(write, [(split, index) for split in SPLITS for index in range(counts[split])]):
-            pass
-    finally:
-        executor.shutdown(cancel_futures=True)
+    jobs = [(split, index) for split in SPLITS for index in range(counts[split])]
+    for _ in prefetch(write, jobs, workers):
+        pass
     write_json(folder / MARKER, parameters.marker())
 
 

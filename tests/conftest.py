@@ -1,0 +1,25 @@
+"""Data that several tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from edgeflownas.data.synthetic import SyntheticParameters, generate
+
+REAL_PAIRS = Path(__file__).resolve().parents[2] / "shared" / "data" / "flying_chairs_examples"
+
+
+@pytest.fixture(scope="session")
+def real_pairs() -> Path:
+    """Six training and two validation pairs of FlyingChairs2, 384x512; mark the tests with `real_data`."""
+    if not REAL_PAIRS.is_dir():
+        pytest.skip(f"the real FlyingChairs2 pairs are not at {REAL_PAIRS}")
+    return REAL_PAIRS
+
+
+@pytest.fixture(scope="session")
+def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic data set of 7 training and 3 validation scenes, 48x64. Tests copy it before they damage it."""
+    root = tmp_path_factory.mktemp("data") / "synthetic"
+    generate(root, SyntheticParameters(train=7, val=3, height=48, width=64, seed=3, max_motion=8))
+    return root

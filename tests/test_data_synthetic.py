@@ -1,0 +1,168 @@
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeflownas.data import synthetic
+from edgeflownas.data.flying_chairs import list_samples, read_sample
+from edgeflownas.data.scenes import Scene, SceneSettings, render_scene
+from edgeflownas.data.streams import Purpose, philox
+from edgeflownas.data.synthetic import SyntheticParameters, generate
+from edgeflownas.errors import UserError
+
+SMALL = SyntheticParameters(train=3, val=2, height=32, width=40, seed=5)
+
+
+def scenes(count: int, settings: SceneSettings) -> list[Scene]:
+    return [render_scene(settings, np.random.Generator(philox(11, Purpose.SCENE_TRAIN, i))) for i in range(count)]
+
+
+def digests(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def inside_one_layer(layers: np.ndarray) -> np.ndarray:
+    """Pixels all of whose neighbours belong to the same layer."""
+    kernel = np.ones((3, 3), np.uint8)
+    return cv2.erode(layers, kernel) == cv2.dilate(layers, kernel)
+
+
+def test_warping_frame_1_back_by_the_flow_gives_frame_0_where_nothing_is_hidden() -> None:
+    height, width = 120, 160
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    for scene in scenes(10, SceneSettings(height, width, max_motion=25)):
+        target = (columns + scene.flow[..., 0], rows + scene.flow[..., 1])
+        warped = cv2.remap(scene.frames[1], *target, cv2.INTER_CUBIC).astype(np.float32)
+        layers = [np.where(inside_one_layer(layer), layer, 255).astype(np.uint8) for layer in scene.layers]
+        ahead = cv2.remap(layers[1], *target, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=255)
+        visible = (layers[0] == ahead) & (ahead != 255)
+        visible &= (target[0] >= 1) & (target[0] <= width - 2) & (target[1] >= 1) & (target[1] <= height - 2)
+        assert visible.mean() > 0.4
+        error = np.abs(warped - scene.frames[0])[visible].mean()
+        error_without_flow = np.abs(scene.frames[1].astype(np.float32) - scene.frames[0])[visible].mean()
+        assert error < 1.5  # grey levels of 255
+        assert error_without_flow > 5 * error
+
+
+def test_motion_is_mostly_moderate_with_a_long_tail_within_the_bound() -> None:
+    pictures = scenes(40, SceneSettings(100, 132, max_motion=40))
+    lengths = np.concatenate([np.hypot(scene.flow[..., 0], scene.flow[..., 1]).ravel() for scene in pictures])
+    assert 2 < np.median(lengths) < 6
+    assert np.percentile(lengths, 99) > 4 * np.median(lengths)
+    # 40 px of translation, and what rotation and scaling add at the rim of a shape of radius 32.
+    assert lengths.max() < 40 + 32 * 0.45
+    background = [np.hypot(*scene.flow[scene.layers[0] == 0].T).mean() for scene in pictures]
+    foreground = [np.hypot(*scene.flow[scene.layers[0] > 0].T).mean() for scene in pictures]
+    assert np.mean(foreground) > 1.5 * np.mean(background)
+
+
+def test_shapes_hide_one_another_and_the_background() -> None:
+    for scene in scenes(10, SceneSettings(100, 132, shapes=(3, 8))):
+        assert scene.layers[0].max() <= 8
+        assert 0.2 < (scene.layers[0] == 0).mean() < 1
+        assert scene.frames[0].std() > 15
+
+
+def test_the_same_parameters_give_the_same_bytes_whatever_the_number_of_threads(tmp_path: Path) -> None:
+    assert generate(tmp_path / "one", SMALL, workers=1)
+    assert generate(tmp_path / "three", SMALL, workers=3)
+    assert digests(tmp_path / "one") == digests(tmp_path / "three")
+    assert len(digests(tmp_path / "one")) == 3 * 5 + 1
+    pictures = [digest for name, digest in digests(tmp_path / "one").items() if name.endswith("img_0.png")]
+    assert len(set(pictures)) == 5
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "three"}
+
+
+def test_a_longer_data_set_begins_with_the_shorter_one(tmp_path: Path) -> None:
+    generate(tmp_path / "short", SMALL)
+    generate(tmp_path / "long", SyntheticParameters(train=5, val=2, height=32, width=40, seed=5))
+    assert digests(tmp_path / "short" / "train").items() < digests(tmp_path / "long" / "train").items()
+
+
+def test_files_hold_the_scene_exactly(tmp_path: Path) -> None:
+    generate(tmp_path / "data", SMALL)
+    frame_0, frame_1, flow = read_sample(list_samples(tmp_path / "data", "val")[1])
+    scene = render_scene(SceneSettings(32, 40), np.random.Generator(philox(5, Purpose.SCENE_VAL, 1)))
+    np.testing.assert_array_equal(frame_0, scene.frames[0])
+    np.testing.assert_array_equal(frame_1, scene.frames[1])
+    np.testing.assert_array_equal(flow, scene.flow)
+
+
+def test_an_existing_data_set_is_accepted_only_with_the_same_parameters(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()  # an empty folder is nobody's data
+    assert generate(root, SMALL)
+    before = digests(root)
+    assert not generate(root, SMALL)
+    with pytest.raises(UserError, match=r"data: was generated with other parameters \(seed is 5, wanted 6\)"):
+        generate(root, SyntheticParameters(train=3, val=2, height=32, width=40, seed=6))
+    assert digests(root) == before
+    for file in (root / "val").glob("0000001*"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"val: holds 1 samples, expected 2"):
+        generate(root, SMALL)
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").write_bytes(b"sea")
+    with pytest.raises(UserError, match=r"photos: exists, and is not a synthetic data set"):
+        generate(tmp_path / "photos", SMALL)
+    assert list(tmp_path.rglob("*.*")) == [tmp_path / "photos" / "holiday.jpg"]
+
+
+def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def fill_the_disk(path: Path, flow: np.ndarray) -> None:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(synthetic, "write_flow", fill_the_disk)
+    with pytest.raises(UserError, match=r"data: cannot write the synthetic data: No space left on device"):
+        generate(tmp_path / "data", SMALL)
+    assert len(written) >= 3
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": 0}, "train is 0; expected 1 to"),
+        ({"height": 7}, "height is 7; expected 8 to"),
+        ({"seed": -1}, "seed is -1; expected 0 to"),
+        ({"max_motion": float("nan")}, "max_motion is nan"),
+        ({"shapes": (4, 3)}, "shapes, most is 3; expected 4 to"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SyntheticParameters(**{"train": 1, "val": 1, "height": 8, "width": 8, "seed": 0, **change})
+
+
+def test_the_command_says_what_it_did(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgeflownas.data.synthetic", "--root", str(tmp_path / "data")]
+    command += ["--train", "2", "--val", "1", "--height", "16", "--width", "24", "--seed", "9", "--max_motion", "4"]
+    first = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    second = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "generated 2 training and 1 validation scenes" in first
+    assert "already holds 2 training and 1 validation scenes" in second
+    assert json.loads((tmp_path / "data" / "synthetic.json").read_text()) == {
+        **{"generator": 1, "train": 2, "val": 1, "height": 16, "width": 24, "seed": 9},
+        **{"max_motion": 4.0, "shapes": [3, 8]},
+    }
+    refused = subprocess.run([*command, "--seed", "10"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: {tmp_path}/data: was generated with other parameters")
+    assert refused.stderr.count("\n") == 1
