@@ -1,0 +1,183 @@
+"""The command that validates a training manifest, and with it everything that the manifest names.
+
+Checked: the manifest's schema, the digest and size of each file it names, the fairness counts (equal over complete
+cycles), the history (finite, one row per epoch), the eval pool, the config hash and the checkpoints' headers.
+`--strict` asks for more than a valid run: a commit to check out again, no sample left out, and a run that came to
+its own end.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import read_json, sha256_file
+from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, run_command
+from edgeflownas.nas.run_records import read_history, subnet_epes
+from edgeflownas.training.checkpoints import read_header
+
+OWN_ENDS = ("num_epochs", "early_stop")
+
+
+def manifest_faults(path: Path, strict: bool = False) -> list[str]:
+    """Everything that is wrong with a manifest and the files it names, one line each; empty when all is right.
+
+    Raises:
+        UserError: there is no manifest at `path`.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such manifest")
+    try:
+        manifest = read_json(path, schema="train_manifest.schema.json")
+    except UserError as error:
+        return [str(error)]
+    faults = _file_faults(manifest, path.parent)
+    present = {name for name, file in manifest["files"].items() if (path.parent / file["path"]).is_file()}
+    checks: dict[str, Callable[[dict[str, Any], Path], list[str]]] = {
+        "fairness_counts": _fairness_faults,
+        "history": _history_faults,
+        "eval_pool": lambda manifest, file: _pool_faults(manifest, file, path.parent),
+        "config": _config_faults,
+        "checkpoint_last": _last_faults,
+        "checkpoint_best": _best_faults,
+    }
+    for name, check in checks.items():
+        if name not in present:
+            continue
+        file = path.parent / manifest["files"][name]["path"]
+        try:
+            faults += [f"{file}: {fault}" for fault in check(manifest, file)]
+        except UserError as error:
+            faults.append(str(error))
+    return faults + (_strict_faults(manifest, path) if strict else [])
+
+
+def _file_faults(manifest: dict[str, Any], folder: Path) -> list[str]:
+    faults = []
+    for name, file in manifest["files"].items():
+        path = folder / file["path"]
+        if not path.is_file():
+            faults.append(f"{path}: {name} is missing")
+        elif path.stat().st_size != file["bytes"]:
+            faults.append(f"{path}: {path.stat().st_size} bytes, the manifest says {file['bytes']}")
+        elif (digest := sha256_file(path)) != file["sha256"]:
+            faults.append(f"{path}: sha256 {digest}, the manifest says {file['sha256']}")
+    return faults
+
+
+def _fairness_faults(manifest: dict[str, Any], path: Path) -> list[str]:
+    report = read_json(path, schema="fairness_counts.schema.json")
+    faults = [
+        f"{key} is {report[key]!r}, the manifest says {manifest[key]!r}"
+        for key in ("search_space", "supernet_mode")
+        if report[key] != manifest[key]
+    ]
+    if report["cycles"] != manifest["global_step"]:
+        faults.append(f"{report['cycles']} cycles, the manifest's global_step is {manifest['global_step']}")
+    paths = report["cycles"] * report["cycle_length"]
+    gap = max(max(counts) - min(counts) for counts in report["counts"].values())
+    if report["fairness_gap"] != gap:
+        faults.append(f"fairness_gap {report['fairness_gap']}, the counts say {gap}")
+    for block, counts in report["counts"].items():
+        if sum(counts) != paths:
+            faults.append(f"{block}: {sum(counts)} paths counted, {paths} trained")
+        elif report["supernet_mode"] == "strict_fairness" and set(counts) != {paths // len(counts)}:
+            faults.append(f"{block}: counts {counts}, expected {paths // len(counts)} each")
+    return faults
+
+
+def _history_faults(manifest: dict[str, Any], path: Path) -> list[str]:
+    rows = read_history(path)
+    faults = []
+    if len(rows) != manifest["epochs_done"]:
+        faults.append(f"{len(rows)} rows, the manifest says epochs_done {manifest['epochs_done']}")
+    for number, row in enumerate(rows, start=1):
+        if row["epoch"] != number:
+            faults.append(f"row {number} is of epoch {row['epoch']}")
+        if row["global_step"] != number * manifest["steps_per_epoch"]:
+            faults.append(f"epoch {number} ends at step {row['global_step']}, not {number * manifest['steps_per_epoch']}")
+        if manifest["supernet_mode"] == "strict_fairness" and row["fairness_gap"] != 0:
+            faults.append(f"epoch {number} has fairness_gap {row['fairness_gap']}")
+    if rows and manifest["best"]:
+        best = min(rows, key=lambda row: row["mean_epe_12"])
+        if (best["epoch"], best["mean_epe_12"]) != (manifest["best"]["epoch"], manifest["best"]["mean_epe_12"]):
+            faults.append(f"best is epoch {best['epoch']}, the manifest says {manifest['best']}")
+    return faults
+
+
+def _pool_faults(manifest: dict[str, Any], path: Path, folder: Path) -> list[str]:
+    pool = read_json(path, schema="eval_pool.schema.json")
+    history = folder / manifest["files"]["history"]["path"]
+    rows = read_history(history) if history.is_file() else []
+    codes = {code.replace(",", "") for code in pool["codes"]}
+    return [
+        f"epoch {row['epoch']} of the history judges other subnets" for row in rows if set(subnet_epes(row)) != codes
+    ]
+
+
+def _config_faults(manifest: dict[str, Any], path: Path) -> list[str]:
+    config = read_json(path, schema="resolved_config.schema.json")
+    if config["hash"] != manifest["config_hash"]:
+        return [f"hash {config['hash']}, the manifest says {manifest['config_hash']}"]
+    return []
+
+
+def _last_faults(manifest: dict[str, Any], path: Path) -> list[str]:
+    header = read_header(path)
+    expected = {
+        "epoch": manifest["epochs_done"],
+        "global_step": manifest["global_step"],
+        "config_hash": manifest["config_hash"],
+    }
+    return _header_faults(header, expected)
+
+
+def _best_faults(manifest: dict[str, Any], path: Path) -> list[str]:
+    best = manifest["best"] or {}
+    return _header_faults(read_header(path), {"epoch": best.get("epoch"), "config_hash": manifest["config_hash"]})
+
+
+def _header_faults(header: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    return [
+        f"its {key} is {header.get(key)!r}, the manifest says {value!r}"
+        for key, value in expected.items()
+        if header.get(key) != value
+    ]
+
+
+def _strict_faults(manifest: dict[str, Any], path: Path) -> list[str]:
+    faults = []
+    if manifest["git_commit"] is None:
+        faults.append(f"{path}: git_commit is null: the code cannot be checked out again")
+    elif manifest["git_commit"].endswith("-dirty"):
+        faults.append(f"{path}: git_commit {manifest['git_commit']}: the code was changed and not committed")
+    if manifest["data"]["rejected"]:
+        faults.append(f"{path}: {manifest['data']['rejected']} samples were left out of the data")
+    if manifest["stopped_because"] not in OWN_ENDS:
+        faults.append(f"{path}: stopped_because is {manifest['stopped_because']}, not one of {', '.join(OWN_ENDS)}")
+    return faults
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.nas.check_manifest`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m edgeflownas.nas.check_manifest",
+        description="Validate a training manifest and every file it names; prints one line per fault.",
+    )
+    parser.add_argument("--path", type=Path, required=True, help="the train_manifest.json")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="also refuse a missing or dirty git commit, samples left out, and a run that was stopped early",
+    )
+    arguments = parser.parse_args(argv)
+    faults = manifest_faults(arguments.path, arguments.strict)
+    for fault in faults:
+        print(f"fault: {fault}")
+    if not faults:
+        print(f"{arguments.path}: valid, with every file it names")
+    return EXIT_CHECK_FAILED if faults else EXIT_DONE
+
+
+if __name__ == "__main__":
+    run_command(main)
