@@ -24,6 +24,16 @@ def prepare_backend(config: Config) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
 
 
+def gpu_visible() -> bool:
+    """Whether the backend (which this imports) sees a GPU."""
+    import keras
+
+    try:
+        return bool(keras.distribution.list_devices("gpu"))
+    except RuntimeError:  # JAX, where its GPU plugin is not installed
+        return False
+
+
 def check_device(config: Config) -> dict[str, Any]:
     """The device that does the work: kind, name, and the index asked for. Imports the backend.
 
@@ -35,7 +45,7 @@ def check_device(config: Config) -> dict[str, Any]:
     import keras
 
     requested = config["train.gpu_device"]
-    if keras.distribution.list_devices("gpu"):
+    if gpu_visible():
         return {"kind": "gpu", "name": _gpu_name(), "requested": requested}
     if config["train.require_gpu"]:
         raise UserError(

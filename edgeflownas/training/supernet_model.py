@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from edgeflownas.devices import gpu_visible
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.routes import FairCycle, SwitchedPath
 from edgeflownas.network.statistics import BatchStatistics, GivenStatistics, RecordedStatistics
@@ -17,7 +18,7 @@ from edgeflownas.training.optimizer import ObservedAdam
 
 def jit_compile() -> bool:
     """XLA for JAX, which has nothing else, and on GPUs; not for TensorFlow on CPU, where it is 8 to 11 times slower."""
-    return keras.backend.backend() == "jax" or bool(keras.distribution.list_devices("gpu"))
+    return keras.backend.backend() == "jax" or gpu_visible()
 
 
 class TrainingModel(keras.Model):
