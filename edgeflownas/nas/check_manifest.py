@@ -149,8 +149,8 @@ def _strict_faults(manifest: dict[str, Any], path: Path) -> list[str]:
     faults = []
     if manifest["git_commit"] is None:
         faults.append(f"{path}: git_commit is null: the code cannot be checked out again")
-    elif manifest["git_commit"].endswith("-dirty"):
-        faults.append(f"{path}: git_commit {manifest['git_commit']}: the code was changed and not committed")
+    elif manifest["git_dirty"]:
+        faults.append(f"{path}: git_dirty: the code differed from commit {manifest['git_commit']}")
     if manifest["data"]["rejected"]:
         faults.append(f"{path}: {manifest['data']['rejected']} samples were left out of the data")
     if manifest["stopped_because"] not in OWN_ENDS:

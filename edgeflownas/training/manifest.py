@@ -9,8 +9,8 @@ import keras
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.config import Config
-from edgeflownas.gates.provenance import git_state
 from edgeflownas.network.stages import INPUT_CHANNELS
+from edgeflownas.provenance import git_state
 from edgeflownas.training.progress import Progress
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.run_directory import RunDirectory

@@ -1,0 +1,98 @@
+"""Where and from what an attempt was run: git, host, device, versions. Read only, never the environment's secrets."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import PROJECT_ROOT
+
+LOCK_FILE = PROJECT_ROOT / "requirements.lock"
+
+
+def collect_provenance() -> dict[str, Any]:
+    """Git state, host, versions and Slurm job of this process, as a JSON value."""
+    return {
+        "git": git_state(),
+        "host": host(),
+        "versions": package_versions(),
+        "slurm": {"job_id": os.environ.get("SLURM_JOB_ID"), "node": os.environ.get("SLURMD_NODENAME")},
+        "user": os.environ.get("USER") or os.environ.get("LOGNAME"),
+    }
+
+
+def git_state(root: Path = PROJECT_ROOT) -> dict[str, Any]:
+    """Commit, branch and whether tracked or new files differ from it; nulls where there is no git repository."""
+    commit = _output("git", "-C", str(root), "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "branch": None, "dirty": None}
+    status = _output("git", "-C", str(root), "status", "--porcelain")
+    branch = _output("git", "-C", str(root), "rev-parse", "--abbrev-ref", "HEAD")
+    return {"commit": commit, "branch": branch, "dirty": None if status is None else bool(status)}
+
+
+def dirty_diff(root: Path = PROJECT_ROOT) -> str:
+    """The difference between the working tree and its commit; new files are named, not shown."""
+    diff = _output("git", "-C", str(root), "diff", "HEAD") or ""
+    new = _output("git", "-C", str(root), "ls-files", "--others", "--exclude-standard") or ""
+    return diff + "".join(f"\n# not in git: {name}" for name in new.splitlines()) + "\n"
+
+
+def host() -> dict[str, Any]:
+    """Name, system, processor, cores, memory (MiB) and GPUs of this machine."""
+    return {
+        "name": socket.gethostname(),
+        "system": platform.platform(),
+        "cpu": _first_match(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")) or platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_mb": _memory_mb(),
+        "gpus": _gpus(),
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Python's version and those of the locked packages (without a lock file: of this package's requirements)."""
+    if LOCK_FILE.is_file():
+        names = re.findall(r"^([A-Za-z0-9_.-]+)==", LOCK_FILE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    else:
+        requirements = importlib.metadata.requires("edgeflownas") or []
+        names = [re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in requirements if "extra ==" not in line]
+    versions = {"python": platform.python_version()}
+    for name in sorted(set(names)):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _output(*command: str) -> str | None:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, errors="replace").stdout.rstrip("\n")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _first_match(pattern: str, path: Path) -> str | None:
+    try:
+        match = re.search(pattern, path.read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return match[1].strip() if match else None
+
+
+def _memory_mb() -> int | None:
+    kibibytes = _first_match(r"MemTotal:\s*(\d+) kB", Path("/proc/meminfo"))
+    return int(kibibytes) // 1024 if kibibytes else None
+
+
+def _gpus() -> list[str]:
+    if not shutil.which("nvidia-smi"):
+        return []
+    names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return names.splitlines() if names else []
