@@ -97,8 +97,12 @@ class FlowBatches(keras.utils.PyDataset):
             IndexError: `index` is not one of the epoch's batches.
             UserError: a file is missing or broken, smaller than the crop, or its flow is not finite.
         """
-        loaded = [self._load(position) for position in self._positions(epoch, index)]
-        return np.stack([frames for frames, _ in loaded]), np.stack([flow for _, flow in loaded])
+        positions = self._positions(epoch, index)
+        frames = np.empty((len(positions), *self.crop, 6), np.float32)
+        flow = np.empty((len(positions), *self.crop, 2), np.float32)
+        for number, position in enumerate(positions):
+            self._load(position, frames[number], flow[number])
+        return frames, flow
 
     def batch_samples(self, epoch: int, index: int) -> list[Sample]:
         """Which samples a batch is made of, in its order."""
@@ -136,11 +140,11 @@ class FlowBatches(keras.utils.PyDataset):
         count = len(self.samples)
         return self.samples[position % count if self.mode == "fixed" else sample_at(self.seed, position, count)]
 
-    def _load(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frames (h, w, 6) and flow (h, w, 2) of one position, as the network takes and predicts them."""
+    def _load(self, position: int, frames: np.ndarray, flow: np.ndarray) -> None:
+        """Fill in one position of a batch, as the network takes and predicts it: (h, w, 6) and (h, w, 2) float32."""
         sample = self._sample(position)
-        frame_0, frame_1, flow = read_sample(sample)
-        size, crop = flow.shape[:2], self.crop
+        frame_0, frame_1, pixels = read_sample(sample)
+        size, crop = pixels.shape[:2], self.crop
         if size[0] < crop[0] or size[1] < crop[1]:
             raise UserError(
                 f"{sample.files[0]}: is {size[0]}x{size[1]} pixels (height x width), smaller than the crop "
@@ -148,8 +152,10 @@ class FlowBatches(keras.utils.PyDataset):
             )
         top, left = centre_crop(size, crop) if self.mode == "fixed" else random_crop(self.seed, position, size, crop)
         window = (slice(top, top + crop[0]), slice(left, left + crop[1]))
-        frames = np.concatenate([frame_0[window], frame_1[window]], axis=2).astype(np.float32) / 127.5 - 1
-        flow = flow[window]
-        if not np.isfinite(flow).all():
+        frames[..., :3], frames[..., 3:] = frame_0[window], frame_1[window]
+        frames /= 127.5
+        frames -= 1
+        if not np.isfinite(pixels[window]).all():
             raise UserError(f"{sample.files[2]}: flow is not finite; build the data index again")
-        return frames, np.clip(flow, -self.max_flow, self.max_flow) / np.float32(self.flow_scale)
+        np.clip(pixels[window], -self.max_flow, self.max_flow, out=flow)
+        flow /= self.flow_scale
