@@ -103,7 +103,7 @@ def train(config: Config, resume: str | None) -> int:
     from edgeflownas.nas.fair_sampler import fairness_gap
     from edgeflownas.nas.search_space import load_search_space
     from edgeflownas.training.manifest import write_manifest
-    from edgeflownas.training.run_data import RunData, open_index
+    from edgeflownas.training.run_data import RunData, find_index
     from edgeflownas.training.run_directory import RunDirectory
     from edgeflownas.training.trainer import Trainer
 
@@ -112,16 +112,16 @@ def train(config: Config, resume: str | None) -> int:
     if resume == "required" and not resuming:
         raise UserError(f"{run.last}: nothing to resume; start without --resume, or correct --output_dir")
     space = load_search_space(config["network.search_space"])
-    if not resuming and (aside := run.set_aside()):
-        print(f"an earlier run in {run.path} was moved to {aside}", flush=True)
-    run.create()
-    with run.locked():
-        data = RunData(config, open_index(config, run.data_index))
-        device = check_device(config)
+    data = RunData(config, find_index(config, run.data_index if resuming else None))
+    device = check_device(config)
+    with run.claimed(fresh=not resuming) as aside:
+        if aside:
+            print(f"an earlier run in {run.path} was moved to {aside}", flush=True)
         trainer = Trainer(config, space, data, run, say=lambda line: print(line, flush=True))
         if resuming:
             trainer.resume()
             print(f"resumed at step {trainer.progress.global_step}", flush=True)
+        write_json(run.data_index, data.index, schema="data_index.schema.json")
         run.write_config(config)
         write_json(run.eval_pool, pool_report(space), schema="eval_pool.schema.json")
         reason = trainer.train()

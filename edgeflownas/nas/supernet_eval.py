@@ -63,7 +63,7 @@ def evaluate(config: Config, checkpoint_name: str, codes: Sequence[str] | None) 
     from edgeflownas.network.flow_network import FlowNetwork
     from edgeflownas.training.checkpoints import load_checkpoint
     from edgeflownas.training.evaluation import Evaluator, pool_summary
-    from edgeflownas.training.run_data import RunData, open_index
+    from edgeflownas.training.run_data import RunData, find_index
     from edgeflownas.training.run_directory import RunDirectory
     from edgeflownas.training.trainer import restore_weights
 
@@ -71,7 +71,7 @@ def evaluate(config: Config, checkpoint_name: str, codes: Sequence[str] | None) 
     path = {"best": run.best, "last": run.last}.get(checkpoint_name, Path(checkpoint_name))
     checkpoint = load_checkpoint(path)
     _check_network(path, checkpoint.header["identity"], config)
-    data = RunData(config, open_index(config, run.data_index))
+    data = RunData(config, find_index(config, run.data_index if run.data_index.is_file() else None))
     check_device(config)
     network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
     restore_weights(network, checkpoint.arrays, str(path))

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config
-from edgeflownas.data.index import SCHEMA, build_index, check_unchanged, indexed_samples, load_index
+from edgeflownas.data.index import build_index, check_unchanged, indexed_samples, load_index
 from edgeflownas.data.pipeline import FlowBatches
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import UserError
@@ -78,34 +77,25 @@ class RunData:
         return prefetch(load, range(len(batches)), self._workers)
 
 
-def open_index(config: Config, run_index: Path) -> dict[str, Any]:
-    """The index to train by: `data.index` if given, else the run's own, built if it is not there yet.
-
-    A copy always stands at `run_index` afterwards.
+def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
+    """The index to train by: `data.index` if given, else that of the `earlier` run that is resumed, else a new one.
 
     Raises:
         UserError: no data, bad data, or data that changed since they were indexed.
     """
-    given = config["data.index"]
-    if given is None and config["data.root"] is None:
-        raise UserError("data.root is not set: give --data_root FOLDER (with train/ and val/), or set it in the config")
-    if given is not None or run_index.is_file():
-        index = load_index(given or run_index)
+    given = config["data.index"] or earlier
+    if given is not None:
+        index = load_index(given)
         check_unchanged(index)
-    else:
-        if config["data.source"] == "synthetic" and not Path(config["data.root"]).exists():
-            scenes = config.nested()["data"]["synthetic"]
-            flags = " ".join(f"--{key} {value}" for key, value in scenes.items())
-            raise UserError(
-                f"{config['data.root']}: the synthetic data set is not there yet; generate it with `snakemake data "
-                f"--profile local`, or `python -m edgeflownas.data.synthetic --root {config['data.root']} {flags}`"
-            )
-        index = build_index(
-            config["data.root"],
-            (config["network.height"], config["network.width"]),
-            config["data.max_flow"],
-            config["data.on_bad_sample"],
-            config["data.workers"],
+        return index
+    root = config["data.root"]
+    if root is None:
+        raise UserError("data.root is not set: give --data_root FOLDER (with train/ and val/), or set it in the config")
+    if config["data.source"] == "synthetic" and not Path(root).exists():
+        flags = " ".join(f"--{key} {value}" for key, value in config.nested()["data"]["synthetic"].items())
+        raise UserError(
+            f"{root}: the synthetic data set is not there yet; generate it with `snakemake data --profile local`, "
+            f"or `python -m edgeflownas.data.synthetic --root {root} {flags}`"
         )
-    write_json(run_index, index, SCHEMA)
-    return index
+    crop = (config["network.height"], config["network.width"])
+    return build_index(root, crop, config["data.max_flow"], config["data.on_bad_sample"], config["data.workers"])

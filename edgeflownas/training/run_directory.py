@@ -15,6 +15,8 @@ from edgeflownas.artifacts import read_json, write_json, write_text
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 
+LOCK = ".lock"
+
 
 class RunDirectory:
     """Paths of a run, and how its files are written: atomically, and derived from what the checkpoint holds."""
@@ -31,41 +33,38 @@ class RunDirectory:
         self.best = self.path / "checkpoints" / "supernet_best.ckpt"
         self.last = self.path / "checkpoints" / "supernet_last.ckpt"
 
-    def create(self) -> None:
-        """Make the folder.
+    @contextmanager
+    def claimed(self, fresh: bool) -> Iterator[Path | None]:
+        """Hold this directory for one run; the system frees the claim when its owner dies.
+
+        Args:
+            fresh: an earlier run that is there is moved to `<name>.1`, `<name>.2`, …: nothing is overwritten.
+
+        Yields:
+            Where the earlier run went, or None.
 
         Raises:
-            UserError: it cannot be made or written to.
+            UserError: another process is training here (names host and pid), or the folder cannot be made.
         """
         try:
-            self.best.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock():
+                earlier = fresh and any(file.is_file() and file.name != LOCK for file in self.path.rglob("*"))
+                if not earlier:
+                    yield None
+                    return
+                number = 1
+                while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
+                    number += 1
+                self.path.rename(aside)
+            with self._lock():
+                yield aside
         except OSError as error:
-            raise UserError(f"{self.path}: cannot make the run directory: {error.strerror}") from error
-        if not os.access(self.path, os.W_OK):
-            raise UserError(f"{self.path}: the run directory is not writable")
-
-    def set_aside(self) -> Path | None:
-        """Move an earlier run out of the way, to `<name>.1`, `<name>.2`, …, so that nothing is overwritten.
-
-        Returns:
-            Where it went, or None if there was none.
-        """
-        if not self.path.is_dir() or not any(self.path.iterdir()):
-            return None
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
-            number += 1
-        self.path.rename(aside)
-        return aside
+            raise UserError(f"{error.filename or self.path}: {error.strerror}") from error
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second run out of this directory; the system frees the lock when its owner dies.
-
-        Raises:
-            UserError: another process holds it; names host and pid.
-        """
-        with open(self.path / ".lock", "a+") as file:
+    def _lock(self) -> Iterator[None]:
+        self.best.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path / LOCK, "a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
