@@ -52,7 +52,7 @@ def pool_report(space: SearchSpace) -> dict[str, Any]:
     pool = eval_pool(space)
     codes = pool.reshape(-1, len(space.blocks))
     counts = empty_counts(space)
-    add_counts(counts, codes)
+    add_counts(counts, codes, space)
     return {
         "search_space": space.name,
         "cycle_length": space.cycle_length,

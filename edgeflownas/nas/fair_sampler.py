@@ -71,11 +71,11 @@ def empty_counts(space: SearchSpace) -> OptionCounts:
     return {block.name: [0] * len(block.options) for block in space.blocks}
 
 
-def add_counts(counts: OptionCounts, codes: Iterable[Sequence[int]]) -> None:
+def add_counts(counts: OptionCounts, codes: Iterable[Sequence[int]], space: SearchSpace) -> None:
     """Count the options that `codes` executed into `counts`."""
     for code in codes:
-        for digits, digit in zip(counts.values(), code, strict=True):
-            digits[int(digit)] += 1
+        for block, digit in zip(space.blocks, code, strict=True):
+            counts[block.name][int(digit)] += 1
 
 
 def fairness_gap(counts: OptionCounts) -> int:
@@ -92,7 +92,7 @@ def check_sampler(space: SearchSpace, cycles: int, seed: int) -> dict[str, Any]:
     digest = hashlib.sha256()
     for step in range(cycles):
         codes = fair_cycle(space, seed, step)
-        add_counts(counts, codes)
+        add_counts(counts, codes, space)
         digest.update(codes.astype(np.uint8).tobytes())
     first = [format_code(code) for step in range(min(cycles, 3)) for code in fair_cycle(space, seed, step)]
     return {

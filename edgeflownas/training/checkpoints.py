@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from edgeflownas.artifacts import canonical_json, write_atomic
+from edgeflownas.artifacts import write_atomic
 from edgeflownas.errors import UserError
 
 FORMAT = "edgeflownas-checkpoint-1"
@@ -32,7 +32,7 @@ class Checkpoint:
 def save_checkpoint(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write a checkpoint atomically; a failure leaves the file that was there."""
     full_header = {**header, "format": FORMAT, "sha256": _digest(arrays)}
-    encoded = np.frombuffer(canonical_json(full_header).encode(), dtype=np.uint8)
+    encoded = np.frombuffer(json.dumps(full_header, allow_nan=False).encode(), dtype=np.uint8)
 
     def write(file: BinaryIO) -> None:
         np.savez(file, allow_pickle=False, **{HEADER: encoded}, **dict(arrays))

@@ -132,7 +132,7 @@ class Trainer:
                 f"step {step}: loss or gradient is not finite (losses {observed['losses']}, "
                 f"arch codes {[format_code(code) for code in codes]}); the last checkpoint is untouched"
             )
-        add_counts(self.progress.counts, codes)
+        add_counts(self.progress.counts, codes, self.space)
         self.progress.record_step(observed, time.monotonic() - started)
         if self.config["train.debug_trace"]:
             line = {
