@@ -1,0 +1,55 @@
+# EdgeFlowNAS: four gates, each of which must pass before the next one starts, and the long run after them.
+#   snakemake gate4 --profile local
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/gate1.smk"
+include: "rules/gate2.smk"
+include: "rules/gate3.smk"
+include: "rules/gate4.smk"
+include: "rules/gates.smk"
+include: "rules/supernet.smk"
+
+
+rule gate4:
+    default_target: True
+    input:
+        verdict("gate4"),
+
+
+rule gate1:
+    input:
+        verdict("gate1"),
+
+
+rule gate2:
+    input:
+        verdict("gate2"),
+
+
+rule gate3:
+    input:
+        verdict("gate3"),
+
+
+rule data:
+    input:
+        DATA_INDEX,
+
+
+rule supernet:
+    input:
+        LONG_RUN,
+
+
+localrules:
+    gate1,
+    gate2,
+    gate3,
+    gate4,
+    data,
+    supernet,

@@ -1,0 +1,138 @@
+"""Attempts at a gate: one folder each, kept for ever, never declared to Snakemake (so never deleted by it).
+
+`<output_dir>/gates/<gate>/attempts/NNNN/` holds `start.json` (written first), `commands/NN_NAME.json` and
+`logs/NAME.log` per command, `dirty.diff`, and at the end `report.json` and `report.md`. An attempt without a report
+is still running, or was interrupted: its owner's life decides.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import read_json, write_json
+from edgeflownas.errors import UserError
+from edgeflownas.gates import processes
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt's folder."""
+
+    gate: str
+    number: int
+    folder: Path
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """What was known when it started: owner, config, digests, provenance."""
+        value: dict[str, Any] = read_json(self.folder / "start.json", schema="attempt_start.schema.json")
+        return value
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """Its report; None while it is unfinished."""
+        path = self.folder / "report.json"
+        if not path.is_file():
+            return None
+        value: dict[str, Any] = read_json(path, schema="verdict.schema.json")
+        return value
+
+    def commands(self) -> list[dict[str, Any]]:
+        """The records of its commands, in the order in which they were started."""
+        return [read_json(path) for path in sorted((self.folder / "commands").glob("*.json"))]
+
+    def command(self, name: str) -> dict[str, Any]:
+        """The record of one command.
+
+        Raises:
+            UserError: it was not run in this attempt.
+        """
+        for record in self.commands():
+            if record["name"] == name:
+                return record
+        raise UserError(f"{self.gate} attempt {self.number}: the command {name} was not run")
+
+    def write_command(self, record: dict[str, Any]) -> None:
+        """Write or replace a command's record; a new one gets the next number."""
+        folder = self.folder / "commands"
+        for path in sorted(folder.glob("*.json")):
+            if path.stem.partition("_")[2] == record["name"]:
+                break
+        else:
+            path = folder / f"{len(list(folder.glob('*.json'))) + 1:02d}_{record['name']}.json"
+        write_json(path, record)
+
+    def log_path(self, name: str) -> Path:
+        """Where the output of a command goes."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def log(self, name: str) -> str:
+        """The output of a command.
+
+        Raises:
+            UserError: there is none.
+        """
+        try:
+            return self.log_path(name).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise UserError(f"{self.log_path(name)}: {error.strerror}") from error
+
+    def living_owner(self) -> dict[str, Any] | None:
+        """The process or Slurm job that still works on this unfinished attempt; None if there is none."""
+        if (self.folder / "report.json").is_file():
+            return None
+        owners = [record["process"] for record in self.commands() if record["status"] == "running"]
+        if (self.folder / "start.json").is_file():
+            owners.append(self.start["owner"])
+        return next((owner for owner in owners if processes.is_alive(owner)), None)
+
+
+def attempts(output_dir: Path, gate: str) -> list[Attempt]:
+    """All attempts at a gate, the first one first."""
+    folder = output_dir / "gates" / gate / "attempts"
+    numbered = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
+    return [Attempt(gate, number, folder / f"{number:04d}") for number in numbered]
+
+
+def latest_attempt(output_dir: Path, gate: str) -> Attempt | None:
+    """The last attempt at a gate; None if it was never run."""
+    return next(reversed(attempts(output_dir, gate)), None)
+
+
+def open_attempt(output_dir: Path, gate: str) -> Attempt:
+    """The attempt at a gate that has started and not ended.
+
+    Raises:
+        UserError: there is none.
+    """
+    attempt = latest_attempt(output_dir, gate)
+    if attempt is None or attempt.report is not None:
+        raise UserError(
+            f"{gate} has no attempt under way: run `snakemake {gate}`, or begin one with "
+            f"`python -m edgeflownas.gates start {gate}`"
+        )
+    return attempt
+
+
+def next_attempt(output_dir: Path, gate: str) -> Attempt:
+    """Make the folder of the next attempt; two callers never get the same."""
+    last = latest_attempt(output_dir, gate)
+    number = last.number + 1 if last else 1
+    folder = output_dir / "gates" / gate / "attempts" / f"{number:04d}"
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise UserError(f"{gate}: attempt {number} was started by somebody else at this moment") from error
+    for name in ("commands", "logs"):
+        (folder / name).mkdir()
+    return Attempt(gate, number, folder)
+
+
+def living_attempts(output_dir: Path) -> Iterator[tuple[Attempt, dict[str, Any]]]:
+    """Every unfinished attempt that a process or Slurm job still works on, and that owner."""
+    for folder in sorted((output_dir / "gates").glob("*/attempts")):
+        attempt = latest_attempt(output_dir, folder.parent.name)
+        owner = attempt.living_owner() if attempt else None
+        if attempt and owner:
+            yield attempt, owner

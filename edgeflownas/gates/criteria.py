@@ -1,0 +1,84 @@
+"""What a criterion is, and the two that every gate has: its commands ended well, and nothing moved under it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgeflownas.errors import UserError
+from edgeflownas.gates.digests import gate_digests, source_files
+from edgeflownas.gates.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a criterion observed and expected, in words for the table, and whether it is met."""
+
+    observed: str
+    expected: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A claim about a gate's artifacts, in one sentence, and the predicate that looks."""
+
+    sentence: str
+    check: Callable[[Evidence], Finding]
+
+
+def same(observed: Any, expected: Any) -> Finding:
+    """Met when the two are equal."""
+    return Finding(str(observed), str(expected), observed == expected)
+
+
+def none_of(faults: Sequence[str], looked_at: str) -> Finding:
+    """Met when there is no fault among what was looked at, and something was looked at."""
+    if faults:
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        return Finding("; ".join(faults[:3]) + more, f"{looked_at}, no fault", False)
+    return Finding(f"{looked_at}, no fault", f"{looked_at}, no fault", True)
+
+
+def judge_criteria(criteria: Sequence[Criterion], evidence: Evidence) -> list[dict[str, Any]]:
+    """Every criterion's finding as a JSON value; evidence that is missing or unreadable fails its criterion."""
+    findings = []
+    for criterion in criteria:
+        try:
+            finding = criterion.check(evidence)
+        except UserError as error:
+            finding = Finding(str(error), "readable evidence", False)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            finding = Finding(f"evidence of another shape: {error!r}", "readable evidence", False)
+        findings.append(
+            {
+                "sentence": criterion.sentence,
+                "observed": finding.observed,
+                "expected": finding.expected,
+                "passed": finding.passed,
+            }
+        )
+    return findings
+
+
+def _commands_done(evidence: Evidence) -> Finding:
+    done = {record["name"]: record for record in evidence.attempt.commands()}
+    faults = []
+    for name in evidence.gate.commands:
+        if name not in done:
+            faults.append(f"{name} was not run")
+        elif done[name]["status"] != "done":
+            faults.append(f"{name} ended with exit code {done[name].get('exit_code')}")
+    return none_of(faults, f"{len(evidence.gate.commands)} commands")
+
+
+def _nothing_moved(evidence: Evidence) -> Finding:
+    began = evidence.attempt.start["digests"]
+    ended = gate_digests(evidence.gate, source_files(), evidence.config, evidence.output_dir)
+    moved = [f"{name} changed while the gate ran" for name in began if began[name] != ended[name]]
+    return none_of(moved, "code, config and data index")
+
+
+COMMON = (
+    Criterion("every command ended with the exit code expected of it", _commands_done),
+    Criterion("code, config and data are the same at the end as at the start", _nothing_moved),
+)

@@ -1,0 +1,82 @@
+"""Gate 1, foundation: the command line, the configuration and the arch codec say what they do."""
+
+import re
+
+from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
+from edgeflownas.gates.evidence import Evidence
+from edgeflownas.nas.arch_codec import format_code
+from edgeflownas.nas.search_space import SearchSpace
+
+HELP_FLAGS = ("gpu_device", "num_epochs", "batch_size", "lr", "config", "supernet_mode")
+GRAPH_PACKAGES = ("tensorflow", "keras", "jax", "torch")
+
+
+def wrong_codes(space: SearchSpace) -> dict[str, str]:
+    """The codes that gate 1 gives to the codec to be refused: one digit too few, and one option too many."""
+    position = len(space.blocks) // 2
+    too_large = [0] * len(space.blocks)
+    too_large[position] = len(space.blocks[position].options)
+    return {"wrong_length": format_code([0] * (len(space.blocks) - 1)), "wrong_digit": format_code(too_large)}
+
+
+def _help_names_flags(evidence: Evidence) -> Finding:
+    text = evidence.log("help")
+    missing = [f"--{flag} is missing" for flag in HELP_FLAGS if not re.search(rf"--{flag}\b", text)]
+    return none_of(missing, f"{len(HELP_FLAGS)} flags")
+
+
+def _dry_run_prints_config(evidence: Evidence) -> Finding:
+    text = evidence.log("dry_run")
+    missing = [f"{key} is not printed" for key in evidence.config.values if key not in text]
+    if evidence.config.hash not in text:
+        missing.append(f"the hash {evidence.config.hash} is not printed")
+    return none_of(missing, f"{len(evidence.config.values)} keys and the hash")
+
+
+def _dry_run_builds_no_graph(evidence: Evidence) -> Finding:
+    imported = re.findall(r"^import time:.*\|\s*(\S+)$", evidence.log("dry_run_imports"), flags=re.MULTILINE)
+    packages = {module.partition(".")[0] for module in imported}
+    if "edgeflownas.config" not in imported:
+        return Finding("no listing of imports", "a listing of imports", False)
+    graph = [f"{package} was imported" for package in GRAPH_PACKAGES if package in packages]
+    return none_of(graph, f"{len(imported)} imported modules")
+
+
+def _codec_survives(evidence: Evidence) -> Finding:
+    said = evidence.log("self_test").strip().splitlines()[-1]
+    return Finding(said, f"{evidence.space.size} subnets … ok", f"{evidence.space.size} subnets" in said)
+
+
+def _wrong_length_refused(evidence: Evidence) -> Finding:
+    length = len(evidence.space.blocks)
+    return _refused(evidence, "wrong_length", f"length={length} required, got {length - 1}")
+
+
+def _wrong_digit_refused(evidence: Evidence) -> Finding:
+    position = len(evidence.space.blocks) // 2
+    block = evidence.space.blocks[position]
+    allowed = ",".join(str(option) for option in range(len(block.options)))
+    words = f"value must be in {{{allowed}}}, got {len(block.options)} at position {position} ({block.name})"
+    return _refused(evidence, "wrong_digit", words)
+
+
+def _refused(evidence: Evidence, command: str, words: str) -> Finding:
+    said = evidence.log(command).strip()
+    lines = said.splitlines()
+    return Finding(said, f"one line with: {words}", len(lines) == 1 and words in said)
+
+
+def _exit_codes_of_refusals(evidence: Evidence) -> Finding:
+    codes = [evidence.attempt.command(name)["exit_code"] for name in ("wrong_length", "wrong_digit")]
+    return same(codes, [2, 2])
+
+
+CRITERIA = (
+    Criterion(f"train_supernet --help names {', '.join(HELP_FLAGS)}", _help_names_flags),
+    Criterion("the dry run prints the final config, every key, and its hash", _dry_run_prints_config),
+    Criterion("the dry run builds no graph: it imports neither Keras nor a backend", _dry_run_builds_no_graph),
+    Criterion("the arch codec survives its self-test on its search space", _codec_survives),
+    Criterion("an arch code of wrong length is refused, saying which length is required", _wrong_length_refused),
+    Criterion("an arch code with a wrong digit is refused, saying value, position and block", _wrong_digit_refused),
+    Criterion("both refusals end with exit code 2", _exit_codes_of_refusals),
+)

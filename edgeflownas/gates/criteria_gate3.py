@@ -1,0 +1,193 @@
+"""Gate 3, training loop: fair steps, clipping, exact repetition, exact resume, and evaluation that reads back."""
+
+import math
+from typing import Any
+
+from edgeflownas.artifacts import read_json
+from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
+from edgeflownas.gates.evidence import BEST, LAST, TRACE, Evidence
+from edgeflownas.nas.arch_codec import parse_code
+from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fairness_gap
+from edgeflownas.nas.run_records import subnet_epes
+
+TRACE_RUN, REPEAT_RUN, EPOCHS_RUN = "gate3_trace", "gate3_trace_repeat", "gate3_epochs"
+STEPS = 30
+EPOCHS_BEFORE_RESUME, EPOCHS = 3, 5
+RECALIBRATION_BATCHES = 8
+ROUNDING = 1e-6
+
+
+def _manifest(evidence: Evidence, run: str) -> dict[str, Any]:
+    manifest: dict[str, Any] = evidence.json(run, "train_manifest.json", "train_manifest.schema.json")
+    return manifest
+
+
+def _passes_per_step(evidence: Evidence) -> Finding:
+    paths = evidence.space.cycle_length
+    rows = evidence.trace(TRACE_RUN)
+    faults = [
+        f"step {row['step']}: forward {row['forward']}, backward {row['backward']}, optimizer {row['optimizer_step']}"
+        for row in rows
+        if (row["forward"], row["backward"], row["optimizer_step"]) != (paths, paths, 1)
+    ]
+    return none_of(faults, f"{len(rows)} steps with forward {paths}, backward {paths}, optimizer 1")
+
+
+def _cycles_fair(evidence: Evidence) -> Finding:
+    faults = []
+    rows = evidence.trace(TRACE_RUN)
+    for row in rows:
+        counts = empty_counts(evidence.space)
+        add_counts(counts, [parse_code(code, evidence.space) for code in row["codes"]], evidence.space)
+        if len(row["codes"]) != evidence.space.cycle_length or fairness_gap(counts) != 0:
+            faults.append(f"step {row['step']}: {' '.join(row['codes'])}")
+    return none_of(faults, f"{len(rows)} cycles")
+
+
+def _norm_clipped(evidence: Evidence) -> Finding:
+    clip = evidence.config["train.grad_clip"]
+    norms = [row["global_grad_norm_after"] for row in evidence.trace(TRACE_RUN)]
+    largest = max(norms)
+    return Finding(f"largest {largest:.7g}", f"at most {clip:g} × (1 + 1e-6)", largest <= clip * (1 + ROUNDING))
+
+
+def _steps_there(evidence: Evidence) -> Finding:
+    in_epoch = _manifest(evidence, TRACE_RUN)["steps_per_epoch"]
+    expected = min(STEPS, in_epoch)
+    steps = [row["step"] for row in evidence.trace(TRACE_RUN)]
+    words = f"steps 0 to {expected - 1}" + (" (an epoch has no more)" if in_epoch < STEPS else "")
+    return Finding(_step_words(steps), words, steps == list(range(expected)))
+
+
+def _step_words(steps: list[int]) -> str:
+    if not steps:
+        return "no step"
+    if steps == list(range(len(steps))):
+        return f"steps 0 to {len(steps) - 1}"
+    position = next(i for i, step in enumerate(steps) if step != i)
+    return f"step {steps[position]} where {position} should stand"
+
+
+def _trace_repeats(evidence: Evidence) -> Finding:
+    first, second = evidence.bytes(TRACE_RUN, TRACE), evidence.bytes(REPEAT_RUN, TRACE)
+    if first == second:
+        return Finding("same bytes", "same bytes", True)
+    pairs = zip(first.splitlines(), second.splitlines(), strict=False)
+    line = next((number for number, (a, b) in enumerate(pairs, start=1) if a != b), None)
+    return Finding(f"first difference in line {line}" if line else "one is longer", "same bytes", False)
+
+
+def _epochs_there(evidence: Evidence) -> Finding:
+    epochs = [int(row["epoch"]) for row in evidence.history(EPOCHS_RUN)]
+    expected = min(EPOCHS, evidence.config["train.num_epochs"])
+    return same(epochs, list(range(1, expected + 1)))
+
+
+def _epochs_judged(evidence: Evidence) -> Finding:
+    pool = len(evidence.json(EPOCHS_RUN, "eval_pool_12.json", "eval_pool.schema.json")["codes"])
+    faults = []
+    rows = evidence.history(EPOCHS_RUN)
+    for row in rows:
+        epes = list(subnet_epes(row).values())
+        if len(epes) != pool:
+            faults.append(f"epoch {row['epoch']}: {len(epes)} subnets instead of {pool}")
+        elif not math.isclose(row["mean_epe_12"], sum(epes) / pool, rel_tol=ROUNDING):
+            faults.append(f"epoch {row['epoch']}: mean_epe_12 {row['mean_epe_12']} is not the mean of its subnets")
+        if row["fairness_gap"] != 0:
+            faults.append(f"epoch {row['epoch']}: fairness_gap {row['fairness_gap']}")
+    return none_of(faults, f"{len(rows)} epochs, {pool} subnets each, gap 0")
+
+
+def _global_step_continuous(evidence: Evidence) -> Finding:
+    manifest = _manifest(evidence, EPOCHS_RUN)
+    rows = evidence.history(EPOCHS_RUN)
+    faults = [
+        f"epoch {row['epoch']} ends at step {row['global_step']}"
+        for row in rows
+        if row["global_step"] != row["epoch"] * manifest["steps_per_epoch"]
+    ]
+    steps = [row["step"] for row in evidence.trace(EPOCHS_RUN)]
+    if steps != list(range(manifest["global_step"])):
+        faults.append(f"trace: {_step_words(steps)}, {len(steps)} lines")
+    if rows and manifest["global_step"] != rows[-1]["global_step"]:
+        faults.append(f"manifest says step {manifest['global_step']}, history {rows[-1]['global_step']}")
+    return none_of(faults, f"{manifest['global_step']} steps over the resume")
+
+
+def _resumed_there(evidence: Evidence) -> Finding:
+    before = [row for row in evidence.trace(EPOCHS_RUN) if row["epoch"] <= EPOCHS_BEFORE_RESUME]
+    after = [row for row in evidence.trace(EPOCHS_RUN) if row["epoch"] > EPOCHS_BEFORE_RESUME]
+    trained = evidence.log("resume")
+    repeated = f"epoch 1/{evidence.config['train.num_epochs']} step 1/" in trained
+    words = f"{len(before)} steps before, {len(after)} after{', epoch 1 trained twice' if repeated else ''}"
+    return Finding(words, "steps before and after, none trained twice", bool(before and after) and not repeated)
+
+
+def _last_names_its_epoch(evidence: Evidence) -> Finding:
+    from edgeflownas.training.checkpoints import read_header
+
+    header = read_header(evidence.run(EPOCHS_RUN) / LAST)
+    row = evidence.history(EPOCHS_RUN)[-1]
+    return same(
+        f"epoch {header['epoch']}, step {header['global_step']}", f"epoch {row['epoch']}, step {row['global_step']}"
+    )
+
+
+def _best_names_its_epoch(evidence: Evidence) -> Finding:
+    from edgeflownas.training.checkpoints import read_header
+
+    header = read_header(evidence.run(EPOCHS_RUN) / BEST)
+    best = min(evidence.history(EPOCHS_RUN), key=lambda row: row["mean_epe_12"])
+    manifest = _manifest(evidence, EPOCHS_RUN)
+    said = {"checkpoint": header["epoch"], "manifest": (manifest["best"] or {}).get("epoch")}
+    return same(said, {"checkpoint": best["epoch"], "manifest": best["epoch"]})
+
+
+def _recalibrated(evidence: Evidence) -> Finding:
+    report = evidence.json(EPOCHS_RUN, "supernet_eval.json", "supernet_eval.schema.json")
+    faults = [
+        f"{subnet['code']}: bn_recal_batches={subnet['bn_recal_batches']}"
+        for subnet in report["subnets"]
+        if subnet["bn_recal_batches"] != RECALIBRATION_BATCHES
+    ]
+    return none_of(faults, f"{len(report['subnets'])} subnets with bn_recal_batches={RECALIBRATION_BATCHES}")
+
+
+def _evaluation_reads_back(evidence: Evidence) -> Finding:
+    report = evidence.json(EPOCHS_RUN, "supernet_eval.json", "supernet_eval.schema.json")
+    row = evidence.history(EPOCHS_RUN)[-1]
+    trained_with = evidence.config["eval.bn_recal_batches"]
+    if trained_with != RECALIBRATION_BATCHES:
+        words = f"training judges with eval.bn_recal_batches={trained_with}, this evaluation with 8"
+        return Finding(words, f"eval.bn_recal_batches={RECALIBRATION_BATCHES}", False)
+    equal = math.isclose(report["mean_epe"], row["mean_epe_12"], rel_tol=ROUNDING)
+    right = report["checkpoint"]["epoch"] == row["epoch"]
+    observed = f"{report['mean_epe']:.9g} px at epoch {report['checkpoint']['epoch']}"
+    return Finding(observed, f"{row['mean_epe_12']:.9g} px at epoch {row['epoch']}", equal and right)
+
+
+def _pool_covers(evidence: Evidence) -> Finding:
+    report = read_json(evidence.run(EPOCHS_RUN) / "eval_pool_12.json", schema="eval_pool.schema.json")
+    faults = []
+    for name, counts in report["coverage"].items():
+        if set(counts) != {len(report["codes"]) // len(counts)}:
+            faults.append(f"{name}: {counts}")
+    return none_of(faults, f"{len(report['codes'])} subnets, {len(report['coverage'])} blocks")
+
+
+CRITERIA = (
+    Criterion("every step ran each path forward and backward, and the optimizer once", _passes_per_step),
+    Criterion("the arch codes of every step use each option equally often", _cycles_fair),
+    Criterion("the gradient norm after clipping never exceeds the clip, up to rounding", _norm_clipped),
+    Criterion(f"the traced run has its {STEPS} steps, in order", _steps_there),
+    Criterion("the traced run repeats bit for bit", _trace_repeats),
+    Criterion("the history has one row per epoch, over the resume", _epochs_there),
+    Criterion("every epoch has mean_epe_12, std_epe_12 and fairness_gap 0", _epochs_judged),
+    Criterion("global_step is continuous, none repeated or skipped", _global_step_continuous),
+    Criterion("the second command continued the first", _resumed_there),
+    Criterion("supernet_last.ckpt names the last epoch", _last_names_its_epoch),
+    Criterion("supernet_best.ckpt names the epoch of the smallest mean_epe_12", _best_names_its_epoch),
+    Criterion("every judged subnet was recalibrated with 8 batches", _recalibrated),
+    Criterion("judging the last checkpoint again gives the mean EPE that training logged", _evaluation_reads_back),
+    Criterion("the eval pool uses every option of a block equally often", _pool_covers),
+)

@@ -1,0 +1,106 @@
+"""What a verdict was given for: digests of the package's source, the configuration and the data index."""
+
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import PROJECT_ROOT, read_json, sha256_file, sha256_of
+from edgeflownas.config import Config
+from edgeflownas.errors import UserError
+from edgeflownas.gates.gate import Gate
+
+SOURCE_PATTERNS = (
+    "Snakefile",
+    "rules/*.smk",
+    "edgeflownas/**/*.py",
+    "schemas/*.json",
+    "config/search_spaces/*.yaml",
+    "scripts/**/*.template",
+)
+# The first gate that a source file matters to; every later gate depends on it too. A file that no pattern names
+# matters to all gates, so that a forgotten entry makes gates stale too often, never too seldom.
+FIRST_GATE = (
+    ("edgeflownas/network/*", 2),
+    ("edgeflownas/nas/fair_sampler.py", 2),
+    ("edgeflownas/nas/model_shape_check.py", 2),
+    ("edgeflownas/gates/criteria_gate2.py", 2),
+    ("rules/gate2.smk", 2),
+    ("schemas/fair_sampler_check.schema.json", 2),
+    ("schemas/model_shape_check.schema.json", 2),
+    ("edgeflownas/data/*", 3),
+    ("edgeflownas/training/*", 3),
+    ("edgeflownas/nas/eval_pool.py", 3),
+    ("edgeflownas/nas/supernet_eval.py", 3),
+    ("edgeflownas/gates/criteria_gate3.py", 3),
+    ("rules/gate3.smk", 3),
+    ("rules/data.smk", 3),
+    ("schemas/data_index.schema.json", 3),
+    ("schemas/eval_pool.schema.json", 3),
+    ("schemas/supernet_eval.schema.json", 3),
+    ("schemas/trace_row.schema.json", 3),
+    ("schemas/history_row.schema.json", 3),
+    ("edgeflownas/nas/check_manifest.py", 4),
+    ("edgeflownas/nas/cost.py", 4),
+    ("edgeflownas/reporting/launch_scripts.py", 4),
+    ("edgeflownas/reporting/training_report.py", 4),
+    ("edgeflownas/gates/criteria_gate4.py", 4),
+    ("rules/gate4.smk", 4),
+    ("schemas/train_manifest.schema.json", 4),
+    ("schemas/fairness_counts.schema.json", 4),
+    ("scripts/*", 4),
+    # What only a reader of finished gates runs: no verdict depends on it.
+    ("edgeflownas/reporting/*", 5),
+    ("rules/supernet.smk", 5),
+)
+
+
+def source_files(root: Path = PROJECT_ROOT) -> dict[str, str]:
+    """SHA-256 of every source file that any gate depends on, by its path below `root`."""
+    files = sorted({path for pattern in SOURCE_PATTERNS for path in root.glob(pattern) if path.is_file()})
+    return {path.relative_to(root).as_posix(): sha256_file(path) for path in files}
+
+
+def relevant_source(gate: Gate, files: dict[str, str]) -> dict[str, str]:
+    """Those of `source_files` that the gate's verdict depends on."""
+    return {path: digest for path, digest in files.items() if _first_gate(path) <= gate.number}
+
+
+def _first_gate(path: str) -> int:
+    return next((number for pattern, number in FIRST_GATE if fnmatch(path, pattern)), 1)
+
+
+def relevant_config(gate: Gate, config: Config) -> dict[str, Any]:
+    """The configuration values that the gate's verdict depends on, by dotted key: never paths of the data."""
+    values = config.result_values() | {
+        key: value for key, value in config.values.items() if key.startswith("workflow.gate")
+    }
+    return {key: value for key, value in values.items() if key.startswith(gate.config_keys)}
+
+
+def data_digest(output_dir: Path) -> str | None:
+    """Digest of what `<output_dir>/data_index.json` lists; None where it has not been built.
+
+    Where the samples lie and when they were written are left out: the same data elsewhere are the same data.
+    """
+    path = output_dir / "data_index.json"
+    if not path.is_file():
+        return None
+    index = read_json(path)
+    try:
+        facts = {key: index[key] for key in ("digest", "crop", "max_flow", "on_bad_sample")}
+        facts["splits"] = {
+            name: {"count": split["count"], "zero_flow_epe": split["zero_flow_epe"], "rejected": split["rejected"]}
+            for name, split in index["splits"].items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: does not fit schemas/data_index.schema.json: {error!r}") from error
+    return sha256_of(facts)
+
+
+def gate_digests(gate: Gate, files: dict[str, str], config: Config, output_dir: Path) -> dict[str, str | None]:
+    """The digests that a verdict of this gate stands on: code, config and data."""
+    return {
+        "code": sha256_of(relevant_source(gate, files)),
+        "config": sha256_of(relevant_config(gate, config)),
+        "data": data_digest(output_dir) if gate.uses_data else None,
+    }

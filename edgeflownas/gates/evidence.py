@@ -1,0 +1,61 @@
+"""What criteria look at: the attempt's logs and the run directories behind it, read and checked against schemas."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import read_json
+from edgeflownas.config import Config
+from edgeflownas.errors import UserError
+from edgeflownas.gates.attempts import Attempt
+from edgeflownas.gates.gate import Gate
+from edgeflownas.nas.run_records import read_history, read_trace
+from edgeflownas.nas.search_space import SearchSpace, load_search_space
+
+HISTORY = "eval_epe_history.csv"
+TRACE = "trace.jsonl"
+BEST = "checkpoints/supernet_best.ckpt"
+LAST = "checkpoints/supernet_last.ckpt"
+
+
+class Evidence:
+    """One attempt's evidence; every reader raises UserError on a file that is missing or of the wrong shape."""
+
+    def __init__(self, gate: Gate, attempt: Attempt, output_dir: Path, config: Config) -> None:
+        self.gate = gate
+        self.attempt = attempt
+        self.output_dir = output_dir
+        self.config = config
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space in force."""
+        return load_search_space(self.config["network.search_space"])
+
+    def run(self, name: str) -> Path:
+        """A run directory."""
+        return self.output_dir / "runs" / name
+
+    def log(self, name: str) -> str:
+        """A command's output."""
+        return self.attempt.log(name)
+
+    def json(self, run: str, file: str, schema: str) -> Any:
+        """A JSON file of a run, valid by its schema."""
+        return read_json(self.run(run) / file, schema=schema)
+
+    def bytes(self, run: str, file: str) -> bytes:
+        """A file of a run, as it is."""
+        path = self.run(run) / file
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from error
+
+    def trace(self, run: str) -> list[dict[str, Any]]:
+        """The steps of a run's `trace.jsonl`."""
+        return read_trace(self.run(run) / TRACE)
+
+    def history(self, run: str) -> list[dict[str, float]]:
+        """The epochs of a run's `eval_epe_history.csv`."""
+        return read_history(self.run(run) / HISTORY)

@@ -1,0 +1,45 @@
+"""Judging an attempt: criteria, publication, verdict. A gate passes when all its criteria do, and not otherwise."""
+
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import write_json
+from edgeflownas.config import resolve_config
+from edgeflownas.errors import UserError
+from edgeflownas.gates import criteria_gate1, criteria_gate2, criteria_gate3, criteria_gate4
+from edgeflownas.gates.attempts import Attempt
+from edgeflownas.gates.criteria import COMMON, Criterion, judge_criteria
+from edgeflownas.gates.evidence import Evidence
+from edgeflownas.gates.gate import Gate
+from edgeflownas.gates.publishing import publish_artifacts
+from edgeflownas.gates.reports import close_attempt
+from edgeflownas.gates.states import verdict_path
+
+CRITERIA: dict[str, tuple[Criterion, ...]] = {
+    "gate1": criteria_gate1.CRITERIA,
+    "gate2": criteria_gate2.CRITERIA,
+    "gate3": criteria_gate3.CRITERIA,
+    "gate4": criteria_gate4.CRITERIA,
+}
+
+
+def judge_gate(gate: Gate, attempt: Attempt, output_dir: Path) -> dict[str, Any]:
+    """Judge an attempt whose commands have run; close it with its report, and publish if it passed.
+
+    The verdict is written last: while it is missing, nothing of this gate counts.
+    """
+    start = attempt.start["config"]
+    config = resolve_config(start["path"], start["overrides"])
+    evidence = Evidence(gate, attempt, output_dir, config)
+    findings = judge_criteria((*COMMON, *CRITERIA[gate.name]), evidence)
+    why = [f"{finding['sentence']}: observed {finding['observed']}" for finding in findings if not finding["passed"]]
+    artifacts: list[dict[str, Any]] = []
+    if not why:
+        try:
+            artifacts = publish_artifacts(evidence)
+        except (UserError, OSError) as error:
+            why = [f"an artifact could not be published: {error}"]
+    report = close_attempt(attempt, "failed" if why else "passed", why, findings, artifacts)
+    if not why:
+        write_json(verdict_path(output_dir, gate.name), report, schema="verdict.schema.json")
+    return report

@@ -1,0 +1,42 @@
+"""The long run after gate 4: refused unless all gates stand; recorded like a gate, and resumed, never restarted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import sha256_of
+from edgeflownas.config import Config
+from edgeflownas.gates.attempts import Attempt, latest_attempt, next_attempt
+from edgeflownas.gates.digests import data_digest, source_files
+from edgeflownas.gates.gate import GATES, LONG_RUN
+from edgeflownas.gates.starting import close_interrupted, refuse_beside_living, write_start
+from edgeflownas.gates.states import gate_states, require_standing
+
+
+def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mapping[str, Any], config: Config) -> Attempt:
+    """Begin, or continue, the long run: one attempt per time that it is started.
+
+    Raises:
+        UserError: a gate does not stand, or the run is still going.
+    """
+    refuse_beside_living(output_dir, LONG_RUN)
+    require_standing(gate_states(output_dir, config, thorough=True), len(GATES) + 1, doing="the long run")
+    close_interrupted(output_dir, LONG_RUN)
+    previous = latest_attempt(output_dir, LONG_RUN)
+    attempt = next_attempt(output_dir, LONG_RUN)
+    files = source_files()
+    values = config.result_values()
+    facts = {
+        "trigger": attempt.number,
+        "config": {
+            "path": None if config_path is None else str(config_path),
+            "overrides": dict(overrides),
+            "hash": config.hash,
+            "values": values,
+        },
+        "digests": {"code": sha256_of(files), "config": config.hash, "data": data_digest(output_dir)},
+        "source_files": files,
+        "before": None,
+    }
+    write_start(attempt, facts, previous)
+    return attempt

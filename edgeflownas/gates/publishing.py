@@ -1,0 +1,109 @@
+"""What each gate publishes to `<output_dir>/` when it passes: copied whole, under the names of the gate table."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from edgeflownas.artifacts import read_json, sha256_file, validate, write_atomic, write_json
+from edgeflownas.errors import UserError
+from edgeflownas.gates import criteria_gate2, criteria_gate3, criteria_gate4
+from edgeflownas.gates.evidence import BEST, HISTORY, LAST, Evidence
+from edgeflownas.nas.check_manifest import manifest_faults
+from edgeflownas.reporting.launch_scripts import SCRIPT_NAME
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published file: its path below `<output_dir>/`, its schema if it is JSON, and how it is written there."""
+
+    path: str
+    schema: str | None
+    publish: Callable[[Evidence, Path], None]
+
+
+def _copy_of(run: str, file: str) -> Callable[[Evidence, Path], None]:
+    def publish(evidence: Evidence, target: Path) -> None:
+        source = evidence.run(run) / file
+
+        def write(out: BinaryIO) -> None:
+            with open(source, "rb") as content:
+                shutil.copyfileobj(content, out)
+
+        write_atomic(target, write)
+        target.chmod(source.stat().st_mode & 0o777)
+
+    return publish
+
+
+def _resolved_config(evidence: Evidence, target: Path) -> None:
+    config = evidence.config
+    write_json(target, {"values": config.values, "origins": config.origins, "hash": config.hash})
+
+
+def _rebased_manifest(evidence: Evidence, target: Path) -> None:
+    """The run's manifest, with the paths of its files as seen from where it is published."""
+    manifest = read_json(evidence.run(criteria_gate4.RUN) / "train_manifest.json", schema="train_manifest.schema.json")
+    write_json(target, rebased(manifest, Path("runs") / criteria_gate4.RUN))
+
+
+def rebased(manifest: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """A manifest whose files lie in `run`, relative to the manifest's new folder."""
+    files = {name: {**file, "path": (run / file["path"]).as_posix()} for name, file in manifest["files"].items()}
+    return {**manifest, "files": files}
+
+
+_GATE4 = criteria_gate4.RUN
+_LAUNCH = criteria_gate4.LAUNCH_FOLDER
+ARTIFACTS: dict[str, tuple[Artifact, ...]] = {
+    "gate1": (Artifact("config.json", "resolved_config.schema.json", _resolved_config),),
+    "gate2": (
+        Artifact(
+            "fair_sampler_check.json",
+            "fair_sampler_check.schema.json",
+            _copy_of(criteria_gate2.RUN, criteria_gate2.SAMPLER),
+        ),
+    ),
+    "gate3": (
+        Artifact(BEST, None, _copy_of(criteria_gate3.EPOCHS_RUN, BEST)),
+        Artifact(LAST, None, _copy_of(criteria_gate3.EPOCHS_RUN, LAST)),
+        Artifact(
+            "eval_pool_12.json", "eval_pool.schema.json", _copy_of(criteria_gate3.EPOCHS_RUN, "eval_pool_12.json")
+        ),
+    ),
+    "gate4": (
+        Artifact("train_manifest.json", "train_manifest.schema.json", _rebased_manifest),
+        Artifact("fairness_counts.json", "fairness_counts.schema.json", _copy_of(_GATE4, "fairness_counts.json")),
+        Artifact(HISTORY, None, _copy_of(_GATE4, HISTORY)),
+        Artifact(criteria_gate4.REPORT, None, _copy_of(_GATE4, criteria_gate4.REPORT)),
+        Artifact(f"scripts/hpc/{SCRIPT_NAME}", None, _copy_of(_GATE4, f"{_LAUNCH}/hpc/{SCRIPT_NAME}")),
+        Artifact(f"scripts/local/{SCRIPT_NAME}", None, _copy_of(_GATE4, f"{_LAUNCH}/local/{SCRIPT_NAME}")),
+    ),
+}
+
+
+def publish_artifacts(evidence: Evidence) -> list[dict[str, Any]]:
+    """Publish a gate's artifacts and describe them: path, sha256, bytes, schema.
+
+    Raises:
+        UserError: one does not fit its schema, or the published manifest does not hold where it is.
+    """
+    published = []
+    for artifact in ARTIFACTS[evidence.gate.name]:
+        target = evidence.output_dir / artifact.path
+        artifact.publish(evidence, target)
+        if artifact.schema is not None:
+            validate(read_json(target), artifact.schema, where=str(target))
+        published.append(
+            {
+                "path": artifact.path,
+                "sha256": sha256_file(target),
+                "bytes": target.stat().st_size,
+                "schema": artifact.schema,
+            }
+        )
+    manifest = evidence.output_dir / "train_manifest.json"
+    if evidence.gate.name == "gate4" and (faults := manifest_faults(manifest)):
+        raise UserError(f"the published manifest is not valid: {faults[0]}")
+    return published

@@ -1,0 +1,150 @@
+"""The one way to run a command and record it: argv, exit code, seconds, peak memory, log.
+
+Signals are passed on to the command, and the command never outlives its recorder.
+"""
+
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, BinaryIO
+
+from edgeflownas.errors import EXIT_INTERRUPTED
+from edgeflownas.gates.attempts import Attempt
+from edgeflownas.gates.processes import this_process
+
+TAIL_LINES = 20
+# SIGTERM arrives twice from Slurm, and people press Ctrl-C twice: only the third one stops asking politely.
+SIGNALS_BEFORE_KILL = 3
+_PR_SET_PDEATHSIG = 1
+
+
+def now() -> str:
+    """This moment, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def record_command(
+    attempt: Attempt, name: str, argv: Sequence[str], expected_exit: int, quiet: bool, extra_log: Path | None
+) -> dict[str, Any]:
+    """Run `argv`, its output going to the attempt's log, to `extra_log`, and to the terminal unless `quiet`.
+
+    Returns:
+        The record, also written to the attempt: its `status` is `done` (the expected exit code), `failed`, or
+        `interrupted` (a signal reached this recorder, or the command said so by exit code 3).
+    """
+    record: dict[str, Any] = {
+        "name": name,
+        "argv": list(argv),
+        "expected_exit": expected_exit,
+        "status": "running",
+        "started": now(),
+        "process": this_process(),
+        "log": str(attempt.log_path(name)),
+    }
+    attempt.write_command(record)
+    begin = time.monotonic()
+    logs = [attempt.log_path(name)] + ([extra_log] if extra_log else [])
+    exit_code, interrupted, peak_mb = _run(argv, logs, quiet)
+    if interrupted or (exit_code == EXIT_INTERRUPTED and expected_exit != EXIT_INTERRUPTED):
+        status = "interrupted"
+    else:
+        status = "done" if exit_code == expected_exit else "failed"
+    record |= {
+        "status": status,
+        "exit_code": exit_code,
+        "seconds": round(time.monotonic() - begin, 3),
+        "peak_memory_mb": peak_mb,
+        "ended": now(),
+        "log_tail": _tail(attempt.log_path(name)),
+    }
+    attempt.write_command(record)
+    return record
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """`argv` as one would type it, with `python` for the interpreter of this process."""
+    return shlex.join(["python" if word == sys.executable else word for word in argv])
+
+
+def _run(argv: Sequence[str], logs: Sequence[Path], quiet: bool) -> tuple[int, bool, float]:
+    """Exit code (128 + signal if one ended it), whether a signal reached us, and peak memory in MiB."""
+    received: list[int] = []
+    child: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if child is not None and child.returncode is None:
+            os.killpg(child.pid, number if len(received) < SIGNALS_BEFORE_KILL else signal.SIGKILL)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        with ExitStack() as stack:
+            sinks: list[BinaryIO] = []
+            for log in logs:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                sinks.append(stack.enter_context(open(log, "wb", buffering=0)))
+            if not quiet:
+                sinks.append(sys.stdout.buffer)
+            try:
+                child = _spawn(argv)
+            except OSError as error:
+                for sink in sinks:
+                    sink.write(f"{argv[0]}: {error.strerror}\n".encode())
+                return 127, False, 0.0
+            if received:  # between the handlers and the child's birth
+                os.killpg(child.pid, received[0])
+            copier = threading.Thread(target=_copy, args=(child.stdout, sinks), daemon=True)
+            copier.start()
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            # A grandchild may hold the pipe open; what the command itself wrote is there at once.
+            copier.join(timeout=2.0)
+            exit_code = child.returncode if child.returncode >= 0 else 128 - child.returncode
+            return exit_code, bool(received), round(usage.ru_maxrss / 1024, 1)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _spawn(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    # A session of its own: Ctrl-C on the terminal reaches the command once, through us, not twice.
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _copy(source: BinaryIO, sinks: Sequence[BinaryIO]) -> None:
+    while chunk := os.read(source.fileno(), 1 << 16):
+        for sink in sinks:
+            try:
+                sink.write(chunk)
+                sink.flush()
+            except (BrokenPipeError, ValueError):
+                continue
+
+
+def _tail(log: Path) -> list[str]:
+    """The last lines of a log; of a progress line that overwrites itself, what one sees at the end."""
+    text = log.read_bytes()[-20_000:].decode("utf-8", errors="replace")
+    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")[-TAIL_LINES:]
+    return [line.rpartition("\r")[2][:500] for line in lines]

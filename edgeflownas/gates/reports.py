@@ -1,0 +1,146 @@
+"""The report that closes an attempt, passed or not: as JSON (the verdict's own shape), Markdown and on the terminal."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import write_json, write_text
+from edgeflownas.gates.attempts import Attempt
+from edgeflownas.gates.gate import GATES
+from edgeflownas.gates.recorder import command_line, now
+
+_COLUMNS = (54, 32, 32)
+
+
+def close_attempt(
+    attempt: Attempt,
+    status: str,
+    why: Sequence[str],
+    criteria: Sequence[dict[str, Any]] = (),
+    artifacts: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """Write `report.json` and `report.md` of an attempt and return the report."""
+    start = attempt.start
+    title = next((gate.title for gate in GATES if gate.name == attempt.gate), "long run")
+    report = {
+        "gate": attempt.gate,
+        "title": title,
+        "status": status,
+        "attempt": attempt.number,
+        "trigger": start["trigger"],
+        "why": list(why),
+        "changes": start["changes"],
+        "started": start["started"],
+        "ended": now(),
+        "criteria": list(criteria),
+        "commands": [_summary(record) for record in attempt.commands()],
+        "artifacts": list(artifacts),
+        "digests": start["digests"],
+        "config": start["config"],
+        "before": start["before"],
+        "provenance": start["provenance"],
+    }
+    write_text(attempt.folder / "report.md", report_markdown(report, attempt.folder))
+    write_json(attempt.folder / "report.json", report, schema="verdict.schema.json")
+    return report
+
+
+def _summary(record: dict[str, Any]) -> dict[str, Any]:
+    keys = ("name", "argv", "status", "expected_exit", "started", "log")
+    late = ("exit_code", "seconds", "peak_memory_mb")
+    return {key: record[key] for key in keys} | {key: record.get(key) for key in late} | {"log_tail": _lines(record)}
+
+
+def _lines(record: dict[str, Any]) -> list[str]:
+    tail: list[str] = record.get("log_tail", [])
+    return tail
+
+
+def criteria_table(criteria: Sequence[dict[str, Any]]) -> str:
+    """Criterion, observed and expected side by side, a mark in front, for a terminal of 124 columns."""
+    lines = [_row("", ("criterion", "observed", "expected"))]
+    for finding in criteria:
+        mark = "✓" if finding["passed"] else "✗"
+        lines.append(_row(mark, (finding["sentence"], finding["observed"], finding["expected"])))
+    return "\n".join(lines)
+
+
+def _row(mark: str, cells: Sequence[str]) -> str:
+    wrapped = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, _COLUMNS, strict=True)]
+    lines = []
+    for line in range(max(map(len, wrapped))):
+        parts = [
+            (cell[line] if line < len(cell) else "").ljust(width) for cell, width in zip(wrapped, _COLUMNS, strict=True)
+        ]
+        lines.append(f"{mark if line == 0 else '':1s} {'  '.join(parts)}".rstrip())
+    return "\n".join(lines)
+
+
+def failure_text(report: dict[str, Any], folder: Path) -> str:
+    """What a person needs after a failure: why, the command to repeat alone, its last lines, what to do next."""
+    lines = [f"{report['gate']} {report['status']} (attempt {report['attempt']})"]
+    lines += [f"  because {reason}" for reason in report["why"]]
+    for record in report["commands"]:
+        if record["status"] in ("failed", "interrupted"):
+            lines += [
+                "",
+                "repeat it alone:",
+                f"  {command_line(record['argv'])}",
+                "",
+                f"last lines of {record['log']}:",
+            ]
+            lines += [f"  {line}" for line in record["log_tail"]]
+    lines += [
+        "",
+        f"report: {folder / 'report.md'}",
+        f"after the repair: snakemake {report['gate']}, as before; it runs all of this gate again, no gate before it",
+    ]
+    return "\n".join(lines)
+
+
+def report_markdown(report: dict[str, Any], folder: Path) -> str:
+    """The report for people: state, what changed, criteria, commands, artifacts."""
+    lines = [f"# {report['gate']}, {report['title']}: {report['status']} (attempt {report['attempt']})", ""]
+    lines += [f"- because {reason}" for reason in report["why"]]
+    lines += _markdown_changes(report["changes"])
+    if report["criteria"]:
+        lines += ["", "## Criteria", "", "| | criterion | observed | expected |", "|---|---|---|---|"]
+        for finding in report["criteria"]:
+            cells = (finding["sentence"], finding["observed"], finding["expected"])
+            mark = "✓" if finding["passed"] else "✗"
+            lines.append(f"| {mark} | {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    lines += ["", "## Commands", ""]
+    for record in report["commands"]:
+        end = "not ended" if record["exit_code"] is None else f"exit {record['exit_code']}, {record['seconds']} s"
+        lines += [f"- **{record['name']}**: {record['status']} ({end}), log `{record['log']}`", ""]
+        lines += [f"      {command_line(record['argv'])}", ""]
+    if report["artifacts"]:
+        lines += ["## Artifacts", "", "| path | bytes | sha256 |", "|---|---|---|"]
+        lines += [f"| {item['path']} | {item['bytes']} | {item['sha256']} |" for item in report["artifacts"]]
+    lines += ["", *_markdown_provenance(report)]
+    if report["status"] != "passed":
+        lines += ["", "## What to do", "", "```", failure_text(report, folder), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_changes(changes: Sequence[str] | None) -> list[str]:
+    if changes is None:
+        return ["- the first attempt"]
+    if not changes:
+        return ["- nothing changed since the attempt before: same code, config, data, versions and host"]
+    return ["- changed since the attempt before:", *(f"    - {change}" for change in changes)]
+
+
+def _markdown_provenance(report: dict[str, Any]) -> list[str]:
+    provenance = report["provenance"]
+    git = provenance["git"]
+    return [
+        "## Provenance",
+        "",
+        f"- {report['started']} to {report['ended']}, by {provenance['user']} on {provenance['host']['name']}",
+        f"- commit {git['commit']} on {git['branch']}, {'dirty (see dirty.diff)' if git['dirty'] else 'clean'}",
+        f"- config {report['config']['path']}, hash {report['config']['hash']}",
+        f"- digests: {report['digests']}",
+        f"- Python {provenance['versions'].get('python')}, {provenance['host']['system']}",
+    ]

@@ -1,0 +1,162 @@
+"""Beginning and abandoning attempts: nothing is begun beside a living one, or on a gate that does not stand."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import read_json, sha256_file, write_json, write_text
+from edgeflownas.config import Config, differences
+from edgeflownas.errors import UserError
+from edgeflownas.gates import processes
+from edgeflownas.gates.attempts import Attempt, attempts, latest_attempt, next_attempt
+from edgeflownas.gates.digests import gate_digests, relevant_config, source_files
+from edgeflownas.gates.gate import Gate
+from edgeflownas.gates.recorder import now
+from edgeflownas.gates.reports import close_attempt
+from edgeflownas.gates.states import changed_files, gate_states, require_standing, verdict_path
+from edgeflownas.gates.workflow import OWNER_VARIABLE, owner_from_environment
+from edgeflownas.provenance import collect_provenance, dirty_diff
+
+
+def start_gate(
+    gate: Gate,
+    output_dir: Path,
+    config_path: Path | None,
+    overrides: Mapping[str, Any],
+    config: Config,
+    trigger: int | None,
+) -> Attempt:
+    """Begin the next attempt at a gate: close an interrupted one, withdraw the old verdict, empty its run folders.
+
+    Raises:
+        UserError: a gate before it does not stand, a needed data index is missing, or an attempt still runs.
+    """
+    refuse_beside_living(output_dir, gate.name)
+    require_standing(gate_states(output_dir, config, thorough=True), gate.number, doing=gate.name)
+    if gate.number > 1 and config["train.supernet_mode"] != "strict_fairness":
+        raise UserError(
+            f"{gate.name} is refused: train.supernet_mode is {config['train.supernet_mode']}, an ablation whose "
+            "option counts are equal only on average; gates 2 to 4 certify strict_fairness"
+        )
+    if gate.uses_data and not (output_dir / "data_index.json").is_file():
+        raise UserError(f"{gate.name} is refused: {output_dir / 'data_index.json'} is missing; run `snakemake data`")
+    close_interrupted(output_dir, gate.name)
+    attempt = next_attempt(output_dir, gate.name)
+    files = source_files()
+    write_start(
+        attempt,
+        {
+            "trigger": attempt.number if trigger is None else trigger,
+            "config": {
+                "path": None if config_path is None else str(config_path),
+                "overrides": dict(overrides),
+                "hash": config.hash,
+                "values": relevant_config(gate, config),
+            },
+            "digests": gate_digests(gate, files, config, output_dir),
+            "source_files": files,
+            "before": _verdict_before(gate, output_dir),
+        },
+        previous=_attempt_before(output_dir, attempt),
+    )
+    verdict_path(output_dir, gate.name).unlink(missing_ok=True)
+    for name in gate.run_directories:
+        _set_aside(output_dir / "runs" / name)
+    return attempt
+
+
+def write_start(attempt: Attempt, facts: dict[str, Any], previous: Attempt | None) -> None:
+    """Write `start.json` and `dirty.diff`, with what changed since the attempt before."""
+    provenance = collect_provenance()
+    start = {
+        "gate": attempt.gate,
+        "attempt": attempt.number,
+        "started": now(),
+        "owner": owner_from_environment(),
+        **facts,
+        "provenance": provenance,
+    }
+    start["changes"] = None if previous is None else changes_since(previous.start, start)
+    write_json(attempt.folder / "start.json", start, schema="attempt_start.schema.json")
+    if provenance["git"]["dirty"]:
+        write_text(attempt.folder / "dirty.diff", dirty_diff())
+
+
+def changes_since(before: Mapping[str, Any], start: Mapping[str, Any]) -> list[str]:
+    """What differs between two starts: config, source, data, git, host, versions; one line each."""
+    changes = [f"config {line}" for line in differences(before["config"]["values"], start["config"]["values"])]
+    changes += [f"code {line}" for line in changed_files(before["source_files"], start["source_files"])]
+    if before["digests"]["data"] != start["digests"]["data"]:
+        changes.append("data_index.json changed")
+    old, new = before["provenance"], start["provenance"]
+    changes += [f"git {line}" for line in differences(old["git"], new["git"])]
+    changes += [f"host {line}" for line in differences(old["host"], new["host"])]
+    changes += [f"version of {line}" for line in differences(old["versions"], new["versions"])]
+    return changes
+
+
+def refuse_beside_living(output_dir: Path, name: str) -> None:
+    """Refuse while somebody else still works on the latest attempt of `name`.
+
+    Raises:
+        UserError: with host and process or Slurm job.
+    """
+    attempt = latest_attempt(output_dir, name)
+    owner = attempt.living_owner() if attempt else None
+    if attempt is None or owner is None or is_ours(owner):
+        return
+    raise UserError(
+        f"{name} attempt {attempt.number} is still running ({processes.describe(owner)}): wait for it or end it; if it "
+        f"is gone for certain, `python -m edgeflownas.gates abandon {name} --output_dir {output_dir}` says so"
+    )
+
+
+def is_ours(owner: Mapping[str, Any]) -> bool:
+    """Whether that owner is the Snakemake run, or the Slurm job, that this process belongs to."""
+    ours = owner_from_environment()
+    if owner["slurm_job_id"] is not None:
+        return bool(owner["slurm_job_id"] == os.environ.get("SLURM_JOB_ID"))
+    return OWNER_VARIABLE in os.environ and ours == dict(owner)
+
+
+def close_interrupted(output_dir: Path, name: str) -> None:
+    """Give an unfinished attempt, whose owner is gone, the report that it was interrupted."""
+    attempt = latest_attempt(output_dir, name)
+    if attempt is None or attempt.report is not None:
+        return
+    if not (attempt.folder / "start.json").is_file():
+        # Killed within the moment between making the folder and writing its first file: nothing ran.
+        attempt.folder.rename(attempt.folder.with_name(f"{attempt.folder.name}.unstarted"))
+        return
+    for record in attempt.commands():
+        if record["status"] == "running":
+            attempt.write_command(record | {"status": "interrupted"})
+    close_attempt(attempt, "interrupted", ["it ended without a report: its processes are gone"])
+
+
+def _attempt_before(output_dir: Path, attempt: Attempt) -> Attempt | None:
+    earlier = [other for other in attempts(output_dir, attempt.gate) if other.number < attempt.number]
+    return earlier[-1] if earlier else None
+
+
+def _verdict_before(gate: Gate, output_dir: Path) -> dict[str, Any] | None:
+    if gate.number == 1:
+        return None
+    path = verdict_path(output_dir, f"gate{gate.number - 1}")
+    return {
+        "gate": f"gate{gate.number - 1}",
+        "attempt": read_json(path)["attempt"],
+        "sha256": sha256_file(path),
+    }
+
+
+def _set_aside(run: Path) -> None:
+    """Empty the place of a run; the run of the attempt before stays beside it, older ones go."""
+    import shutil
+
+    previous = run.with_name(f"{run.name}.previous")
+    if run.exists():
+        if previous.exists():
+            shutil.rmtree(previous)
+        run.rename(previous)

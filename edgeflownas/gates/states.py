@@ -1,0 +1,142 @@
+"""What each gate stands at: never run, running, interrupted, failed, stale (and why) or passed.
+
+That a verdict exists proves nothing. It stands while the attempt behind it is the last one, its artifacts are as
+published, and the code, config and data it was given for are the ones of now.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import read_json, sha256_file
+from edgeflownas.config import Config, differences, resolve_config
+from edgeflownas.errors import UserError
+from edgeflownas.gates import processes
+from edgeflownas.gates.attempts import Attempt, latest_attempt
+from edgeflownas.gates.digests import gate_digests, relevant_config, relevant_source, source_files
+from edgeflownas.gates.gate import GATES, Gate
+
+NEVER_RUN = "never run"
+# Digests of larger artifacts are recomputed by `verify` and when the next gate starts, not at every look.
+SMALL_FILE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class GateState:
+    """A gate's state, the reasons for it in words, and the attempt it comes from."""
+
+    gate: Gate
+    state: str
+    why: tuple[str, ...]
+    attempt: Attempt | None
+    report: dict[str, Any] | None
+
+    @property
+    def trigger(self) -> int:
+        """A number that changes when the gate must run again, and only then: Snakemake compares it as a param."""
+        if self.attempt is None:
+            return 1
+        if self.state == "passed" and self.report is not None:
+            trigger: int = self.report["trigger"]
+            return trigger
+        return self.attempt.number + 1
+
+
+def verdict_path(output_dir: Path, gate: str) -> Path:
+    """Where a gate's verdict stands once it passed."""
+    return output_dir / "gates" / f"{gate}.json"
+
+
+def gate_states(output_dir: Path, config: Config | None = None, thorough: bool = False) -> list[GateState]:
+    """The states of all gates, given the code, data and config of now.
+
+    Without `config`, each gate is held against the config file and overrides of its own last attempt, as they read
+    now. `thorough` recomputes the digests of large artifacts too.
+    """
+    files = source_files()
+    return [_gate_state(gate, output_dir, config, files, thorough) for gate in GATES]
+
+
+def _gate_state(
+    gate: Gate, output_dir: Path, config: Config | None, files: dict[str, str], thorough: bool
+) -> GateState:
+    attempt = latest_attempt(output_dir, gate.name)
+    if attempt is None:
+        return GateState(gate, NEVER_RUN, (), None, None)
+    report = attempt.report
+    if report is None:
+        owner = attempt.living_owner()
+        if owner:
+            return GateState(gate, "running", (processes.describe(owner),), attempt, None)
+        return GateState(gate, "interrupted", ("its owner is gone",), attempt, None)
+    if report["status"] != "passed":
+        return GateState(gate, report["status"], tuple(report["why"]), attempt, report)
+    try:
+        now = config or resolve_config(report["config"]["path"], report["config"]["overrides"])
+        why = _stale_reasons(gate, report, attempt, now, files, output_dir)
+    except UserError as error:
+        why = [str(error)]
+    why += artifact_faults(report, output_dir, thorough)
+    return GateState(gate, "stale" if why else "passed", tuple(why), attempt, report)
+
+
+def _stale_reasons(
+    gate: Gate, report: dict[str, Any], attempt: Attempt, config: Config, files: dict[str, str], output_dir: Path
+) -> list[str]:
+    if not verdict_path(output_dir, gate.name).is_file():
+        return ["its verdict is gone"]
+    if read_json(verdict_path(output_dir, gate.name)) != report:
+        return [f"its verdict is not that of attempt {report['attempt']}"]
+    digests = gate_digests(gate, files, config, output_dir)
+    why = []
+    if digests["config"] != report["digests"]["config"]:
+        before = report["config"]["values"]
+        why += [f"config {change}" for change in differences(before, relevant_config(gate, config))]
+    if digests["code"] != report["digests"]["code"]:
+        changed = changed_files(relevant_source(gate, attempt.start["source_files"]), relevant_source(gate, files))
+        why += [f"code {change}" for change in changed]
+    if digests["data"] != report["digests"]["data"]:
+        why.append("data_index.json changed")
+    return why
+
+
+def artifact_faults(report: dict[str, Any], output_dir: Path, thorough: bool) -> list[str]:
+    """One sentence per published artifact that is no longer what the report says."""
+    faults = []
+    for artifact in report["artifacts"]:
+        path = output_dir / artifact["path"]
+        if not path.is_file():
+            faults.append(f"artifact {artifact['path']} is gone")
+        elif path.stat().st_size != artifact["bytes"]:
+            faults.append(f"artifact {artifact['path']} has {path.stat().st_size} bytes, not {artifact['bytes']}")
+        elif (thorough or artifact["bytes"] <= SMALL_FILE_BYTES) and sha256_file(path) != artifact["sha256"]:
+            faults.append(f"artifact {artifact['path']} has other bytes than the gate published")
+    return faults
+
+
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """`path: changed`, `new` or `gone` for every source file whose digest differs."""
+    words = []
+    for path in sorted(before.keys() | now.keys()):
+        if path not in now:
+            words.append(f"{path}: gone")
+        elif path not in before:
+            words.append(f"{path}: new")
+        elif before[path] != now[path]:
+            words.append(f"{path}: changed")
+    return words
+
+
+def require_standing(states: list[GateState], before: int, doing: str) -> None:
+    """Refuse unless every gate with a number below `before` has passed and is not stale.
+
+    Raises:
+        UserError: naming the first gate that does not stand, and why.
+    """
+    for state in states:
+        if state.gate.number < before and state.state != "passed":
+            why = f" ({'; '.join(state.why[:3])})" if state.why else ""
+            raise UserError(
+                f"{doing} is refused: {state.gate.name} is {state.state}{why}; run `snakemake {state.gate.name}` first"
+            )

@@ -1,0 +1,170 @@
+"""What the Snakefile needs to know while it is parsed: the configuration, and which gates must run again.
+
+The main process works it out and hands it to the jobs through the environment, because every Slurm job parses the
+Snakefile again and must see the same.
+"""
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from edgeflownas.config import Config, flatten, resolve_config
+from edgeflownas.errors import UserError
+from edgeflownas.gates.attempts import living_attempts
+from edgeflownas.gates.processes import describe, this_process
+from edgeflownas.gates.states import GateState, gate_states, require_standing
+from edgeflownas.yaml_files import parse_yaml
+
+PLAN_VARIABLE = "EDGEFLOWNAS_PLAN"
+OWNER_VARIABLE = "EDGEFLOWNAS_OWNER"
+
+
+@dataclass(frozen=True)
+class WorkflowPlan:
+    """The configuration of a Snakemake run, and per gate the number that changes when it must run again."""
+
+    config_path: str
+    overrides: dict[str, Any]
+    config: Config
+    triggers: dict[str, int]
+
+    @property
+    def output_dir(self) -> str:
+        """Where gates publish."""
+        path: str = self.config["workflow.output_dir"]
+        return path
+
+    def config_flags(self, **extra: Any) -> list[str]:
+        """`--config FILE --set key=value …` for commands; `extra` adds keys, with `__` for the dot."""
+        pairs = self.overrides | {key.replace("__", "."): value for key, value in extra.items()}
+        flags = ["--config", self.config_path]
+        for key, value in pairs.items():
+            flags += ["--set", f"{key}={yaml_text(value)}"]
+        return flags
+
+
+def plan_workflow(configfiles: Sequence[Path], entries: Mapping[str, Any], default: Path, main: bool) -> WorkflowPlan:
+    """Read the base config file and Snakemake's `--config` entries, validate them, and look at the gates' states.
+
+    Raises:
+        UserError: several config files, or a configuration that is not valid.
+    """
+    if not main and PLAN_VARIABLE in os.environ:
+        plan = json.loads(os.environ[PLAN_VARIABLE])
+        config = resolve_config(plan["config_path"], plan["overrides"])
+        return WorkflowPlan(plan["config_path"], plan["overrides"], config, plan["triggers"])
+    if len(configfiles) > 1:
+        raise UserError(f"--configfile takes one file, got {len(configfiles)}: {', '.join(map(str, configfiles))}")
+    config_path = _beside(configfiles[0] if configfiles else default)
+    overrides = config_overrides(entries, sys.argv)
+    config = resolve_config(config_path, overrides)
+    states = gate_states(Path(config["workflow.output_dir"]), config)
+    triggers = {state.gate.name: state.trigger for state in states}
+    plan = {"config_path": config_path, "overrides": overrides, "triggers": triggers}
+    os.environ[PLAN_VARIABLE] = json.dumps(plan)
+    os.environ[OWNER_VARIABLE] = json.dumps(this_process())
+    return WorkflowPlan(config_path, overrides, config, triggers)
+
+
+def config_overrides(entries: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
+    """Snakemake's `--config` entries as dotted overrides.
+
+    `data_root=PATH` stands for a folder of the user's data, like the flag `--data_root`. Snakemake has guessed
+    types by then (007 is 7), so the text as it was typed in `argv` is read again where it is there.
+    """
+    overrides: dict[str, Any] = {}
+    for name, guessed in entries.items():
+        typed = next((text for word in reversed(argv) if (text := _value_of(name, word)) is not None), None)
+        if name == "data_root":
+            overrides |= {"data.source": "folder", "data.root": str(guessed) if typed is None else typed}
+            continue
+        value = _reread(guessed, name) if typed is None else parse_yaml(typed, where=f"--config {name}")
+        overrides |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return overrides
+
+
+def _value_of(name: str, word: str) -> str | None:
+    for prefix in (f"{name}=", f"--config={name}=", f"-C{name}="):
+        if word.startswith(prefix):
+            return word[len(prefix) :]
+    return None
+
+
+def _reread(value: Any, where: str) -> Any:
+    """Snakemake leaves nested values as strings; read them as YAML."""
+    if isinstance(value, Mapping):
+        return {key: _reread(item, where) for key, item in value.items()}
+    return parse_yaml(value, where) if isinstance(value, str) else value
+
+
+def yaml_text(value: Any) -> str:
+    """A text that `--set` reads back as `value`: plain where plain does, quoted like JSON where it does not."""
+    if isinstance(value, str):
+        try:
+            if parse_yaml(value, where="value") == value:
+                return value
+        except UserError:
+            pass
+    return json.dumps(value)
+
+
+def _beside(path: Path) -> str:
+    """A path as one would type it here: relative if it lies below the working directory."""
+    try:
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def owner_from_environment() -> dict[str, Any] | None:
+    """The Snakemake run that this process works for, or the Slurm job; None outside both."""
+    if os.environ.get("SLURM_JOB_ID"):
+        return this_process()
+    text = os.environ.get(OWNER_VARIABLE)
+    owner: dict[str, Any] | None = json.loads(text) if text else None
+    return owner
+
+
+def standing_gates(plan: WorkflowPlan) -> list[GateState]:
+    """The states of all gates, refused unless each of them stands.
+
+    Raises:
+        UserError: naming the gate and why it does not.
+    """
+    states = gate_states(Path(plan.output_dir), plan.config)
+    require_standing(states, before=len(states) + 1, doing="the long run")
+    return states
+
+
+def take_workplace(output_dir: Path) -> IO[str]:
+    """Make this process the only one that runs gates below `output_dir`; the system undoes it when we die.
+
+    Returns:
+        The open lock file: keep it open as long as the run lasts.
+
+    Raises:
+        UserError: another run is there, or an attempt's command or Slurm job still lives; says which and where.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    file = open(output_dir / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (stays open as long as we live)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        raise UserError(f"{output_dir} is in use by {holder}: wait for it or end it") from None
+    file.truncate(0)
+    file.write(describe(this_process()))
+    file.flush()
+    for attempt, owner in living_attempts(output_dir):
+        raise UserError(
+            f"{attempt.gate} attempt {attempt.number} is still running ({describe(owner)}): wait for it or end it; "
+            f"nothing is started beside it. If it is gone for certain: "
+            f"python -m edgeflownas.gates abandon {attempt.gate} --output_dir {output_dir}"
+        )
+    return file

@@ -1,0 +1,90 @@
+# What all rules share: the configuration, names of files, and how a command is recorded. Imports nothing heavy.
+import re
+import sys
+from pathlib import Path
+
+from edgeflownas.errors import UserError
+from edgeflownas.gates.gate import GATES
+from edgeflownas.gates.workflow import plan_workflow, standing_gates, take_workplace
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+# Snakemake says this before every job, whatever it was told to be quiet about.
+logger.addFilter(lambda record: not re.fullmatch(r"Select jobs to execute\.\.\.|Execute \d+ jobs\.\.\.", str(record.msg)))
+
+try:
+    PLAN = plan_workflow(
+        workflow.overwrite_configfiles,
+        workflow.config_settings.config,
+        default=Path(workflow.basedir) / "config" / "config.yaml",
+        main=workflow.is_main_process,
+    )
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+CONFIG = PLAN.config
+OUT = PLAN.output_dir
+PYTHON = sys.executable
+DATA_INDEX = f"{OUT}/data_index.json"
+LONG_RUN = f"{OUT}/supernet.json"
+# Filled by gate1.smk to gate4.smk; gates.smk makes the rules of them.
+COMMANDS, INPUTS, RESOURCES = {}, {}, {}
+# For commands that only look at code and config, for those that train a little, and for the long run.
+GPU = int(CONFIG["train.require_gpu"])
+LIGHT = {"threads": 1, "mem_mb": 2000, "runtime": 10, "gpu": 0}
+TRAINING = {"threads": 8, "mem_mb": 16000, "runtime": 120, "gpu": GPU}
+LONG = {"threads": 8, "mem_mb": 32000, "runtime": 1440, "gpu": GPU}
+
+
+def asked(resources):
+    """What a rule asks for besides threads; a GPU only where the config requires one."""
+    return {name: amount for name, amount in resources.items() if name != "threads" and amount}
+
+
+def verdict(gate):
+    """Where a gate's verdict stands once it passed."""
+    return f"{OUT}/gates/{gate}.json"
+
+
+def ticket(gate, name):
+    """What a command of a gate leaves for Snakemake when it went well; the attempt's records lie elsewhere."""
+    return f"{OUT}/gates/{gate}/tickets/{name}.json"
+
+
+def log_of(gate, name):
+    """A gate's latest log of a command; those of all attempts are kept in the attempts' folders."""
+    return f"{OUT}/gates/{gate}/logs/{name}.log"
+
+
+def run_dir(name):
+    """A run directory: never declared, so that nothing in it is deleted."""
+    return f"{OUT}/runs/{name}"
+
+
+def start(gate):
+    """The command that begins an attempt at a gate."""
+    stage = [PYTHON, "-m", "edgeflownas.gates", "start", gate, "--output_dir", OUT]
+    return stage + ["--trigger", str(PLAN.triggers[gate]), *PLAN.config_flags(), "--ticket", ticket(gate, "start")]
+
+
+def recorded(gate, name, *command, expect=0, quiet=False):
+    """`python -m …`, run by the recorder: the attempt keeps argv, exit code, seconds, memory and log."""
+    flags = ["--output_dir", OUT, "--log", log_of(gate, name), "--ticket", ticket(gate, name)]
+    flags += ["--expect", str(expect)] if expect else []
+    flags += ["--quiet"] if quiet else []
+    return [PYTHON, "-m", "edgeflownas.gates", "record", gate, name, *flags, "--", PYTHON, *map(str, command)]
+
+
+def judge(gate):
+    """The command that judges a gate, and publishes when it passes."""
+    return [PYTHON, "-m", "edgeflownas.gates", "judge", gate, "--output_dir", OUT]
+
+
+WITH_DATA = PLAN.config_flags(data__index=DATA_INDEX)
+
+
+onstart:
+    try:
+        WORKPLACE = take_workplace(Path(OUT))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None

@@ -1,0 +1,59 @@
+# The data set (generated, or the user's folder) and its index.
+SYNTHETIC = CONFIG["data.source"] == "synthetic"
+DATA_ROOT = CONFIG["data.root"]
+
+
+def data_root():
+    if DATA_ROOT is None:
+        raise WorkflowError("data.root is not set: give --config data_root=FOLDER with train/ and val/ in it")
+    return DATA_ROOT
+
+
+def folder_state(wildcards):
+    """When the user's folders last gained or lost a file: a change makes the index anew."""
+    folders = [Path(data_root()) / split for split in ("train", "val")]
+    return [folder.stat().st_mtime_ns if folder.is_dir() else None for folder in folders]
+
+
+if SYNTHETIC:
+
+    rule synthetic_data:
+        output:
+            f"{data_root()}/synthetic.json",
+        params:
+            command=[PYTHON, "-m", "edgeflownas.data.synthetic", "--root", data_root()]
+            + [
+                word
+                for key in ("train", "val", "height", "width", "seed")
+                for word in (f"--{key}", str(CONFIG[f"data.synthetic.{key}"]))
+            ],
+        log:
+            f"{OUT}/logs/synthetic_data.log",
+        threads: 2
+        resources:
+            **asked(LIGHT),
+        shell:
+            "exec {params.command:q} > >(tee {log:q}) 2>&1"
+
+
+rule data_index:
+    input:
+        f"{data_root()}/synthetic.json" if SYNTHETIC else [],
+    output:
+        DATA_INDEX,
+    params:
+        command=lambda wildcards: [
+            *(PYTHON, "-m", "edgeflownas.data.index", "--root", data_root(), "--out", DATA_INDEX),
+            *("--height", str(CONFIG["network.height"]), "--width", str(CONFIG["network.width"])),
+            *("--max_flow", str(CONFIG["data.max_flow"]), "--on_bad_sample", CONFIG["data.on_bad_sample"]),
+        ],
+        folder=[] if SYNTHETIC else folder_state,
+    log:
+        f"{OUT}/logs/data_index.log",
+    benchmark:
+        f"{OUT}/benchmarks/data_index.tsv"
+    threads: 2
+    resources:
+        **asked(LIGHT),
+    shell:
+        "exec {params.command:q} > >(tee {log:q}) 2>&1"

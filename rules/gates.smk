@@ -1,0 +1,67 @@
+# The rules of every gate: begin an attempt, run its commands one after another, judge it. One group, so one Slurm job.
+for number, gate, published in [(gate.number, gate.name, gate.publishes) for gate in GATES]:
+
+    rule:
+        name:
+            f"{gate}_start"
+        input:
+            # Not by its time: whether a gate before stands is decided by digests, and the attempt's number follows.
+            ancient(verdict(f"gate{number - 1}")) if number > 1 else [],
+            INPUTS[gate],
+        output:
+            ticket(gate, "start"),
+        params:
+            trigger=PLAN.triggers[gate],
+            command=start(gate),
+        log:
+            log_of(gate, "start"),
+        group:
+            gate
+        threads: 1
+        resources:
+            **asked(RESOURCES[gate]),
+        shell:
+            "exec {params.command:q} > >(tee {log:q}) 2>&1"
+
+    for before, name in zip(["start", *COMMANDS[gate]], COMMANDS[gate]):
+
+        rule:
+            name:
+                f"{gate}_{name}"
+            input:
+                ticket(gate, before),
+            output:
+                ticket(gate, name),
+            params:
+                trigger=PLAN.triggers[gate],
+                command=COMMANDS[gate][name],
+            log:
+                log_of(gate, name),
+            group:
+                gate
+            threads: RESOURCES[gate]["threads"]
+            resources:
+                **asked(RESOURCES[gate]),
+            shell:
+                "exec {params.command:q}"
+
+    rule:
+        name:
+            f"{gate}_judge"
+        input:
+            [ticket(gate, name) for name in COMMANDS[gate]],
+        output:
+            verdict(gate),
+            [f"{OUT}/{path}" for path in published],
+        params:
+            trigger=PLAN.triggers[gate],
+            command=judge(gate),
+        log:
+            log_of(gate, "judge"),
+        group:
+            gate
+        threads: 1
+        resources:
+            **asked(RESOURCES[gate]),
+        shell:
+            "exec {params.command:q} > >(tee {log:q}) 2>&1"
