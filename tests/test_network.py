@@ -1,0 +1,122 @@
+"""The network: a path of the supernet is the subnet, whichever way it is run."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from edgeflownas.nas.fair_sampler import fair_cycle
+from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.network.flow_network import FlowNetwork
+from edgeflownas.network.layers import resize_bilinear
+from edgeflownas.network.routes import FairCycle, FixedPath, SwitchedPath
+from edgeflownas.network.statistics import BatchStatistics, GivenStatistics, RecordedStatistics
+from edgeflownas.training.evaluation import batch_norm_owners, path_moments
+from tests.spaces import eleven_block_space
+
+WIDTH = 6
+
+
+@pytest.fixture(params=["9 blocks of 3", "11 blocks of 2 and 3"], scope="module")
+def network(request, tmp_path_factory):
+    nine = request.param.startswith("9")
+    space = load_search_space() if nine else eleven_block_space(tmp_path_factory.mktemp("space"))
+    return FlowNetwork(space, WIDTH, seed=1)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return np.random.default_rng(0).uniform(-1, 1, (2, 45, 60, 6)).astype(np.float32)
+
+
+def difference(a, b):
+    return max(float(ops.max(ops.abs(x - y))) for x, y in zip(a, b, strict=True))
+
+
+def test_outputs_come_back_at_odd_sizes():
+    network = FlowNetwork(load_search_space(), 2, seed=0)
+    for height, width in ((180, 240), (45, 60), (61, 83)):
+        frames = ops.zeros((1, height, width, 6))
+        flows = network(frames, route=FixedPath((0,) * 9), statistics=BatchStatistics())
+        half = (-(-height // 2), -(-width // 2))
+        quarter = (-(-half[0] // 2), -(-half[1] // 2))
+        assert [tuple(flow.shape) for flow in flows] == [
+            (1, 1, *quarter, 4),
+            (1, 1, *half, 4),
+            (1, 1, height, width, 4),
+        ]
+
+
+def test_each_path_of_a_fair_cycle_equals_the_fixed_and_the_switched_subnet(network, frames):
+    for step in range(3):
+        codes = fair_cycle(network.space, seed=7, step=step)
+        together = network(frames, route=FairCycle(ops.convert_to_tensor(codes)), statistics=BatchStatistics())
+        for path, code in enumerate(codes):
+            mine = [flow[path] for flow in together]
+            fixed = network(frames, route=FixedPath(tuple(code)), statistics=BatchStatistics())
+            switched = network(frames, route=SwitchedPath(ops.convert_to_tensor(code)), statistics=BatchStatistics())
+            assert difference(mine, [flow[0] for flow in fixed]) <= 1e-5
+            assert difference(mine, [flow[0] for flow in switched]) <= 1e-5
+
+
+def test_recorded_moments_of_a_path_are_those_of_the_fixed_subnet(network, frames):
+    codes = fair_cycle(network.space, seed=9, step=0)
+    recorded = RecordedStatistics()
+    together = network(frames, route=FairCycle(ops.convert_to_tensor(codes)), statistics=recorded)
+    cycle = [[ops.convert_to_numpy(values) for values in moments] for moments in recorded.taken]
+    owners = batch_norm_owners(network.space, WIDTH)
+    assert len(cycle) == len(owners)
+    for path, code in enumerate(codes):
+        alone = RecordedStatistics()
+        network(frames, route=FixedPath(tuple(code)), statistics=alone)
+        mine = path_moments(cycle, owners, codes, path)
+        assert len(mine) == len(alone.taken)
+        for (mean, variance), (other_mean, other_variance) in zip(mine, alone.taken, strict=True):
+            np.testing.assert_allclose(mean, other_mean, atol=1e-5)
+            np.testing.assert_allclose(variance, other_variance, rtol=1e-4, atol=1e-5)
+        judged = network(frames, route=FixedPath(tuple(code)), statistics=GivenStatistics(mine))
+        assert difference([flow[path] for flow in together], [flow[0] for flow in judged]) <= 1e-5
+
+
+def test_statistics_are_per_path():
+    statistics = BatchStatistics()
+    x = np.random.default_rng(1).normal(size=(3, 2, 5, 4, 2)).astype(np.float32) * [
+        [[[[1.0]]]],
+        [[[[5.0]]]],
+        [[[[9.0]]]],
+    ]
+    mean, variance = statistics.moments(ops.convert_to_tensor(x.astype(np.float32)))
+    np.testing.assert_allclose(mean, x.mean(axis=(1, 2, 3)), atol=1e-6)
+    np.testing.assert_allclose(variance, x.var(axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_weights_are_a_function_of_the_seed_alone():
+    first, again, other = (FlowNetwork(load_search_space(), 2, seed=seed).trainable_variables for seed in (3, 3, 4))
+    names = [variable.name for variable in first]
+    assert len(set(names)) == len(names)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    kernels = [(a, c) for a, c in zip(first, other, strict=True) if "kernel" in a.name]
+    assert all(not np.array_equal(a, c) for a, c in kernels)
+
+
+def test_every_weight_belongs_to_its_option_or_to_all():
+    network = FlowNetwork(load_search_space(), 2, seed=0)
+    assert network.option_of("EB1.option2.block0.conv1.kernel") == (1, 2)
+    assert network.option_of("H2Out.option0.kernel") == (8, 0)
+    assert network.option_of("H1.norm.gamma") is None
+    assert network.option_of("E0.option0.kernel") is None
+    owners = {network.option_of(variable.name) for variable in network.trainable_variables}
+    assert owners == {None} | {(digit, option) for digit in range(9) for option in range(3)}
+
+
+def test_the_resize_is_bilinear_with_half_pixel_centres():
+    x = ops.reshape(ops.convert_to_tensor([0.0, 1.0]), (1, 1, 1, 2, 1))
+    # Centres of 4 pixels lie at -0.25, 0.25, 0.75, 1.25 of the 2; the outer two are clamped.
+    np.testing.assert_allclose(np.ravel(resize_bilinear(x, 1, 4)), [0.0, 0.25, 0.75, 1.0], atol=1e-7)
+
+
+def test_no_layer_keeps_running_statistics():
+    network = FlowNetwork(load_search_space(), 2, seed=0)
+    assert network.non_trainable_variables == []
+    assert keras.backend.backend() in ("tensorflow", "jax")

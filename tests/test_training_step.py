@@ -1,0 +1,215 @@
+"""One training step: fused equals sequential, what is logged is observed, judging changes nothing."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from edgeflownas.nas.eval_pool import eval_pool
+from edgeflownas.nas.fair_sampler import fair_cycle, independent_paths
+from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.network.flow_network import FlowNetwork
+from edgeflownas.network.layers import resize_bilinear
+from edgeflownas.network.routes import FixedPath
+from edgeflownas.network.statistics import GivenStatistics
+from edgeflownas.training.evaluation import Batch, Evaluator, path_moments
+from edgeflownas.training.losses import path_losses
+from edgeflownas.training.metrics import METRICS, flow_metrics
+from edgeflownas.training.schedule import cosine_lr
+from edgeflownas.training.supernet_model import TrainingModel
+
+SPACE = load_search_space()
+WIDTH = 6
+CLIP = 5.0
+L2 = 4e-5
+
+
+def training_model(execution, clip=CLIP):
+    network = FlowNetwork(SPACE, WIDTH, seed=1)
+    return TrainingModel(network, execution, learning_rate=1e-4, weight_decay=L2, grad_clip=clip)
+
+
+def random_batch(seed, size=2):
+    rng = np.random.default_rng(seed)
+    frames = rng.uniform(-1, 1, (size, 45, 60, 6)).astype(np.float32)
+    return frames, rng.normal(0, 0.5, (size, 45, 60, 2)).astype(np.float32)
+
+
+def gradients(model):
+    """The gradient of the first update, read back from Adam's first moments (they start at zero)."""
+    share = 1.0 - model.optimizer.beta_1
+    return {
+        variable.name: ops.convert_to_numpy(moment) / share
+        for variable, moment in zip(model.network.trainable_variables, model.optimizer._momentums, strict=True)
+    }
+
+
+def restart(model, weights):
+    """Set weights and optimizer back to where they were before any step."""
+    for variable, value in zip(model.network.trainable_variables, weights, strict=True):
+        variable.assign(value)
+    for variable in model.optimizer.variables:
+        variable.assign(ops.zeros(variable.shape, dtype=variable.dtype))
+
+
+@pytest.fixture(scope="module")
+def fused():
+    return training_model("fused")
+
+
+@pytest.fixture(scope="module")
+def sequential():
+    return training_model("sequential")
+
+
+@pytest.fixture(scope="module")
+def initial_weights(fused):
+    return [ops.convert_to_numpy(variable) for variable in fused.network.trainable_variables]
+
+
+def test_the_fused_step_equals_the_sequential_one_in_losses_and_every_gradient(fused, sequential, initial_weights):
+    for step in range(4):
+        frames, flow = random_batch(step)
+        codes = fair_cycle(SPACE, seed=5, step=step)
+        observed, found = {}, {}
+        for name, model in (("fused", fused), ("sequential", sequential)):
+            restart(model, initial_weights)
+            observed[name] = model.train_cycle(frames, flow, codes, lr=1e-4)
+            found[name] = gradients(model)
+        np.testing.assert_allclose(observed["fused"]["losses"], observed["sequential"]["losses"], atol=1e-5)
+        for name, gradient in found["sequential"].items():
+            error = np.linalg.norm(found["fused"][name] - gradient) / np.linalg.norm(gradient)
+            assert error <= 1e-4, f"{name}: {error:.1e}"
+
+
+def test_the_trace_counts_what_happened(fused, sequential, initial_weights):
+    for model in (fused, sequential):
+        restart(model, initial_weights)
+        for step in range(2):
+            observed = model.train_cycle(*random_batch(step), fair_cycle(SPACE, 5, step), lr=1e-4)
+            assert (observed["forward"], observed["backward"], observed["optimizer_step"]) == (3, 3, 1)
+            assert len(observed["losses"]) == 3
+
+
+def test_backward_counts_only_paths_whose_options_all_receive_a_gradient(fused, initial_weights):
+    restart(fused, initial_weights)
+    variables = fused.network.trainable_variables
+    # With a zero kernel behind it, H2's chosen option gets no gradient from its path's finest head.
+    for variable in variables:
+        if variable.name.startswith("H2Out."):
+            variable.assign(ops.zeros(variable.shape))
+    frames, flow = random_batch(0)
+    assert fused.train_cycle(frames, flow, fair_cycle(SPACE, 5, 0), lr=1e-4)["backward"] == 0
+
+
+def test_the_clipped_norm_stays_below_its_bound(initial_weights, fused):
+    model = training_model("fused", clip=0.05)
+    for step in range(3):
+        observed = model.train_cycle(*random_batch(step), fair_cycle(SPACE, 5, step), lr=1e-4)
+        assert observed["global_grad_norm_before"] > 0.05
+        assert 0.05 * (1 - 2e-6) <= observed["global_grad_norm_after"] <= 0.05 * (1 + 1e-6)
+
+
+def test_the_l2_gradient_is_weight_decay_times_the_kernel(initial_weights):
+    plain, decayed = (TrainingModel(FlowNetwork(SPACE, WIDTH, 1), "fused", 1e-4, wd, 1e9) for wd in (0.0, 0.5))
+    found = []
+    for model in (plain, decayed):
+        model.train_cycle(*random_batch(0), fair_cycle(SPACE, 5, 0), lr=1e-4)
+        found.append(gradients(model))
+    for variable, before in zip(plain.network.trainable_variables, initial_weights, strict=True):
+        expected = 0.5 * before if "kernel" in variable.name else 0.0
+        np.testing.assert_allclose(found[1][variable.name] - found[0][variable.name], expected, atol=2e-5)
+
+
+def test_expectation_fairness_runs_any_codes_sequentially(sequential, initial_weights):
+    restart(sequential, initial_weights)
+    codes = independent_paths(SPACE, seed=0, step=3)
+    assert any(len(set(column)) < 3 for column in codes.T)
+    observed = sequential.train_cycle(*random_batch(3), codes, lr=1e-4)
+    assert (observed["forward"], observed["backward"], observed["optimizer_step"]) == (3, 3, 1)
+
+
+def test_training_after_an_evaluation_continues_as_if_it_had_not_taken_place(fused, initial_weights):
+    evaluator = Evaluator(fused.network, WIDTH, flow_scale=20.0)
+    batches = [Batch(*random_batch(seed), samples=2) for seed in (11, 12)]
+    ends = []
+    for judging in (False, True):
+        restart(fused, initial_weights)
+        for step in range(3):
+            fused.train_cycle(*random_batch(step), fair_cycle(SPACE, 5, step), lr=1e-3)
+            if judging:
+                evaluator.judge(eval_pool(SPACE), batches, batches)
+        ends.append([ops.convert_to_numpy(v) for v in [*fused.network.variables, *fused.optimizer.variables]])
+    for without, with_judging in zip(*ends, strict=True):
+        np.testing.assert_array_equal(without, with_judging)
+
+
+def test_judging_equals_the_fixed_subnet_with_its_averaged_moments(fused, initial_weights):
+    restart(fused, initial_weights)
+    evaluator = Evaluator(fused.network, WIDTH, flow_scale=20.0)
+    recalibration = [Batch(*random_batch(seed), samples=2) for seed in (21, 22, 23)]
+    frames, flow = random_batch(30)
+    cycles = eval_pool(SPACE)[1:2]
+    results = evaluator.judge(cycles, recalibration, [Batch(frames, flow, samples=1)])
+    moments, shifts, count = evaluator.recalibrate(cycles, recalibration)
+    assert count == 3
+    for path, code in enumerate(cycles[0]):
+        mine = path_moments(moments[0], evaluator._owners, cycles[0], path)
+        flows = fused.network(frames, route=FixedPath(tuple(code)), statistics=GivenStatistics(mine))
+        predicted = ops.convert_to_numpy(flows[-1])[0, 0, ..., :2] * 20.0
+        epe = np.linalg.norm(predicted - flow[0] * 20.0, axis=-1).mean()
+        assert results[path]["epe"] == pytest.approx(epe, rel=1e-5)
+        assert results[path]["bn_recal_batches"] == 3
+        assert results[path]["bn_shift"] == shifts[path] > 0
+
+
+def test_recalibration_is_the_cumulative_average(fused, initial_weights):
+    restart(fused, initial_weights)
+    evaluator = Evaluator(fused.network, WIDTH, flow_scale=20.0)
+    cycles = eval_pool(SPACE)[:1]
+    batches = [Batch(*random_batch(seed), samples=2) for seed in (1, 2, 3, 4)]
+    together = evaluator.recalibrate(cycles, batches)[0][0]
+    alone = [evaluator.recalibrate(cycles, [batch])[0][0] for batch in batches]
+    for index, moments in enumerate(together):
+        for part in (0, 1):
+            expected = np.mean([single[index][part] for single in alone], axis=0)
+            np.testing.assert_allclose(moments[part], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_is_the_formula():
+    rng = np.random.default_rng(3)
+    label = rng.normal(size=(2, 8, 12, 2)).astype(np.float32)
+    flows = [rng.normal(size=(3, 2, h, w, 4)).astype(np.float32) for h, w in ((2, 3), (4, 6), (8, 12))]
+    losses = np.asarray(path_losses([ops.convert_to_tensor(flow) for flow in flows], ops.convert_to_tensor(label)))
+    expected = np.zeros(3)
+    for weight, flow in zip((0.125, 0.25, 0.5), flows, strict=True):
+        target = np.asarray(resize_bilinear(ops.convert_to_tensor(label[None]), *flow.shape[2:4]))
+        error, logits = np.abs(flow[..., :2] - target), flow[..., 2:].astype(np.float64)
+        sigma = np.maximum(np.log1p(np.exp(logits + 1e-3)), 1e-3)
+        for path in range(3):
+            expected[path] += weight * (
+                error[path].mean() + (error[path] / sigma[path]).mean() + np.log1p(np.exp(logits[path])).mean()
+            )
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def test_the_metrics_are_the_fields():
+    truth = np.zeros((1, 1, 4, 2), np.float32)
+    truth[0, 0, 3] = (100.0, 0.0)
+    flow = truth[None].copy()
+    flow[0, 0, 0, :, 0] += (0.5, 2.0, 4.0, 4.0)
+    values = dict(zip(METRICS, np.asarray(flow_metrics(flow, truth))[0, 0], strict=True))
+    # The last pixel is off by 4 px, but by only 4% of its 100 px: an outlier, and not one for Fl-all.
+    expected = {"epe": 2.625, "outliers_1px": 0.75, "outliers_3px": 0.5, "outliers_5px": 0.0, "fl_all": 0.25}
+    assert values == pytest.approx(expected)
+
+
+def test_the_schedule_is_a_cosine_of_the_step_alone():
+    assert cosine_lr(0, 100, 1e-4) == 1e-4
+    assert cosine_lr(50, 100, 1e-4) == pytest.approx(5e-5)
+    assert cosine_lr(100, 100, 1e-4) == 0.0
+
+
+def test_the_backend_is_told_not_to_use_xla_on_cpu(fused):
+    if keras.backend.backend() == "tensorflow":
+        assert fused.jit_compile is False
