@@ -1,0 +1,338 @@
+"""Run directories and attempts made by hand, in milliseconds: what a gate looks at, without training anything."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeflownas.artifacts import sha256_file, write_json
+from edgeflownas.config import Config, resolve_config
+from edgeflownas.gates.attempts import next_attempt
+from edgeflownas.gates.digests import gate_digests, source_files
+from edgeflownas.gates.evidence import Evidence
+from edgeflownas.gates.gate import find_gate
+from edgeflownas.nas.arch_codec import format_code
+from edgeflownas.nas.eval_pool import pool_report
+from edgeflownas.nas.fair_sampler import add_counts, check_sampler, empty_counts, fair_cycle, fairness_gap
+from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.reporting.launch_scripts import Resources, render_scripts
+from edgeflownas.reporting.training_report import training_report
+from edgeflownas.training.checkpoints import save_checkpoint
+
+SPACE = load_search_space()
+STEPS_PER_EPOCH = 4
+DIGEST = "ab" * 32
+OVERRIDES = {
+    "data.source": "synthetic",
+    "data.root": "unused",
+    "network.height": 45,
+    "network.width": 64,
+    "train.num_epochs": 6,
+    "train.batch_size": 2,
+}
+
+
+def make_config(**overrides: Any) -> Config:
+    """The configuration of the handmade runs."""
+    return resolve_config(None, OVERRIDES | {key.replace("__", "."): value for key, value in overrides.items()})
+
+
+def make_index(path: Path) -> None:
+    """A data index that fits its schema; the files it lists do not exist."""
+    sample = {
+        "name": "0000001",
+        "height": 60,
+        "width": 80,
+        "zero_flow_epe": 9.0,
+        "bytes": [1, 1, 1],
+        "sha256": [DIGEST] * 3,
+        "mtime_ns": [1, 1, 1],
+    }
+    split = {"count": 1, "zero_flow_epe": 9.0, "samples": [sample], "rejected": []}
+    index = {"root": "unused", "digest": DIGEST, "crop": [45, 64], "max_flow": 50.0, "on_bad_sample": "stop"}
+    write_json(path, index | {"splits": {"train": split, "val": split}}, schema="data_index.schema.json")
+
+
+def make_run(run: Path, epochs: int, config: Config, trace: bool = True) -> None:
+    """A run directory as `train_supernet` leaves it after `epochs` epochs of four steps."""
+    pool = pool_report(SPACE)
+    write_json(run / "config.json", {"values": config.values, "origins": config.origins, "hash": config.hash})
+    write_json(run / "eval_pool_12.json", pool)
+    make_index(run / "data_index.json")
+    steps = epochs * STEPS_PER_EPOCH
+    counts = empty_counts(SPACE)
+    lines = []
+    for step in range(steps):
+        codes = fair_cycle(SPACE, config["seed"], step)
+        add_counts(counts, codes, SPACE)
+        lines.append(_trace_line(step, [format_code(code) for code in codes]))
+    if trace:
+        (run / "trace.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_json(
+        run / "fairness_counts.json",
+        {
+            "search_space": SPACE.name,
+            "supernet_mode": "strict_fairness",
+            "cycles": steps,
+            "cycle_length": SPACE.cycle_length,
+            "counts": counts,
+            "fairness_gap": fairness_gap(counts),
+        },
+        schema="fairness_counts.schema.json",
+    )
+    rows = [_history_row(epoch, pool["codes"]) for epoch in range(1, epochs + 1)]
+    write_history(run, rows)
+    # The second-last epoch is the best one.
+    best = min(rows, key=lambda row: row["mean_epe_12"])
+    for name, row in (("best", best), ("last", rows[-1])):
+        save_checkpoint(
+            run / "checkpoints" / f"supernet_{name}.ckpt",
+            {"epoch": row["epoch"], "global_step": row["global_step"], "config_hash": config.hash},
+            {"weights.a": np.arange(4, dtype=np.float32)},
+        )
+    write_manifest(run, config, epochs, {"epoch": best["epoch"], "mean_epe_12": best["mean_epe_12"]})
+
+
+def _trace_line(step: int, codes: list[str]) -> dict[str, Any]:
+    return {
+        "step": step,
+        "epoch": step // STEPS_PER_EPOCH + 1,
+        "codes": codes,
+        "losses": [1.0, 1.5, 2.0],
+        "forward": 3,
+        "backward": 3,
+        "optimizer_step": 1,
+        "global_grad_norm_before": 7.0,
+        "global_grad_norm_after": 5.000001,
+        "lr": 1e-4,
+    }
+
+
+def _history_row(epoch: int, codes: list[str]) -> dict[str, Any]:
+    # 8.5, 8.0, 7.5, 7.0 and then, at the fifth epoch, 7.25 px.
+    mean = 9.0 - 0.5 * epoch if epoch < 5 else 7.25
+    epes = {f"epe_{code.replace(',', '')}": mean + 0.25 * (-1) ** i for i, code in enumerate(codes)}
+    return {
+        "epoch": epoch,
+        "global_step": epoch * STEPS_PER_EPOCH,
+        "mean_epe_12": mean,
+        "std_epe_12": 0.25,
+        "best_mean_epe_12": min(mean, 7.0) if epoch > 4 else mean,
+        "zero_flow_epe": 9.0,
+        "fairness_gap": 0,
+        "lr": 1e-4,
+        "train_loss": 1.5,
+        "grad_norm_p50": 7.0,
+        "grad_norm_p90": 7.0,
+        "grad_norm_p99": 7.0,
+        "clip_rate": 1.0,
+        "seconds": 2.0,
+        **epes,
+    }
+
+
+def write_history(run: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as `eval_epe_history.csv`."""
+    with open(run / "eval_epe_history.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any]) -> None:
+    """Write `train_manifest.json` with the digests of the files that are there."""
+    names = {
+        "checkpoint_best": "checkpoints/supernet_best.ckpt",
+        "checkpoint_last": "checkpoints/supernet_last.ckpt",
+        "history": "eval_epe_history.csv",
+        "fairness_counts": "fairness_counts.json",
+        "eval_pool": "eval_pool_12.json",
+        "config": "config.json",
+        "data_index": "data_index.json",
+    }
+    manifest = {
+        "seed": config["seed"],
+        "config_hash": config.hash,
+        "git_commit": "0" * 40,
+        "git_dirty": False,
+        "input_shape": [config["network.height"], config["network.width"], 6],
+        "optimizer": {"name": "Adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+        "lr_schedule": {
+            "name": "cosine",
+            "initial": config["train.lr"],
+            "steps": config["train.num_epochs"] * STEPS_PER_EPOCH,
+        },
+        "wd": config["train.weight_decay"],
+        "grad_clip": config["train.grad_clip"],
+        "search_space": config["network.search_space"],
+        "init_neurons": config["network.init_neurons"],
+        "supernet_mode": config["train.supernet_mode"],
+        "execution": config["train.execution"],
+        "batch_size": config["train.batch_size"],
+        "steps_per_epoch": STEPS_PER_EPOCH,
+        "num_epochs": config["train.num_epochs"],
+        "epochs_done": epochs,
+        "global_step": epochs * STEPS_PER_EPOCH,
+        "stopped_because": "num_epochs" if epochs == config["train.num_epochs"] else "max_epochs",
+        "best": best,
+        "device": {"kind": "cpu", "name": "a processor", "requested": None},
+        "backend": "tensorflow",
+        "versions": {"keras": "3", "numpy": "2", "python": "3"},
+        "data": {
+            "source": "synthetic",
+            "digest": DIGEST,
+            "train_samples": 1,
+            "val_samples": 1,
+            "rejected": 0,
+            "zero_flow_epe": 9.0,
+        },
+        "files": {
+            name: {"path": path, "sha256": sha256_file(run / path), "bytes": (run / path).stat().st_size}
+            for name, path in names.items()
+        },
+    }
+    write_json(run / "train_manifest.json", manifest, schema="train_manifest.schema.json")
+
+
+def make_evaluation(run: Path, config: Config) -> None:
+    """`supernet_eval.json` of the last checkpoint after five epochs."""
+    subnets = [
+        {
+            "code": code,
+            "epe": 7.25 + 0.25 * (-1) ** i,
+            "outliers_1px": 0.5,
+            "outliers_3px": 0.25,
+            "outliers_5px": 0.125,
+            "fl_all": 0.25,
+            "bn_recal_batches": 8,
+            "bn_shift": 0.01,
+        }
+        for i, code in enumerate(pool_report(SPACE)["codes"])
+    ]
+    report = {
+        "checkpoint": {"path": "last", "sha256": DIGEST, "epoch": 5, "global_step": 20},
+        "config_hash": config.hash,
+        "bn_recal_batches": 8,
+        "samples": 1,
+        "zero_flow_epe": 9.0,
+        "mean_epe": 7.25,
+        "std_epe": 0.25,
+        "subnets": subnets,
+    }
+    write_json(run / "supernet_eval.json", report, schema="supernet_eval.schema.json")
+
+
+def make_evidence(gate_name: str, output_dir: Path) -> Evidence:
+    """Evidence of an attempt at a gate that meets every criterion."""
+    gate = find_gate(gate_name)
+    config = make_config()
+    make_index(output_dir / "data_index.json")
+    attempt = next_attempt(output_dir, gate_name)
+    start = {
+        "gate": gate_name,
+        "attempt": attempt.number,
+        "trigger": attempt.number,
+        "started": "2026-01-01T00:00:00+00:00",
+        "owner": None,
+        "config": {"path": None, "overrides": OVERRIDES, "hash": config.hash, "values": {}},
+        "digests": gate_digests(gate, source_files(), config, output_dir),
+        "source_files": {},
+        "before": None,
+        "provenance": {
+            "git": {"commit": None, "branch": None, "dirty": None},
+            "host": {"name": "here", "system": "a system"},
+            "versions": {"python": "3"},
+            "slurm": {"job_id": None, "node": None},
+            "user": None,
+        },
+        "changes": None,
+    }
+    write_json(attempt.folder / "start.json", start, schema="attempt_start.schema.json")
+    for name in gate.commands:
+        code = 2 if name.startswith("wrong_") else 0
+        attempt.write_command(
+            {
+                "name": name,
+                "argv": ["python", "-m", name],
+                "status": "done",
+                "expected_exit": code,
+                "exit_code": code,
+                "seconds": 1.0,
+                "peak_memory_mb": 1.0,
+                "started": "2026-01-01T00:00:00+00:00",
+                "log": "a log",
+                "log_tail": [],
+                "process": None,
+            }
+        )
+        attempt.log_path(name).write_text("")
+    evidence = Evidence(gate, attempt, output_dir, config)
+    {"gate1": _fill_gate1, "gate2": _fill_gate2, "gate3": _fill_gate3, "gate4": _fill_gate4}[gate_name](evidence)
+    return evidence
+
+
+def _fill_gate1(evidence: Evidence) -> None:
+    config = evidence.config
+    flags = "--gpu_device --num_epochs --batch_size --lr --config --supernet_mode"
+    logs = {
+        "help": flags,
+        "dry_run": "\n".join([*config.values, f"config hash {config.hash}"]),
+        "dry_run_imports": "import time:       100 |        200 | edgeflownas.config\n",
+        "self_test": "arch codec of edgeflow_9x3: 19683 subnets of 9 blocks, wrong lengths and digits refused: ok\n",
+        "wrong_length": "error: arch code '0': length=9 required, got 8\n",
+        "wrong_digit": "error: arch code '3': value must be in {0,1,2}, got 3 at position 4 (H0Out)\n",
+    }
+    for name, text in logs.items():
+        evidence.attempt.log_path(name).write_text(text)
+
+
+def _fill_gate2(evidence: Evidence) -> None:
+    codes = {format_code(code) for step in range(20) for code in fair_cycle(SPACE, 1, step)}
+    subnets = [
+        {"code": code, "shapes": [[2, 12, 16, 4], [2, 23, 32, 4], [2, 45, 64, 4]], "faults": []}
+        for code in sorted(codes)[:20]
+    ]
+    run = evidence.run("gate2")
+    write_json(run / "model_shape_check.json", {"height": 45, "width": 64, "subnets": subnets})
+    for name in ("fair_sampler_check.json", "fair_sampler_check_repeat.json"):
+        write_json(run / name, check_sampler(SPACE, 300, 42), schema="fair_sampler_check.schema.json")
+
+
+def _fill_gate3(evidence: Evidence) -> None:
+    for name in ("gate3_trace", "gate3_trace_repeat"):
+        make_run(evidence.run(name), 1, evidence.config)
+    make_run(evidence.run("gate3_epochs"), 5, evidence.config)
+    make_evaluation(evidence.run("gate3_epochs"), evidence.config)
+
+
+def _fill_gate4(evidence: Evidence) -> None:
+    run = evidence.run("gate4")
+    make_run(run, 2, make_config(train__num_epochs=2, train__fast_mode=True), trace=False)
+    command = ["python", "-m", "edgeflownas.train_supernet", "--config", "c.yaml", "--resume", "auto"]
+    for place, text in render_scripts(command, Resources(8, 1000, 60, 0), Path("/work")).items():
+        path = run / "launch" / place / "run_supernet_train.sh"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    (run / "supernet_training_report.md").write_text(training_report(run))
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    """Replace top-level keys of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_trace(path: Path, at: int, /, **changes: Any) -> None:
+    """Replace keys of one step of a trace."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[at] |= changes
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def edit_history(run: Path, at: int, /, **changes: Any) -> None:
+    """Replace cells of one epoch of a history."""
+    with open(run / "eval_epe_history.csv", newline="") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    rows[at - 1] |= changes
+    write_history(run, rows)

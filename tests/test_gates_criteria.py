@@ -1,0 +1,203 @@
+"""Every criterion of every gate passes on a good attempt, and fails on one broken in just the way it looks for."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeflownas.gates.criteria import COMMON, judge_criteria
+from edgeflownas.gates.evidence import Evidence
+from edgeflownas.gates.gate import GATES
+from edgeflownas.gates.judging import CRITERIA
+from edgeflownas.gates.publishing import ARTIFACTS
+from edgeflownas.training.checkpoints import save_checkpoint
+from tests.handmade_runs import edit_history, edit_json, edit_trace, make_evidence
+
+Break = Callable[[Evidence], None]
+
+
+def log(name: str, text: str) -> Break:
+    """Give a command another output."""
+    return lambda evidence: evidence.attempt.log_path(name).write_text(text) and None
+
+
+def file(run: str, name: str, **changes: object) -> Break:
+    """Change keys of a JSON file of a run."""
+    return lambda evidence: edit_json(evidence.run(run) / name, **changes)
+
+
+def trace(run: str, at: int, /, **changes: object) -> Break:
+    """Change a step of a trace."""
+    return lambda evidence: edit_trace(evidence.run(run) / "trace.jsonl", at, **changes)
+
+
+def history(run: str, at: int, /, **changes: object) -> Break:
+    """Change an epoch of a history."""
+    return lambda evidence: edit_history(evidence.run(run), at, **changes)
+
+
+def checkpoint(run: str, name: str, epoch: int) -> Break:
+    """Write a checkpoint of another epoch."""
+    return lambda evidence: save_checkpoint(
+        evidence.run(run) / "checkpoints" / f"supernet_{name}.ckpt",
+        {"epoch": epoch, "global_step": 4 * epoch, "config_hash": evidence.config.hash},
+        {"weights.a": np.zeros(1, np.float32)},
+    )
+
+
+def subnets(run: str, name: str, **changes: object) -> Break:
+    """Change the first subnet of a report."""
+
+    def change(evidence: Evidence) -> None:
+        path = evidence.run(run) / name
+        value = json.loads(path.read_text())
+        value["subnets"][0] |= changes
+        path.write_text(json.dumps(value))
+
+    return change
+
+
+def counts(run: str, name: str, key: str = "counts") -> Break:
+    """Count one option of H0Out once more."""
+
+    def change(evidence: Evidence) -> None:
+        path = evidence.run(run) / name
+        value = json.loads(path.read_text())
+        value[key]["H0Out"][0] += 1
+        path.write_text(json.dumps(value))
+
+    return change
+
+
+def text(run: str, name: str, old: str, new: str) -> Break:
+    """Replace a word in a file of a run."""
+
+    def change(evidence: Evidence) -> None:
+        path = evidence.run(run) / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    return change
+
+
+def damage(run: str, name: str) -> Break:
+    """Flip a byte in the middle of a file."""
+
+    def change(evidence: Evidence) -> None:
+        path = evidence.run(run) / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 255
+        path.write_bytes(content)
+
+    return change
+
+
+def skip_command(evidence: Evidence) -> None:
+    """Remove the record of the attempt's last command."""
+    sorted((evidence.attempt.folder / "commands").glob("*.json"))[-1].unlink()
+
+
+def other_code(evidence: Evidence) -> None:
+    """Pretend that the attempt began with other source code."""
+    path = evidence.attempt.folder / "start.json"
+    start = json.loads(path.read_text())
+    start["digests"]["code"] = "0" * 64
+    path.write_text(json.dumps(start))
+
+
+def other_exit(evidence: Evidence) -> None:
+    """Pretend that the codec ended with a stack trace."""
+    evidence.attempt.write_command(evidence.attempt.command("wrong_digit") | {"exit_code": 1})
+
+
+HISTORY3, EVAL = "gate3_epochs", "supernet_eval.json"
+# (gate, what is broken, a part of the sentence of the criterion that must fail)
+BREAKS: list[tuple[str, Break, str]] = [
+    ("gate1", skip_command, "every command ended"),
+    ("gate1", other_code, "are the same at the end"),
+    ("gate1", log("help", "--num_epochs --batch_size --lr --config --supernet_mode"), "--help names"),
+    ("gate1", log("dry_run", "seed 42"), "prints the final config"),
+    (
+        "gate1",
+        log("dry_run_imports", "import time: 1 | 2 | edgeflownas.config\nimport time: 1 | 2 |   keras.src\n"),
+        "builds no graph",
+    ),
+    ("gate1", log("dry_run_imports", "nothing"), "builds no graph"),
+    ("gate1", log("self_test", "arch codec: 27 subnets: ok"), "self-test"),
+    ("gate1", log("wrong_length", "error: wrong"), "wrong length"),
+    ("gate1", log("wrong_digit", "error: wrong"), "wrong digit"),
+    ("gate1", other_exit, "exit code 2"),
+    ("gate2", subnets("gate2", "model_shape_check.json", faults=["scale 0 is not finite"]), "random subnets run"),
+    (
+        "gate2",
+        subnets("gate2", "model_shape_check.json", shapes=[[2, 12, 16, 4], [2, 24, 32, 4], [2, 45, 64, 4]]),
+        "outputs have",
+    ),
+    ("gate2", counts("gate2", "fair_sampler_check.json"), "all options occur equally often in"),
+    ("gate2", file("gate2", "fair_sampler_check.json", fairness_gap=1), "gap of the sampler"),
+    ("gate2", file("gate2", "fair_sampler_check_repeat.json", seed=43), "same bytes twice"),
+    ("gate2", file("gate2", "fair_sampler_check.json", first_codes=["0,0,0,0,0,0,0,0,0"] * 9), "follow from the seed"),
+    ("gate3", trace("gate3_trace", 1, backward=2), "ran each path"),
+    ("gate3", trace("gate3_trace", 1, codes=["0,0,0,0,0,0,0,0,0"] * 3), "use each option"),
+    ("gate3", trace("gate3_trace", 1, global_grad_norm_after=5.0001), "norm after clipping"),
+    ("gate3", trace("gate3_trace", 3, step=2), "in order"),
+    ("gate3", trace("gate3_trace_repeat", 3, losses=[1.0, 1.5, 2.0000001]), "repeats bit for bit"),
+    ("gate3", history(HISTORY3, 5, epoch=4), "one row per epoch"),
+    ("gate3", history(HISTORY3, 2, fairness_gap=1), "every epoch has"),
+    ("gate3", history(HISTORY3, 2, mean_epe_12=1.0), "every epoch has"),
+    ("gate3", history(HISTORY3, 2, mean_epe_12="nan"), "every epoch has"),
+    ("gate3", history(HISTORY3, 4, global_step=17), "global_step is continuous"),
+    ("gate3", trace(HISTORY3, 13, step=12), "global_step is continuous"),
+    ("gate3", log("resume", "epoch 1/6 step 1/4  loss 1.0"), "continued the first"),
+    ("gate3", checkpoint(HISTORY3, "last", 4), "last.ckpt names"),
+    ("gate3", checkpoint(HISTORY3, "best", 5), "best.ckpt names"),
+    ("gate3", subnets(HISTORY3, EVAL, bn_recal_batches=7), "recalibrated with 8"),
+    ("gate3", file(HISTORY3, EVAL, mean_epe=7.2501), "gives the mean EPE"),
+    ("gate3", counts(HISTORY3, "eval_pool_12.json", "coverage"), "eval pool uses"),
+    ("gate4", history("gate4", 2, epoch="two"), "epochs are complete"),
+    ("gate4", damage("gate4", "checkpoints/supernet_best.ckpt"), "undamaged"),
+    ("gate4", text("gate4", "eval_epe_history.csv", "8.5", "8.6"), "every file it names"),
+    ("gate4", file("gate4", "train_manifest.json", grad_clip=4.0), "manifest's settings"),
+    ("gate4", lambda e: edit_json(e.output_dir / "data_index.json", digest="0" * 64), "on the indexed data"),
+    ("gate4", counts("gate4", "fairness_counts.json"), "were trained equally often"),
+    ("gate4", text("gate4", "launch/hpc/run_supernet_train.sh", "c.yaml", "other.yaml"), "launch scripts"),
+    ("gate4", text("gate4", "supernet_training_report.md", "0,0,0,0,2,1,2,2,2", "?"), "training report"),
+]
+
+
+@pytest.mark.parametrize("gate", [gate.name for gate in GATES])
+def test_good_attempt_meets_every_criterion(gate: str, tmp_path: Path) -> None:
+    findings = judge_criteria((*COMMON, *CRITERIA[gate]), make_evidence(gate, tmp_path))
+    assert [finding for finding in findings if not finding["passed"]] == []
+
+
+@pytest.mark.parametrize(("gate", "damage", "sentence"), BREAKS, ids=[f"{gate}-{words}" for gate, _, words in BREAKS])
+def test_broken_attempt_fails_its_criterion(gate: str, damage: Break, sentence: str, tmp_path: Path) -> None:
+    evidence = make_evidence(gate, tmp_path)
+    damage(evidence)
+    failed = [
+        finding["sentence"] for finding in judge_criteria((*COMMON, *CRITERIA[gate]), evidence) if not finding["passed"]
+    ]
+    assert any(sentence in words for words in failed), failed
+
+
+def test_every_criterion_is_broken_once() -> None:
+    for gate in GATES:
+        words = [words for name, _, words in BREAKS if name == gate.name]
+        for criterion in CRITERIA[gate.name]:
+            assert any(part in criterion.sentence for part in words), criterion.sentence
+
+
+def test_published_artifacts_are_the_declared_ones() -> None:
+    for gate in GATES:
+        assert tuple(artifact.path for artifact in ARTIFACTS[gate.name]) == gate.publishes
+
+
+def test_missing_evidence_fails_and_names_the_file(tmp_path: Path) -> None:
+    evidence = make_evidence("gate3", tmp_path)
+    (evidence.run("gate3_trace") / "trace.jsonl").unlink()
+    observed = [finding["observed"] for finding in judge_criteria(CRITERIA["gate3"], evidence) if not finding["passed"]]
+    assert all("trace.jsonl: No such file" in words for words in observed)
+    assert observed
