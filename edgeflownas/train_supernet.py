@@ -93,6 +93,17 @@ def train(config: Config, resume: str | None) -> int:
     Raises:
         UserError: anything the user can mend.
     """
+    from edgeflownas.nas.search_space import load_search_space
+    from edgeflownas.training.run_directory import RunDirectory
+    from edgeflownas.training.run_index import find_index
+
+    run = RunDirectory(config["train.output_dir"])
+    resuming = resume is not None and run.last.is_file()
+    if resume == "required" and not resuming:
+        raise UserError(f"{run.last}: nothing to resume; start without --resume, or correct --output_dir")
+    space = load_search_space(config["network.search_space"])
+    index = find_index(config, run.data_index if resuming else None)
+
     from edgeflownas.devices import check_device, prepare_backend
 
     prepare_backend(config)
@@ -101,18 +112,11 @@ def train(config: Config, resume: str | None) -> int:
     from edgeflownas.artifacts import write_json
     from edgeflownas.nas.eval_pool import pool_report
     from edgeflownas.nas.fair_sampler import fairness_gap
-    from edgeflownas.nas.search_space import load_search_space
     from edgeflownas.training.manifest import write_manifest
-    from edgeflownas.training.run_data import RunData, find_index
-    from edgeflownas.training.run_directory import RunDirectory
+    from edgeflownas.training.run_data import RunData
     from edgeflownas.training.trainer import Trainer
 
-    run = RunDirectory(config["train.output_dir"])
-    resuming = resume is not None and run.last.is_file()
-    if resume == "required" and not resuming:
-        raise UserError(f"{run.last}: nothing to resume; start without --resume, or correct --output_dir")
-    space = load_search_space(config["network.search_space"])
-    data = RunData(config, find_index(config, run.data_index if resuming else None))
+    data = RunData(config, index)
     device = check_device(config)
     with run.claimed(fresh=not resuming) as aside:
         if aside:

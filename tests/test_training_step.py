@@ -20,13 +20,11 @@ from edgeflownas.training.supernet_model import TrainingModel
 
 SPACE = load_search_space()
 WIDTH = 6
-CLIP = 5.0
-L2 = 4e-5
 
 
-def training_model(execution, clip=CLIP):
+def training_model(execution):
     network = FlowNetwork(SPACE, WIDTH, seed=1)
-    return TrainingModel(network, execution, learning_rate=1e-4, weight_decay=L2, grad_clip=clip)
+    return TrainingModel(network, execution, learning_rate=1e-4, weight_decay=4e-5, grad_clip=5.0)
 
 
 def random_batch(seed, size=2):
@@ -100,25 +98,6 @@ def test_backward_counts_only_paths_whose_options_all_receive_a_gradient(fused, 
             variable.assign(ops.zeros(variable.shape))
     frames, flow = random_batch(0)
     assert fused.train_cycle(frames, flow, fair_cycle(SPACE, 5, 0), lr=1e-4)["backward"] == 0
-
-
-def test_the_clipped_norm_stays_below_its_bound(initial_weights, fused):
-    model = training_model("fused", clip=0.05)
-    for step in range(3):
-        observed = model.train_cycle(*random_batch(step), fair_cycle(SPACE, 5, step), lr=1e-4)
-        assert observed["global_grad_norm_before"] > 0.05
-        assert 0.05 * (1 - 2e-6) <= observed["global_grad_norm_after"] <= 0.05 * (1 + 1e-6)
-
-
-def test_the_l2_gradient_is_weight_decay_times_the_kernel(initial_weights):
-    plain, decayed = (TrainingModel(FlowNetwork(SPACE, WIDTH, 1), "fused", 1e-4, wd, 1e9) for wd in (0.0, 0.5))
-    found = []
-    for model in (plain, decayed):
-        model.train_cycle(*random_batch(0), fair_cycle(SPACE, 5, 0), lr=1e-4)
-        found.append(gradients(model))
-    for variable, before in zip(plain.network.trainable_variables, initial_weights, strict=True):
-        expected = 0.5 * before if "kernel" in variable.name else 0.0
-        np.testing.assert_allclose(found[1][variable.name] - found[0][variable.name], expected, atol=2e-5)
 
 
 def test_expectation_fairness_runs_any_codes_sequentially(sequential, initial_weights):

@@ -54,24 +54,29 @@ def evaluate(config: Config, checkpoint_name: str, codes: Sequence[str] | None) 
     Raises:
         UserError: no such checkpoint, a damaged one, one of another network, wrong codes, or no data.
     """
-    from edgeflownas.devices import check_device, prepare_backend
+    from edgeflownas.training.checkpoints import load_checkpoint
+    from edgeflownas.training.run_directory import RunDirectory
+    from edgeflownas.training.run_index import find_index
 
     space = load_search_space(config["network.search_space"])
     wanted = None if codes is None else [parse_code(code, space) for code in codes]
-    prepare_backend(config)
-
-    from edgeflownas.network.flow_network import FlowNetwork
-    from edgeflownas.training.checkpoints import load_checkpoint
-    from edgeflownas.training.evaluation import Evaluator, pool_summary
-    from edgeflownas.training.run_data import RunData, find_index
-    from edgeflownas.training.run_directory import RunDirectory
-    from edgeflownas.training.trainer import restore_weights
-
     run = RunDirectory(config["train.output_dir"])
     path = {"best": run.best, "last": run.last}.get(checkpoint_name, Path(checkpoint_name))
     checkpoint = load_checkpoint(path)
     _check_network(path, checkpoint.header["identity"], config)
-    data = RunData(config, find_index(config, run.data_index if run.data_index.is_file() else None))
+    index = find_index(config, run.data_index if run.data_index.is_file() else None)
+
+    from edgeflownas.devices import check_device, prepare_backend
+
+    prepare_backend(config)
+
+    # From here on the backend is imported, which takes ten seconds and more.
+    from edgeflownas.network.flow_network import FlowNetwork
+    from edgeflownas.training.evaluation import Evaluator, pool_summary
+    from edgeflownas.training.run_data import RunData
+    from edgeflownas.training.trainer import restore_weights
+
+    data = RunData(config, index)
     check_device(config)
     network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
     restore_weights(network, checkpoint.arrays, str(path))

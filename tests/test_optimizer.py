@@ -1,0 +1,92 @@
+"""The optimizer: Adam with L2 in the gradient, a bound on its norm that holds, and what it saw."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from edgeflownas.training.optimizer import ObservedAdam
+
+
+def variables_of(*shapes):
+    """Variables named as the network names them: kernels, then one batch-norm scale."""
+    rng = np.random.default_rng(0)
+    names = [f"EB0.option{index}.conv.kernel" for index in range(len(shapes) - 1)] + ["EB0.norm.gamma"]
+    return [
+        keras.Variable(rng.normal(size=shape).astype(np.float32), name=name)
+        for name, shape in zip(names, shapes, strict=True)
+    ]
+
+
+def gradients_of(variables, scale, seed=1):
+    rng = np.random.default_rng(seed)
+    return [ops.convert_to_tensor(scale * rng.normal(size=v.shape).astype(np.float32)) for v in variables]
+
+
+def built(variables, **settings):
+    owners = [*range(len(variables) - 1), None]
+    optimizer = ObservedAdam(**{"learning_rate": 1e-3, "l2": 0.0, "clip_norm": 5.0, "option_of": owners, **settings})
+    optimizer.build(variables)
+    return optimizer
+
+
+def test_the_clipped_norm_stays_below_its_bound_after_rounding():
+    variables = variables_of((700, 1000), (300, 1000), (50,))
+    for seed in range(20):
+        optimizer = built(variables)
+        optimizer.apply(gradients_of(variables, 3.0, seed), variables)
+        before, after = ops.convert_to_numpy(optimizer.global_norms)
+        assert before > 2900
+        assert 5.0 * (1 - 2e-6) <= after <= 5.0 * (1 + 1e-6)
+
+
+def test_a_small_gradient_is_not_touched():
+    variables = variables_of((7, 5), (3,))
+    optimizer = built(variables)
+    gradients = gradients_of(variables, 0.01)
+    optimizer.apply(gradients, variables)
+    before, after = ops.convert_to_numpy(optimizer.global_norms)
+    expected = np.sqrt(sum(np.square(np.asarray(gradient)).sum() for gradient in gradients))
+    assert before == after == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_update_is_adams_with_l2_on_kernels_only():
+    ours, theirs = variables_of((7, 5), (3,)), variables_of((7, 5), (3,))
+    mine, keras_adam = built(ours, l2=0.1, clip_norm=1e9), keras.optimizers.Adam(1e-3)
+    for step in range(3):
+        gradients = gradients_of(ours, 1.0, step)
+        mine.apply(gradients, ours)
+        keras_adam.apply([gradients[0] + 0.1 * theirs[0], gradients[1]], theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_several_passes_make_one_update_with_their_mean_gradient():
+    once, thrice = variables_of((7, 5), (3,)), variables_of((7, 5), (3,))
+    single, accumulating = built(once, l2=0.1), built(thrice, l2=0.1, passes=3)
+    for update in range(2):
+        passes = [gradients_of(once, 1.0, 10 * update + index) for index in range(3)]
+        single.apply([sum(parts) / 3 for parts in zip(*passes, strict=True)], once)
+        for index, gradients in enumerate(passes):
+            assert int(accumulating.iterations) == update
+            accumulating.apply(gradients, thrice)
+            assert int(accumulating.iterations) == update + (index == 2)
+    for a, b in zip(once, thrice, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    np.testing.assert_allclose(single.global_norms, accumulating.global_norms, rtol=1e-5)
+
+
+def test_it_sees_which_options_received_a_gradient():
+    variables = variables_of((2, 2), (2, 2), (3,))
+    optimizer = built(variables, l2=1.0)
+    gradients = gradients_of(variables, 1.0)
+    optimizer.apply([gradients[0], ops.zeros((2, 2)), gradients[2]], variables)
+    seen = ops.convert_to_numpy(optimizer.option_gradients)
+    assert seen[0] == pytest.approx(np.square(np.asarray(gradients[0])).sum(), rel=1e-6)
+    assert seen[1] == 0.0
+
+
+def test_a_missing_gradient_is_an_error():
+    variables = variables_of((2, 2), (3,))
+    with pytest.raises(ValueError, match="every trainable variable must receive a gradient"):
+        built(variables).apply([None, ops.zeros((3,))], variables)
