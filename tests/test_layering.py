@@ -1,0 +1,48 @@
+"""The rooms: imports point one way, and nothing loads TensorFlow that does not compute with it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "edgeflownas"
+
+
+def test_imports_point_one_way():
+    from importlinter.cli import lint_imports
+
+    assert lint_imports(config_filename=str(PACKAGE.parent / "pyproject.toml")) == 0
+
+
+def test_the_package_imports_neither_tensorflow_nor_jax_of_its_own():
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            assert not {name.split(".")[0] for name in names} & {"tensorflow", "jax"}, path
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "edgeflownas.train_supernet",
+        "edgeflownas.gates.__main__",
+        "edgeflownas.nas.supernet_eval",
+        "edgeflownas.nas.model_shape_check",
+        "edgeflownas.nas.check_manifest",
+        "edgeflownas.nas.cost",
+        "edgeflownas.data.synthetic",
+        "edgeflownas.data.index",
+        "edgeflownas.training.checkpoints",
+        "edgeflownas.training.run_index",
+    ],
+)
+def test_importing_a_command_loads_no_backend(module):
+    code = f"import sys, {module}; print({{'keras', 'tensorflow', 'jax'}} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert out.strip() == "set()"
