@@ -18,22 +18,22 @@ include: "rules/supernet.smk"
 rule gate4:
     default_target: True
     input:
-        verdict("gate4"),
+        verdicts_until("gate4"),
 
 
 rule gate1:
     input:
-        verdict("gate1"),
+        verdicts_until("gate1"),
 
 
 rule gate2:
     input:
-        verdict("gate2"),
+        verdicts_until("gate2"),
 
 
 rule gate3:
     input:
-        verdict("gate3"),
+        verdicts_until("gate3"),
 
 
 rule data:

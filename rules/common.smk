@@ -46,6 +46,22 @@ def verdict(gate):
     return f"{OUT}/gates/{gate}.json"
 
 
+def verdicts_before(gate):
+    """The verdicts that a gate waits for: all before it, or none if its own stands.
+
+    Whether a gate stands is decided by digests, not by the age of files. So a gate before it may run again (because
+    it depends on more of the config) without taking this one along.
+    """
+    names = [other.name for other in GATES]
+    return [] if gate in PLAN.standing else [verdict(name) for name in names[: names.index(gate)]]
+
+
+def verdicts_until(gate):
+    """The verdicts of a gate and of all gates before it."""
+    names = [other.name for other in GATES]
+    return [verdict(name) for name in names[: names.index(gate) + 1]]
+
+
 def ticket(gate, name):
     """What a command of a gate leaves for Snakemake when it went well; the attempt's records lie elsewhere."""
     return f"{OUT}/gates/{gate}/tickets/{name}.json"

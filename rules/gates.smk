@@ -5,8 +5,7 @@ for number, gate, published in [(gate.number, gate.name, gate.publishes) for gat
         name:
             f"{gate}_start"
         input:
-            # Not by its time: whether a gate before stands is decided by digests, and the attempt's number follows.
-            ancient(verdict(f"gate{number - 1}")) if number > 1 else [],
+            verdicts_before(gate),
             INPUTS[gate],
         output:
             ticket(gate, "start"),

@@ -13,6 +13,8 @@ from edgeflownas.gates.evidence import BEST, HISTORY, LAST, Evidence
 from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME
 
+MANIFEST_SCHEMA = "train_manifest.schema.json"
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -44,7 +46,7 @@ def _resolved_config(evidence: Evidence, target: Path) -> None:
 
 def _rebased_manifest(evidence: Evidence, target: Path) -> None:
     """The run's manifest, with the paths of its files as seen from where it is published."""
-    manifest = read_json(evidence.run(criteria_gate4.RUN) / "train_manifest.json", schema="train_manifest.schema.json")
+    manifest = read_json(evidence.run(criteria_gate4.RUN) / "train_manifest.json", schema=MANIFEST_SCHEMA)
     write_json(target, rebased(manifest, Path("runs") / criteria_gate4.RUN))
 
 
@@ -73,7 +75,7 @@ ARTIFACTS: dict[str, tuple[Artifact, ...]] = {
         ),
     ),
     "gate4": (
-        Artifact("train_manifest.json", "train_manifest.schema.json", _rebased_manifest),
+        Artifact("train_manifest.json", MANIFEST_SCHEMA, _rebased_manifest),
         Artifact("fairness_counts.json", "fairness_counts.schema.json", _copy_of(_GATE4, "fairness_counts.json")),
         Artifact(HISTORY, None, _copy_of(_GATE4, HISTORY)),
         Artifact(criteria_gate4.REPORT, None, _copy_of(_GATE4, criteria_gate4.REPORT)),
@@ -103,7 +105,7 @@ def publish_artifacts(evidence: Evidence) -> list[dict[str, Any]]:
                 "schema": artifact.schema,
             }
         )
-    manifest = evidence.output_dir / "train_manifest.json"
-    if evidence.gate.name == "gate4" and (faults := manifest_faults(manifest)):
-        raise UserError(f"the published manifest is not valid: {faults[0]}")
+        # A manifest names other files, which must be found from where it now stands.
+        if artifact.schema == MANIFEST_SCHEMA and (faults := manifest_faults(target)):
+            raise UserError(f"the published manifest is not valid: {faults[0]}")
     return published

@@ -26,12 +26,16 @@ OWNER_VARIABLE = "EDGEFLOWNAS_OWNER"
 
 @dataclass(frozen=True)
 class WorkflowPlan:
-    """The configuration of a Snakemake run, and per gate the number that changes when it must run again."""
+    """The configuration of a Snakemake run, and per gate the number that changes when it must run again.
+
+    `standing` are the gates whose verdict stands, and which therefore wait for nothing.
+    """
 
     config_path: str
     overrides: dict[str, Any]
     config: Config
     triggers: dict[str, int]
+    standing: frozenset[str]
 
     @property
     def output_dir(self) -> str:
@@ -57,7 +61,9 @@ def plan_workflow(configfiles: Sequence[Path], entries: Mapping[str, Any], defau
     if not main and PLAN_VARIABLE in os.environ:
         plan = json.loads(os.environ[PLAN_VARIABLE])
         config = resolve_config(plan["config_path"], plan["overrides"])
-        return WorkflowPlan(plan["config_path"], plan["overrides"], config, plan["triggers"])
+        return WorkflowPlan(
+            plan["config_path"], plan["overrides"], config, plan["triggers"], frozenset(plan["standing"])
+        )
     if len(configfiles) > 1:
         raise UserError(f"--configfile takes one file, got {len(configfiles)}: {', '.join(map(str, configfiles))}")
     config_path = _beside(configfiles[0] if configfiles else default)
@@ -65,10 +71,11 @@ def plan_workflow(configfiles: Sequence[Path], entries: Mapping[str, Any], defau
     config = resolve_config(config_path, overrides)
     states = gate_states(Path(config["workflow.output_dir"]), config)
     triggers = {state.gate.name: state.trigger for state in states}
-    plan = {"config_path": config_path, "overrides": overrides, "triggers": triggers}
+    standing = frozenset(state.gate.name for state in states if state.state == "passed")
+    plan = {"config_path": config_path, "overrides": overrides, "triggers": triggers, "standing": sorted(standing)}
     os.environ[PLAN_VARIABLE] = json.dumps(plan)
     os.environ[OWNER_VARIABLE] = json.dumps(this_process())
-    return WorkflowPlan(config_path, overrides, config, triggers)
+    return WorkflowPlan(config_path, overrides, config, triggers, standing)
 
 
 def config_overrides(entries: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""The real workflow over toy commands: a copy of the project whose gates run a line of Python each, in a second."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from edgeflownas.artifacts import PROJECT_ROOT, read_json
+
+COPIED = ("Snakefile", "rules", "edgeflownas", "schemas", "config", "scripts", "profiles", "local")
+# A command named `work` per gate, which appends to ran.txt and then does what the gate's line in toys/ says.
+TOY_RULES = """
+COMMANDS["{gate}"] = {{"work": recorded("{gate}", "work", "toys/{gate}.py")}}
+INPUTS["{gate}"] = []
+RESOURCES["{gate}"] = LIGHT
+"""
+TOY_SUPERNET = 'SUPERNET = ["toys/supernet.py"]\n'
+TOY = "open('ran.txt', 'a').write('{name} ')\n"
+PATCHES = {
+    "edgeflownas/gates/gate.py": (
+        "import dataclasses\n"
+        "GATES = tuple(dataclasses.replace(g, commands=('work',), publishes=(), uses_data=False) for g in GATES)\n"
+    ),
+    "edgeflownas/gates/publishing.py": "ARTIFACTS = {name: () for name in ARTIFACTS}\n",
+    "edgeflownas/gates/judging.py": "CRITERIA = {name: () for name in CRITERIA}\n",
+}
+
+
+class ToyWorkflow:
+    """A copy of the project in `root`, with commands that take no time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in COPIED:
+            source = PROJECT_ROOT / name
+            if source.is_symlink():
+                (root / name).symlink_to(os.readlink(source))
+            elif source.is_dir():
+                shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, root / name)
+        for path, text in PATCHES.items():
+            with open(root / path, "a") as file:
+                file.write(text)
+        (root / "toys").mkdir()
+        for number in (1, 2, 3, 4):
+            (root / f"rules/gate{number}.smk").write_text(TOY_RULES.format(gate=f"gate{number}"))
+            self.toy(f"gate{number}")
+        with open(root / "rules/gate4.smk", "a") as file:
+            file.write(TOY_SUPERNET)
+        self.toy("supernet")
+
+    def toy(self, name: str, then: str = "") -> None:
+        """Say what a command does after it noted that it ran."""
+        (self.root / "toys" / f"{name}.py").write_text(TOY.format(name=name) + then)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The copy's package goes before the installed one."""
+        return os.environ | {"PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake as a user does; stdout and stderr come back together."""
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", *arguments, "--profile", "local"],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start Snakemake and return at once, its output thrown away."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *arguments, "--profile", "local"],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def gates(self, *arguments: str) -> str:
+        """Run `python -m edgeflownas.gates`."""
+        command = [sys.executable, "-m", "edgeflownas.gates", *arguments]
+        return subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False
+        ).stdout
+
+    def ran(self) -> list[str]:
+        """Which commands ran since the last look, in order."""
+        path = self.root / "ran.txt"
+        names = path.read_text().split() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return names
+
+    def wait_until_running(self, name: str) -> None:
+        """Wait until a command has noted that it runs."""
+        for _ in range(400):
+            path = self.root / "ran.txt"
+            if path.exists() and path.read_text().split()[-1:] == [name]:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{name} did not start")
+
+    def report(self, gate: str, attempt: int) -> dict[str, object]:
+        """The report of an attempt."""
+        path = self.root / "outputs/supernet/gates" / gate / "attempts" / f"{attempt:04d}" / "report.json"
+        value: dict[str, object] = read_json(path, schema="verdict.schema.json")
+        return value
+
+    def verdict_stands(self, gate: str) -> bool:
+        """Whether a verdict lies there."""
+        return (self.root / "outputs/supernet/gates" / f"{gate}.json").is_file()
+
+
+def end(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
+    """End a Snakemake run with a signal, and it alone."""
+    os.kill(process.pid, number)
+    process.wait(timeout=60)
