@@ -5,12 +5,18 @@ from pathlib import Path
 
 from edgeflownas.errors import UserError
 from edgeflownas.gates.gate import GATES
-from edgeflownas.gates.workflow import plan_workflow, standing_gates, take_workplace
-from snakemake.exceptions import WorkflowError
+from edgeflownas.gates.workflow import failure_lines, plan_workflow, standing_gates, take_workplace
 from snakemake.logging import logger
 
 # Snakemake says this before every job, whatever it was told to be quiet about.
 logger.addFilter(lambda record: not re.fullmatch(r"Select jobs to execute\.\.\.|Execute \d+ jobs\.\.\.", str(record.msg)))
+
+
+def refuse(error):
+    """End with one sentence and exit code 2; Snakemake would wrap an exception into a trace of the Snakefile."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
 
 try:
     PLAN = plan_workflow(
@@ -20,7 +26,7 @@ try:
         main=workflow.is_main_process,
     )
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    refuse(error)
 
 CONFIG = PLAN.config
 OUT = PLAN.output_dir
@@ -103,4 +109,9 @@ onstart:
     try:
         WORKPLACE = take_workplace(Path(OUT))
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        refuse(error)
+
+
+onerror:
+    for line in failure_lines(Path(OUT), CONFIG):
+        print(line, file=sys.stderr)

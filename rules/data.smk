@@ -5,7 +5,7 @@ DATA_ROOT = CONFIG["data.root"]
 
 def data_root():
     if DATA_ROOT is None:
-        raise WorkflowError("data.root is not set: give --config data_root=FOLDER with train/ and val/ in it")
+        refuse("data.root is not set: give --config data_root=FOLDER with train/ and val/ in it")
     return DATA_ROOT
 
 

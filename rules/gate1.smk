@@ -8,7 +8,7 @@ CODEC = ["-m", "edgeflownas.nas.arch_codec", "--space", SPACE]
 try:
     WRONG = wrong_codes(load_search_space(SPACE))
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    refuse(error)
 
 COMMANDS["gate1"] = {
     "help": recorded("gate1", "help", *TRAIN, "--help", quiet=True),

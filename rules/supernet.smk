@@ -5,7 +5,7 @@ def standing_verdicts(wildcards):
         try:
             standing_gates(PLAN)
         except UserError as error:
-            raise WorkflowError(str(error)) from None
+            refuse(error)
     return [ancient(path) for path in verdicts_until(GATES[-1].name)]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.config import Config, resolve_config
 from edgeflownas.gates.attempts import next_attempt
-from edgeflownas.gates.digests import gate_digests, source_files
+from edgeflownas.gates.digests import gate_digests, relevant_config, source_files
 from edgeflownas.gates.evidence import Evidence
 from edgeflownas.gates.gate import find_gate
 from edgeflownas.nas.arch_codec import format_code
@@ -236,7 +236,7 @@ def make_evidence(gate_name: str, output_dir: Path) -> Evidence:
         "trigger": attempt.number,
         "started": "2026-01-01T00:00:00+00:00",
         "owner": None,
-        "config": {"path": None, "overrides": OVERRIDES, "hash": config.hash, "values": {}},
+        "config": {"path": None, "overrides": OVERRIDES, "hash": config.hash, "values": relevant_config(gate, config)},
         "digests": gate_digests(gate, source_files(), config, output_dir),
         "source_files": {},
         "before": None,

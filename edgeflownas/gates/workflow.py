@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from edgeflownas.config import Config, flatten, resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import living_attempts
@@ -110,14 +112,16 @@ def _reread(value: Any, where: str) -> Any:
 
 
 def yaml_text(value: Any) -> str:
-    """A text that `--set` reads back as `value`: plain where plain does, quoted like JSON where it does not."""
-    if isinstance(value, str):
-        try:
-            if parse_yaml(value, where="value") == value:
-                return value
-        except UserError:
-            pass
-    return json.dumps(value)
+    """A text that `--set` reads back as `value`: as it is where that does, quoted where it does not."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    try:
+        if parse_yaml(value, where="value") == value:
+            return value
+    except UserError:
+        pass
+    # Not JSON's quotes, which write characters beyond 16 bits as pairs that YAML does not read.
+    return yaml.safe_dump(value, default_style='"', width=float("inf")).rstrip("\n")
 
 
 def _beside(path: Path) -> str:
@@ -146,6 +150,16 @@ def standing_gates(plan: WorkflowPlan) -> list[GateState]:
     states = gate_states(Path(plan.output_dir), plan.config)
     require_standing(states, before=len(states) + 1, doing="the long run")
     return states
+
+
+def failure_lines(output_dir: Path, config: Config) -> list[str]:
+    """For the end of a run that failed: which gate, why, and where its report is."""
+    lines = []
+    for state in gate_states(output_dir, config):
+        if state.state in ("failed", "interrupted") and state.attempt is not None:
+            lines.append(f"{state.gate.name} {state.state}: {'; '.join(state.why)}")
+            lines.append(f"report: {state.attempt.folder / 'report.md'}")
+    return lines
 
 
 def take_workplace(output_dir: Path) -> IO[str]:

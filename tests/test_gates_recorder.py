@@ -1,0 +1,134 @@
+"""The recorder keeps what a command did, passes signals on, and is never outlived by its command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgeflownas.gates.attempts import Attempt, next_attempt
+from edgeflownas.gates.processes import is_alive, this_process
+from edgeflownas.gates.recorder import command_line, record_command
+
+# Runs the recorder in a process of its own, on the command that follows.
+RECORD = """
+import sys
+from pathlib import Path
+from edgeflownas.gates.attempts import Attempt
+from edgeflownas.gates.recorder import record_command
+print(record_command(Attempt("gate1", 1, Path(sys.argv[1])), "work", sys.argv[2:], 0, False, None)["status"])
+"""
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Attempt:
+    """An attempt's empty folder."""
+    return next_attempt(tmp_path, "gate1")
+
+
+def python(*words: str) -> list[str]:
+    """A command line of this Python."""
+    return [sys.executable, "-c", *words]
+
+
+def test_record_holds_exit_code_output_time_and_memory(attempt: Attempt, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.log"
+    words = "import sys; print('to stdout'); print('to stderr', file=sys.stderr); sys.exit(7)"
+    record = record_command(attempt, "work", python(words), 0, quiet=True, extra_log=copy)
+    assert (record["status"], record["exit_code"]) == ("failed", 7)
+    assert sorted(attempt.log("work").splitlines()) == ["to stderr", "to stdout"]
+    assert copy.read_text() == attempt.log("work")
+    assert record["log_tail"] == attempt.log("work").splitlines()
+    assert record["seconds"] > 0
+    assert record["peak_memory_mb"] > 1
+    assert attempt.command("work") == record
+
+
+def test_expected_exit_code_is_done(attempt: Attempt) -> None:
+    assert record_command(attempt, "work", python("exit(2)"), 2, True, None)["status"] == "done"
+
+
+def test_exit_code_3_is_an_interruption(attempt: Attempt) -> None:
+    assert record_command(attempt, "work", python("exit(3)"), 0, True, None)["status"] == "interrupted"
+
+
+def test_missing_program_fails_with_its_name(attempt: Attempt) -> None:
+    record = record_command(attempt, "work", ["no-such-program"], 0, True, None)
+    assert (record["status"], record["exit_code"]) == ("failed", 127)
+    assert "no-such-program" in attempt.log("work")
+
+
+def test_only_the_last_lines_are_kept_in_the_record(attempt: Attempt) -> None:
+    record = record_command(attempt, "work", python("for i in range(100): print(i)"), 0, True, None)
+    assert record["log_tail"] == [str(i) for i in range(80, 100)]
+
+
+def begin(attempt: Attempt, words: str) -> subprocess.Popen[str]:
+    """Record a Python line in another process, and wait until that line runs."""
+    command = [*python(RECORD), str(attempt.folder), *python(words)]
+    recorder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while "ready" not in (attempt.log("work") if attempt.log_path("work").exists() else ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return recorder
+
+
+def test_signal_reaches_the_command_which_may_finish(attempt: Attempt) -> None:
+    words = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); "
+        "print('ready'); time.sleep(60)"
+    )
+    recorder = begin(attempt, words)
+    recorder.send_signal(signal.SIGTERM)
+    recorder.send_signal(signal.SIGTERM)
+    assert recorder.communicate(timeout=20)[0].splitlines()[-1] == "interrupted"
+    assert attempt.command("work")["exit_code"] in (3, 128 + signal.SIGTERM)
+
+
+def test_third_signal_ends_a_command_that_does_not_listen(attempt: Attempt) -> None:
+    recorder = begin(attempt, "import signal, time; signal.signal(2, lambda *_: 0); print('ready'); time.sleep(60)")
+    for _ in range(3):
+        recorder.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    recorder.communicate(timeout=20)
+    assert attempt.command("work")["exit_code"] == 128 + signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal")
+def test_command_dies_with_a_killed_recorder(attempt: Attempt) -> None:
+    recorder = begin(attempt, "import os, time; print('ready', os.getpid()); time.sleep(60)")
+    child = this_process(int(attempt.log("work").split()[1]))
+    assert is_alive(child | {"slurm_job_id": None})
+    recorder.kill()
+    recorder.wait(timeout=20)
+    deadline = time.monotonic() + 10
+    while is_alive(child | {"slurm_job_id": None}) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_alive(child | {"slurm_job_id": None})
+    assert attempt.command("work")["status"] == "running"
+
+
+def test_owner_is_recognised_beyond_reuse_of_its_number() -> None:
+    me = this_process() | {"slurm_job_id": None}
+    assert is_alive(me)
+    assert not is_alive(me | {"pid_started": 1})
+    assert is_alive(me | {"host": "another host"})
+    assert not is_alive(None)
+
+
+def test_command_line_can_be_typed() -> None:
+    assert command_line([sys.executable, "-m", "x", "--root", "a; b"]) == "python -m x --root 'a; b'"
+
+
+def test_record_file_is_json_in_order_of_start(attempt: Attempt) -> None:
+    for name in ("zebra", "ant"):
+        record_command(attempt, name, python("pass"), 0, True, None)
+    files = sorted((attempt.folder / "commands").iterdir())
+    assert [path.name for path in files] == ["01_zebra.json", "02_ant.json"]
+    assert [json.loads(path.read_text())["name"] for path in files] == ["zebra", "ant"]
+    assert os.listdir(attempt.folder / "logs") != []

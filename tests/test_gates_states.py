@@ -1,0 +1,241 @@
+"""A verdict stands while its artifacts, code, config and data are as they were; nothing else proves anything."""
+
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeflownas.artifacts import write_json
+from edgeflownas.config import resolve_config
+from edgeflownas.errors import UserError
+from edgeflownas.gates import digests, states
+from edgeflownas.gates.__main__ import main
+from edgeflownas.gates.attempts import Attempt, latest_attempt, open_attempt
+from edgeflownas.gates.digests import relevant_config, relevant_source
+from edgeflownas.gates.gate import GATES, find_gate
+from edgeflownas.gates.judging import judge_gate
+from edgeflownas.gates.processes import this_process
+from edgeflownas.gates.starting import close_interrupted, start_gate
+from edgeflownas.gates.states import GateState, gate_states, require_standing, verdict_path
+from tests.handmade_runs import OVERRIDES, make_config, make_evidence
+
+CONFIG = make_config()
+
+
+def passed_gate(output_dir: Path, name: str) -> Attempt:
+    """An attempt made by hand that passes."""
+    evidence = make_evidence(name, output_dir)
+    report = judge_gate(evidence.gate, evidence.attempt, output_dir)
+    assert report["status"] == "passed", report["why"]
+    return evidence.attempt
+
+
+def state(output_dir: Path, number: int, config: Any = CONFIG) -> GateState:
+    """The state of one gate."""
+    return gate_states(output_dir, config)[number - 1]
+
+
+def start(output_dir: Path, name: str, config: Any = CONFIG) -> Attempt:
+    """Begin an attempt."""
+    return start_gate(find_gate(name), output_dir, None, OVERRIDES, config, None)
+
+
+@pytest.mark.parametrize("gate", [gate.name for gate in GATES])
+def test_good_attempt_passes_and_publishes(gate: str, tmp_path: Path) -> None:
+    attempt = passed_gate(tmp_path, gate)
+    now = state(tmp_path, find_gate(gate).number)
+    assert (now.state, now.why, now.trigger) == ("passed", (), attempt.number)
+    for path in find_gate(gate).publishes:
+        assert (tmp_path / path).is_file()
+
+
+def test_gate_never_run_has_the_first_trigger(tmp_path: Path) -> None:
+    assert (state(tmp_path, 1).state, state(tmp_path, 1).trigger) == ("never run", 1)
+
+
+def test_other_config_makes_stale_and_names_the_key(tmp_path: Path) -> None:
+    passed_gate(tmp_path, "gate3")
+    now = state(tmp_path, 3, make_config(train__lr=0.1))
+    assert (now.state, now.why, now.trigger) == ("stale", ("config train.lr: 0.0001 -> 0.1",), 2)
+
+
+def test_config_that_a_gate_does_not_depend_on_leaves_it_standing(tmp_path: Path) -> None:
+    passed_gate(tmp_path, "gate2")
+    passed_gate(tmp_path, "gate3")
+    config = make_config(train__lr=0.1, fast_mode__max_samples=3, data__workers=1, data__root="elsewhere")
+    assert state(tmp_path, 2, config).state == "passed"
+    assert state(tmp_path, 3, make_config(fast_mode__max_samples=3)).state == "passed"
+
+
+def test_other_code_makes_this_gate_and_later_ones_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed_gate(tmp_path, "gate2")
+    passed_gate(tmp_path, "gate3")
+    changed = digests.source_files() | {"edgeflownas/training/trainer.py": "0" * 64}
+    monkeypatch.setattr(states, "source_files", lambda: changed)
+    assert [entry.state for entry in gate_states(tmp_path, CONFIG)] == ["never run", "passed", "stale", "never run"]
+
+
+def test_other_data_make_only_the_gates_that_use_them_stale(tmp_path: Path) -> None:
+    passed_gate(tmp_path, "gate2")
+    passed_gate(tmp_path, "gate3")
+    index = json.loads((tmp_path / "data_index.json").read_text())
+    write_json(tmp_path / "data_index.json", index | {"root": "elsewhere"})
+    assert state(tmp_path, 3).state == "passed"
+    write_json(tmp_path / "data_index.json", index | {"digest": "0" * 64})
+    assert state(tmp_path, 2).state == "passed"
+    assert (state(tmp_path, 3).state, state(tmp_path, 3).why) == ("stale", ("data_index.json changed",))
+
+
+@pytest.mark.parametrize("path", find_gate("gate4").publishes)
+def test_changed_artifact_makes_stale(path: str, tmp_path: Path) -> None:
+    passed_gate(tmp_path, "gate4")
+    content = (tmp_path / path).read_bytes()
+    (tmp_path / path).write_bytes(content[:-2] + b"x" + content[-1:])
+    assert state(tmp_path, 4).why == (f"artifact {path} has other bytes than the gate published",)
+    (tmp_path / path).unlink()
+    assert state(tmp_path, 4).why == (f"artifact {path} is gone",)
+
+
+def test_verdict_alone_proves_nothing(tmp_path: Path) -> None:
+    passed_gate(tmp_path, "gate2")
+    path = verdict_path(tmp_path, "gate2")
+    path.write_text(path.read_text().replace('"exit_code": 0', '"exit_code": 1', 1))
+    assert state(tmp_path, 2).why == ("its verdict is not that of attempt 1",)
+    path.unlink()
+    assert state(tmp_path, 2).why == ("its verdict is gone",)
+
+
+def test_failed_criterion_publishes_nothing_and_leaves_its_report(tmp_path: Path) -> None:
+    evidence = make_evidence("gate3", tmp_path)
+    (evidence.run("gate3_trace") / "trace.jsonl").write_text("")
+    report = judge_gate(evidence.gate, evidence.attempt, tmp_path)
+    assert report["status"] == "failed"
+    assert not verdict_path(tmp_path, "gate3").exists()
+    assert not (tmp_path / "checkpoints").exists()
+    assert "ran each path forward and backward" in (evidence.attempt.folder / "report.md").read_text()
+    assert state(tmp_path, 3).trigger == 2
+
+
+def test_gate_starts_only_on_gates_that_stand(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="gate2 is refused: gate1 is never run"):
+        start(tmp_path, "gate2")
+    passed_gate(tmp_path, "gate1")
+    assert start(tmp_path, "gate2").number == 1
+    with pytest.raises(UserError, match=r"gate2 is refused: gate1 is stale \(config seed: 42 -> 43\)"):
+        start(tmp_path, "gate2", make_config(seed=43))
+
+
+def test_gate_2_refuses_the_ablation(tmp_path: Path) -> None:
+    overrides = OVERRIDES | {"train.supernet_mode": "expectation_fairness", "train.execution": "sequential"}
+    config = resolve_config(None, overrides)
+    evidence = make_evidence("gate1", tmp_path)
+    path = evidence.attempt.folder / "start.json"
+    values = json.loads(path.read_text())
+    values["config"] |= {"overrides": overrides}
+    values["digests"] = digests.gate_digests(evidence.gate, digests.source_files(), config, tmp_path)
+    path.write_text(json.dumps(values))
+    evidence.attempt.log_path("dry_run").write_text("\n".join([*config.values, config.hash]))
+    assert judge_gate(evidence.gate, evidence.attempt, tmp_path)["status"] == "passed"
+    with pytest.raises(UserError, match=r"gate2 is refused: train\.supernet_mode is expectation_fairness"):
+        start_gate(find_gate("gate2"), tmp_path, None, overrides, config, None)
+
+
+def test_new_attempt_withdraws_the_verdict_and_empties_its_runs(tmp_path: Path) -> None:
+    passed_gate(tmp_path, "gate1")
+    passed_gate(tmp_path, "gate2")
+    attempt = start(tmp_path, "gate2")
+    assert attempt.number == 2
+    assert not verdict_path(tmp_path, "gate2").exists()
+    assert not (tmp_path / "runs/gate2").exists()
+    assert (tmp_path / "runs/gate2.previous/fair_sampler_check.json").is_file()
+    assert attempt.start["changes"] is not None
+    assert attempt.start["before"]["gate"] == "gate1"
+
+
+def test_attempt_without_a_living_owner_is_interrupted_and_closed_by_the_next(tmp_path: Path) -> None:
+    first = start(tmp_path, "gate1")
+    assert state(tmp_path, 1).state == "interrupted"
+    assert state(tmp_path, 1).trigger == 2
+    second = start(tmp_path, "gate1")
+    assert second.number == 2
+    report = first.report
+    assert report is not None
+    assert report["status"] == "interrupted"
+
+
+def test_nothing_is_started_beside_a_living_attempt(tmp_path: Path) -> None:
+    attempt = start(tmp_path, "gate1")
+    attempt.write_command({"name": "help", "status": "running", "process": this_process() | {"slurm_job_id": None}})
+    assert state(tmp_path, 1).state == "running"
+    with pytest.raises(UserError, match=f"gate1 attempt 1 is still running .process {os.getpid()} on host"):
+        start(tmp_path, "gate1")
+
+
+def test_attempt_folder_without_a_start_is_put_aside(tmp_path: Path) -> None:
+    (tmp_path / "gates/gate1/attempts/0001/commands").mkdir(parents=True)
+    close_interrupted(tmp_path, "gate1")
+    assert latest_attempt(tmp_path, "gate1") is None
+
+
+def test_no_attempt_under_way_is_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="gate1 has no attempt under way"):
+        open_attempt(tmp_path, "gate1")
+
+
+def test_long_run_is_refused_until_all_gates_stand(tmp_path: Path) -> None:
+    for name in ("gate1", "gate2", "gate3"):
+        passed_gate(tmp_path, name)
+    with pytest.raises(UserError, match="the long run is refused: gate4 is never run"):
+        require_standing(gate_states(tmp_path, CONFIG), 5, "the long run")
+    passed_gate(tmp_path, "gate4")
+    require_standing(gate_states(tmp_path, CONFIG), 5, "the long run")
+
+
+def test_readme_and_plots_belong_to_no_gate_and_unknown_files_to_all() -> None:
+    gate4 = find_gate("gate4")
+    files = {"edgeflownas/reporting/new_plot.py": "a", "edgeflownas/something_new.py": "b"}
+    assert relevant_source(gate4, files) == {"edgeflownas/something_new.py": "b"}
+    assert relevant_source(find_gate("gate1"), files) == {"edgeflownas/something_new.py": "b"}
+    assert not any(path.endswith((".md", ".png")) for path in digests.source_files())
+
+
+def test_later_gates_depend_on_whatever_earlier_ones_depend_on() -> None:
+    files = digests.source_files()
+    sets = [set(relevant_source(gate, files)) for gate in GATES]
+    assert sets == sorted(sets, key=len)
+    assert all(small <= large for small, large in itertools.pairwise(sets))
+    configs = [set(relevant_config(gate, CONFIG)) for gate in GATES[1:]]
+    assert all(small <= large for small, large in itertools.pairwise(configs))
+
+
+def test_every_named_source_file_exists() -> None:
+    files = digests.source_files()
+    for pattern, _ in digests.FIRST_GATE:
+        if "*" not in pattern:
+            assert pattern in files, pattern
+
+
+def test_status_command_prints_every_gate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    passed_gate(tmp_path, "gate2")
+    assert main(["status", "--output_dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["gate", "gate1", "gate2", "gate3", "gate4"]
+    assert "passed" in lines[2]
+
+
+def test_command_line_starts_records_judges_and_reports_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = ["--output_dir", str(tmp_path)]
+    settings = [word for key, value in OVERRIDES.items() for word in ("--set", f"{key}={value}")]
+    assert main(["start", "gate1", *shared, *settings]) == 0
+    command = ["python", "-c", "print('out of memory'); exit(9)"]
+    assert main(["record", "gate1", "help", *shared, "--", *command]) == 1
+    said = capsys.readouterr().out
+    for words in ("gate1 failed (attempt 1)", "help ended with exit code 9", "exit(9)", "out of memory", "report.md"):
+        assert words in said
+    with pytest.raises(UserError, match="no attempt under way"):
+        main(["judge", "gate1", *shared])

@@ -1,0 +1,70 @@
+"""What a user types after `snakemake --config` reaches the commands as typed."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeflownas.config import parse_assignment
+from edgeflownas.errors import UserError
+from edgeflownas.gates.workflow import config_overrides, plan_workflow, take_workplace, yaml_text
+
+
+def test_data_root_stands_for_a_folder_and_stays_text() -> None:
+    typed = ["snakemake", "gate4", "--config", "data_root=007"]
+    assert config_overrides({"data_root": 7}, typed) == {"data.source": "folder", "data.root": "007"}
+
+
+def test_data_root_with_shell_words_stays_text() -> None:
+    root = "a; touch pwned"
+    assert config_overrides({"data_root": root}, [f"--config=data_root={root}"])["data.root"] == root
+
+
+def test_nested_values_are_read_as_yaml_and_flattened() -> None:
+    typed = ["--config", "train={batch_size: 2, lr: 1e-4}", "seed=7"]
+    entries = {"train": {"batch_size": "2", "lr": "1e-4"}, "seed": 7}
+    assert config_overrides(entries, typed) == {"train.batch_size": 2, "train.lr": 1e-4, "seed": 7}
+
+
+def test_entries_of_a_profile_are_read_as_far_as_snakemake_left_them() -> None:
+    assert config_overrides({"train": {"batch_size": "2"}}, ["snakemake"]) == {"train.batch_size": 2}
+
+
+@given(st.one_of(st.text(), st.integers(), st.booleans(), st.none(), st.floats(allow_nan=False, allow_infinity=False)))
+def test_every_value_survives_the_command_line(value: object) -> None:
+    assert parse_assignment(f"data.root={yaml_text(value)}") == ("data.root", value)
+
+
+def test_several_config_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="takes one file, got 2"):
+        plan_workflow([tmp_path / "a.yaml", tmp_path / "b.yaml"], {}, tmp_path / "c.yaml", main=True)
+
+
+def test_jobs_see_the_plan_of_the_main_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set first, so that what planning puts into the environment is undone afterwards.
+    for variable in ("EDGEFLOWNAS_PLAN", "EDGEFLOWNAS_OWNER"):
+        monkeypatch.setenv(variable, "")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"workflow: {{output_dir: {tmp_path / 'out'}}}\n")
+    planned = plan_workflow([config], {"seed": 3}, config, main=True)
+    assert planned.triggers == {"gate1": 1, "gate2": 1, "gate3": 1, "gate4": 1}
+    (tmp_path / "out/gates/gate1/attempts/0001").mkdir(parents=True)
+    assert plan_workflow([], {}, config, main=False) == planned
+
+
+def test_workplace_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    words = (
+        "import sys; from pathlib import Path; from edgeflownas.gates.workflow import take_workplace\n"
+        "from edgeflownas.errors import run_command\n"
+        "run_command(lambda: (take_workplace(Path(sys.argv[1])), 0)[1])"
+    )
+    holder = take_workplace(tmp_path)
+    again = subprocess.run([sys.executable, "-c", words, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert again.returncode == 2
+    assert "is in use by process" in again.stderr
+    holder.close()
+    subprocess.run([sys.executable, "-c", words, str(tmp_path)], check=True)
