@@ -1,17 +1,23 @@
 """Choosing the device before the backend is imported, and telling afterwards which one does the work."""
 
 import os
+import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 
+CHATTER = re.compile(rb"WARNING: All log messages before absl|I0000 .*(oneDNN custom operations|find cuda drivers)")
+
 
 def prepare_backend(config: Config) -> None:
-    """Set what the backend reads when it is imported: the visible GPU, deterministic kernels, a quiet log."""
+    """Import the backend, and set before what it reads then: the visible GPU, deterministic kernels, a quiet log."""
     if config["train.gpu_device"] is not None:
         visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         index = config["train.gpu_device"]
@@ -22,6 +28,26 @@ def prepare_backend(config: Config) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    with _without_start_up_chatter():
+        import keras  # noqa: F401
+
+
+@contextmanager
+def _without_start_up_chatter() -> Iterator[None]:
+    """Leave out what TensorFlow's C++ writes to stderr on import whatever its log level; let all else through."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            caught.seek(0)
+            kept = [line for line in caught.read().splitlines(keepends=True) if not CHATTER.match(line)]
+            os.write(stderr, b"".join(kept))
+            os.close(stderr)
 
 
 def gpu_visible() -> bool:

@@ -1,0 +1,42 @@
+"""The same command trains under JAX, in an environment that has no TensorFlow, with the losses of TensorFlow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tiny import history_of, tiny_flags, trace_of
+
+JAX_PYTHON = os.environ.get("EDGEFLOWNAS_JAX_PYTHON")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def train(python, backend, data_root, run):
+    command = [python, "-m", "edgeflownas.train_supernet"]
+    command += tiny_flags(data_root, run, "--debug_trace", "--max_epochs", "1", "--max_steps", "5")
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return trace_of(run)
+
+
+@pytest.mark.slow
+def test_jax_without_tensorflow_gives_the_losses_of_tensorflow(synthetic_root, tmp_path):
+    if not JAX_PYTHON:
+        pytest.skip("EDGEFLOWNAS_JAX_PYTHON names no Python with requirements-jax.lock installed; see .ci/run")
+    probe = "import importlib.util as u; print(bool(u.find_spec('jax')), bool(u.find_spec('tensorflow')))"
+    found = subprocess.run([JAX_PYTHON, "-c", probe], check=True, capture_output=True, text=True).stdout
+    assert found.split() == ["True", "False"]
+    jax = train(JAX_PYTHON, "jax", synthetic_root, tmp_path / "jax")
+    tensorflow = train(sys.executable, "tensorflow", synthetic_root, tmp_path / "tensorflow")
+    assert [line["codes"] for line in jax] == [line["codes"] for line in tensorflow]
+    assert len(jax) == 5
+    for mine, other in zip(jax, tensorflow, strict=True):
+        np.testing.assert_allclose(mine["losses"], other["losses"], rtol=1e-3)
+        assert (mine["forward"], mine["backward"], mine["optimizer_step"]) == (3, 3, 1)
+    np.testing.assert_allclose(
+        history_of(tmp_path / "jax")["mean_epe_12"], history_of(tmp_path / "tensorflow")["mean_epe_12"], rtol=1e-2
+    )
