@@ -1,5 +1,6 @@
 """Where and from what an attempt was run: git, host, device, versions. Read only, never the environment's secrets."""
 
+import getpass
 import importlib.metadata
 import os
 import platform
@@ -22,7 +23,7 @@ def collect_provenance() -> dict[str, Any]:
         "host": host(),
         "versions": package_versions(),
         "slurm": {"job_id": os.environ.get("SLURM_JOB_ID"), "node": os.environ.get("SLURMD_NODENAME")},
-        "user": os.environ.get("USER") or os.environ.get("LOGNAME"),
+        "user": _user(),
     }
 
 
@@ -69,6 +70,13 @@ def package_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return None
 
 
 def _output(*command: str) -> str | None:

@@ -226,6 +226,30 @@ def test_status_command_prints_every_gate(tmp_path: Path, capsys: pytest.Capture
     assert "passed" in lines[2]
 
 
+def test_verify_recomputes_what_the_verdicts_claim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for gate in GATES:
+        passed_gate(tmp_path, gate.name)
+    assert main(["verify", "--output_dir", str(tmp_path)]) == 0
+    (tmp_path / "runs/gate4/data_index.json").write_text("{}")
+    (tmp_path / "config.json").write_text("{}")
+    capsys.readouterr()
+    assert main(["verify", "--output_dir", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "gate1: artifact config.json has 2 bytes" in said
+    assert f"gate4: {tmp_path / 'runs/gate4/data_index.json'}: 2 bytes" in said
+
+
+def test_reproduce_prints_the_commands_of_an_attempt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    passed_gate(tmp_path, "gate2")
+    passed_gate(tmp_path, "gate2")
+    assert main(["reproduce", "gate2", "--attempt", "1", "--output_dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("# gate2 attempt 1, ")
+    assert lines[-3:] == [f"python -m {name}" for name in find_gate("gate2").commands]
+    with pytest.raises(UserError, match="gate2 has no attempt 7; there are: 1, 2"):
+        main(["reproduce", "gate2", "--attempt", "7", "--output_dir", str(tmp_path)])
+
+
 def test_command_line_starts_records_judges_and_reports_failure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

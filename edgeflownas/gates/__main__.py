@@ -43,6 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     judge = commands.add_parser("judge", parents=[shared], help="judge a gate whose commands have run")
     judge.add_argument("stage", choices=[gate.name for gate in GATES])
     commands.add_parser("status", parents=[shared, configured], help="what each gate stands at")
+    commands.add_parser("verify", parents=[shared], help="recompute every digest that the verdicts claim")
+    reproduce = commands.add_parser("reproduce", parents=[shared], help="print what repeats an attempt")
+    reproduce.add_argument("stage", choices=STAGES)
+    reproduce.add_argument("--attempt", type=int, metavar="K", help="which attempt (the last one)")
     abandon = commands.add_parser("abandon", parents=[shared], help="say that an attempt's owner is gone for certain")
     abandon.add_argument("stage", choices=STAGES)
     return parser
@@ -124,6 +128,24 @@ def _abandon(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _verify(arguments: argparse.Namespace) -> int:
+    from edgeflownas.gates.verifying import verify
+
+    faults = verify(arguments.output_dir)
+    for fault in faults:
+        print(f"fault: {fault}")
+    if not faults:
+        print(f"{arguments.output_dir}: everything is as the verdicts say")
+    return EXIT_CHECK_FAILED if faults else EXIT_DONE
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from edgeflownas.gates.verifying import reproduction
+
+    print("\n".join(reproduction(arguments.output_dir, arguments.stage, arguments.attempt)))
+    return EXIT_DONE
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one action. What follows a lone `--` is the command to record."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -131,7 +153,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(own)
     if arguments.action == "record":
         return _record(arguments, command)
-    actions = {"start": _start, "judge": _judge, "status": _status, "abandon": _abandon}
+    actions = {
+        "start": _start,
+        "judge": _judge,
+        "status": _status,
+        "verify": _verify,
+        "reproduce": _reproduce,
+        "abandon": _abandon,
+    }
     return actions[arguments.action](arguments)
 
 

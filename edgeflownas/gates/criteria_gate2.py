@@ -66,7 +66,12 @@ def _codes_follow_from_seed(evidence: Evidence) -> Finding:
     report = evidence.json(RUN, SAMPLER, "fair_sampler_check.schema.json")
     steps = len(report["first_codes"]) // evidence.space.cycle_length
     codes = [format_code(code) for step in range(steps) for code in fair_cycle(evidence.space, SEED, step)]
-    return same(" ".join(report["first_codes"]), " ".join(codes))
+    wrong = [
+        f"{found} where {code} follows"
+        for found, code in zip(report["first_codes"], codes, strict=True)
+        if found != code
+    ]
+    return none_of(wrong, f"{len(codes)} codes")
 
 
 CRITERIA = (

@@ -139,8 +139,11 @@ def _best_names_its_epoch(evidence: Evidence) -> Finding:
     header = read_header(evidence.run(EPOCHS_RUN) / BEST)
     best = min(evidence.history(EPOCHS_RUN), key=lambda row: row["mean_epe_12"])
     manifest = _manifest(evidence, EPOCHS_RUN)
-    said = {"checkpoint": header["epoch"], "manifest": (manifest["best"] or {}).get("epoch")}
-    return same(said, {"checkpoint": best["epoch"], "manifest": best["epoch"]})
+    in_manifest = (manifest["best"] or {}).get("epoch")
+    return same(
+        f"epoch {header['epoch']}, in the manifest {in_manifest}",
+        f"epoch {best['epoch']}, in the manifest {best['epoch']}",
+    )
 
 
 def _recalibrated(evidence: Evidence) -> Finding:

@@ -21,6 +21,7 @@ SOURCE_PATTERNS = (
 # matters to all gates, so that a forgotten entry makes gates stale too often, never too seldom.
 FIRST_GATE = (
     ("edgeflownas/network/*", 2),
+    ("edgeflownas/devices.py", 2),
     ("edgeflownas/nas/fair_sampler.py", 2),
     ("edgeflownas/nas/model_shape_check.py", 2),
     ("edgeflownas/gates/criteria_gate2.py", 2),
@@ -50,6 +51,7 @@ FIRST_GATE = (
     ("scripts/*", 4),
     # What only a reader of finished gates runs: no verdict depends on it.
     ("edgeflownas/reporting/*", 5),
+    ("edgeflownas/gates/verifying.py", 5),
     ("rules/supernet.smk", 5),
 )
 

@@ -1,0 +1,158 @@
+"""Snakemake and the gates together: the rules of design section 8, followed through several attempts.
+
+The workflow is the real one; only the commands of its gates are toys (see `toy_workflow`), except in the last test.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeflownas.artifacts import PROJECT_ROOT, read_json
+from edgeflownas.nas.check_manifest import manifest_faults
+from tests.toy_workflow import ToyWorkflow, end
+
+ALL = ["gate1", "gate2", "gate3", "gate4"]
+SLEEP = "import time; time.sleep(60)\n"
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> ToyWorkflow:
+    """A copy of the workflow over toy commands."""
+    return ToyWorkflow(tmp_path)
+
+
+def touch_rules(toy: ToyWorkflow, gate: str) -> None:
+    """Change the source that a gate, and every later one, depends on."""
+    with open(toy.root / f"rules/{gate}.smk", "a") as file:
+        file.write("# changed\n")
+
+
+def test_strange_data_root_is_data_and_nothing_else(toy: ToyWorkflow) -> None:
+    root = 'a; touch pwned $(touch pwned) it\'s "quoted"'
+    run = toy.snakemake("data", "--config", f"data_root={root}")
+    assert f"error: {root}: no such data folder" in run.stdout
+    assert run.returncode == 1
+    assert not list(toy.root.rglob("pwned*"))
+
+
+def test_wrong_config_is_one_line(toy: ToyWorkflow) -> None:
+    run = toy.snakemake("gate1", "--config", "sed=3", "train={batch_size: x}")
+    errors = [line for line in run.stdout.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "unknown key sed; did you mean seed?" in errors[0]
+    assert "train.batch_size: 'x' is not of type 'integer'" in errors[0]
+    assert "Traceback" not in run.stdout
+    assert run.returncode == 2
+
+
+@pytest.mark.slow
+def test_failed_gate_is_repaired_inside_that_gate(toy: ToyWorkflow) -> None:
+    toy.toy("gate3", "import sys; print('no such weight'); sys.exit(7)\n")
+    run = toy.snakemake("gate4")
+    assert (run.returncode, toy.ran()) == (1, ["gate1", "gate2", "gate3"])
+    for words in ("gate3 failed (attempt 1)", "work ended with exit code 7", "no such weight", "toys/gate3.py"):
+        assert words in run.stdout
+    assert toy.report("gate3", 1)["status"] == "failed"
+    assert [toy.verdict_stands(gate) for gate in ALL] == [True, True, False, False]
+
+    # Not repaired: it fails again, and nothing else runs.
+    assert (toy.snakemake("gate4").returncode, toy.ran()) == (1, ["gate3"])
+    run = toy.snakemake("supernet")
+    assert (run.returncode, toy.ran()) == (2, [])
+    assert "error: the long run is refused: gate3 is failed" in run.stdout
+
+    toy.toy("gate3")
+    assert (toy.snakemake("gate3").returncode, toy.ran()) == (0, ["gate3"])
+    assert toy.report("gate3", 3)["status"] == "passed"
+    assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, ["gate4"])
+    run = toy.snakemake("gate4")
+    assert "Nothing to be done" in run.stdout
+    assert (run.returncode, toy.ran()) == (0, [])
+    assert (toy.snakemake("supernet").returncode, toy.ran()) == (0, ["supernet"])
+
+
+@pytest.mark.slow
+def test_gates_go_stale_with_what_they_certified(toy: ToyWorkflow) -> None:
+    assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, ALL)
+
+    (toy.root / "README.md").write_text("hello\n")
+    with open(toy.root / "config/config.yaml", "a") as file:
+        file.write("# a comment\n")
+    assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, [])
+
+    touch_rules(toy, "gate3")
+    assert "stale" in toy.gates("status").splitlines()[3]
+    assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, ["gate3", "gate4"])
+
+    # What only gate 4 and the published config depend on.
+    changed = ("gate4", "--config", "fast_mode={max_samples: 5}")
+    assert (toy.snakemake(*changed).returncode, toy.ran()) == (0, ["gate1", "gate4"])
+    assert (toy.snakemake(*changed).returncode, toy.ran()) == (0, [])
+
+
+@pytest.mark.slow
+def test_killed_snakemake_leaves_no_riddle(toy: ToyWorkflow) -> None:
+    toy.toy("gate2", SLEEP)
+    run = toy.begin("gate4")
+    toy.wait_until_running("gate2")
+    beside = toy.snakemake("gate4")
+    assert beside.returncode == 2
+    assert "is in use by process" in beside.stdout or "is still running" in beside.stdout
+
+    end(run, signal.SIGKILL)
+    # The command lives on: nothing is started beside it, and the sentence says where it is.
+    beside = toy.snakemake("gate4")
+    assert (beside.returncode, toy.ran()) == (2, ["gate1", "gate2"])
+    assert "gate2 attempt 1 is still running (process " in beside.stdout
+
+    folder = toy.root / "outputs/supernet/gates/gate2/attempts/0001"
+    os.kill(read_json(folder / "commands/01_work.json")["process"]["pid"], signal.SIGKILL)
+    toy.toy("gate2")
+    assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, ["gate2", "gate3", "gate4"])
+    assert toy.report("gate2", 1)["status"] == "interrupted"
+    assert toy.report("gate2", 2)["status"] == "passed"
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_an_attempt_too(toy: ToyWorkflow) -> None:
+    toy.toy("gate2", SLEEP)
+    run = toy.begin("gate4")
+    toy.wait_until_running("gate2")
+    os.killpg(run.pid, signal.SIGINT)
+    run.wait(timeout=60)
+    assert toy.report("gate2", 1)["status"] == "interrupted"
+    toy.ran()
+    toy.toy("gate2")
+    assert (toy.snakemake("gate2").returncode, toy.ran()) == (0, ["gate2"])
+
+
+@pytest.mark.slow
+def test_real_gates_pass_on_a_tiny_config(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        f"""
+network: {{init_neurons: 4, height: 45, width: 64}}
+data:
+  source: synthetic
+  root: {tmp_path / "data"}
+  synthetic: {{train: 8, val: 4, height: 60, width: 80, seed: 7}}
+train: {{num_epochs: 6, batch_size: 2, steps_per_epoch: 2}}
+eval: {{batch_size: 2, max_samples: 4}}
+fast_mode: {{steps_per_epoch: 2, max_samples: 2}}
+workflow: {{output_dir: {out}, gate4_batch_size: 2}}
+"""
+    )
+    snakemake = [sys.executable, "-m", "snakemake", "gate4", "--profile", "local", "--configfile", str(config)]
+    first = subprocess.run(snakemake, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    assert first.returncode == 0, first.stdout + first.stderr
+    for gate in ALL:
+        verdict = read_json(out / f"gates/{gate}.json", schema="verdict.schema.json")
+        assert (verdict["status"], verdict["attempt"]) == ("passed", 1)
+    assert manifest_faults(out / "train_manifest.json") == []
+    again = subprocess.run(snakemake, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    assert "Nothing to be done" in again.stderr
