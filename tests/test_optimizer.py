@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from edgeflownas.training.optimizer import ObservedAdam
+from edgeflownas.training.optimizer import FlatAdam
 
 
 def variables_of(*shapes):
@@ -25,7 +25,7 @@ def gradients_of(variables, scale, seed=1):
 
 def built(variables, **settings):
     owners = [*range(len(variables) - 1), None]
-    optimizer = ObservedAdam(**{"learning_rate": 1e-3, "l2": 0.0, "clip_norm": 5.0, "option_of": owners, **settings})
+    optimizer = FlatAdam(**{"learning_rate": 1e-3, "l2": 0.0, "clip_norm": 5.0, "option_of": owners, **settings})
     optimizer.build(variables)
     return optimizer
 

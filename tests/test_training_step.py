@@ -34,12 +34,11 @@ def random_batch(seed, size=2):
 
 
 def gradients(model):
-    """The gradient of the first update, read back from Adam's first moments (they start at zero)."""
-    share = 1.0 - model.optimizer.beta_1
-    return {
-        variable.name: ops.convert_to_numpy(moment) / share
-        for variable, moment in zip(model.network.trainable_variables, model.optimizer._momentums, strict=True)
-    }
+    """The gradient of the first update, read back from Adam's first moment (it starts at zero)."""
+    variables = model.network.trainable_variables
+    flat = ops.convert_to_numpy(model.optimizer.moment_1) / (1.0 - model.optimizer.beta_1)
+    parts = np.split(flat, np.cumsum([np.prod(variable.shape) for variable in variables])[:-1])
+    return {variable.name: part.reshape(variable.shape) for variable, part in zip(variables, parts, strict=True)}
 
 
 def restart(model, weights):

@@ -13,7 +13,7 @@ from edgeflownas.network.routes import FairCycle, SwitchedPath
 from edgeflownas.network.statistics import BatchStatistics, GivenStatistics, RecordedStatistics
 from edgeflownas.training.losses import path_losses
 from edgeflownas.training.metrics import flow_metrics
-from edgeflownas.training.optimizer import ObservedAdam
+from edgeflownas.training.optimizer import FlatAdam
 
 
 def jit_compile() -> bool:
@@ -46,7 +46,7 @@ class TrainingModel(keras.Model):
             )
         }
         owners = [network.option_of(variable.name) for variable in network.trainable_variables]
-        optimizer = ObservedAdam(
+        optimizer = FlatAdam(
             learning_rate,
             l2=weight_decay,
             clip_norm=grad_clip,
