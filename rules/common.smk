@@ -68,7 +68,7 @@ def verdicts_until(gate):
     return [verdict(name) for name in names[: names.index(gate) + 1]]
 
 
-def ticket(gate, name):
+def ticket_of(gate, name):
     """What a command of a gate leaves for Snakemake when it went well; the attempt's records lie elsewhere."""
     return f"{OUT}/gates/{gate}/tickets/{name}.json"
 
@@ -86,12 +86,12 @@ def run_dir(name):
 def start(gate):
     """The command that begins an attempt at a gate."""
     stage = [PYTHON, "-m", "edgeflownas.gates", "start", gate, "--output_dir", OUT]
-    return stage + ["--trigger", str(PLAN.triggers[gate]), *PLAN.config_flags(), "--ticket", ticket(gate, "start")]
+    return stage + ["--trigger", str(PLAN.triggers[gate]), *PLAN.config_flags(), "--ticket", ticket_of(gate, "start")]
 
 
-def recorded(gate, name, *command, expect=0, quiet=False):
+def recorded(gate, name, *command, expect=0, quiet=False, ticket=None):
     """`python -m …`, run by the recorder: the attempt keeps argv, exit code, seconds, memory and log."""
-    flags = ["--output_dir", OUT, "--log", log_of(gate, name), "--ticket", ticket(gate, name)]
+    flags = ["--output_dir", OUT, "--log", log_of(gate, name), "--ticket", ticket or ticket_of(gate, name)]
     flags += ["--expect", str(expect)] if expect else []
     flags += ["--quiet"] if quiet else []
     return [PYTHON, "-m", "edgeflownas.gates", "record", gate, name, *flags, "--", PYTHON, *map(str, command)]
@@ -100,6 +100,19 @@ def recorded(gate, name, *command, expect=0, quiet=False):
 def judge(gate):
     """The command that judges a gate, and publishes when it passes."""
     return [PYTHON, "-m", "edgeflownas.gates", "judge", gate, "--output_dir", OUT]
+
+
+def untracked(command):
+    """A command as a param that Snakemake hands out but does not compare with the last run's.
+
+    It compares no param that is derived from threads; this one only says so. Whether a gate must run again is its
+    trigger's business alone: a command may name the same data by another path.
+    """
+
+    def derived(wildcards, threads):
+        return command
+
+    return derived
 
 
 WITH_DATA = PLAN.config_flags(data__index=DATA_INDEX)

@@ -8,10 +8,10 @@ for number, gate, published in [(gate.number, gate.name, gate.publishes) for gat
             verdicts_before(gate),
             INPUTS[gate],
         output:
-            ticket(gate, "start"),
+            ticket_of(gate, "start"),
         params:
             trigger=PLAN.triggers[gate],
-            command=start(gate),
+            command=untracked(start(gate)),
         log:
             log_of(gate, "start"),
         group:
@@ -28,12 +28,12 @@ for number, gate, published in [(gate.number, gate.name, gate.publishes) for gat
             name:
                 f"{gate}_{name}"
             input:
-                ticket(gate, before),
+                ticket_of(gate, before),
             output:
-                ticket(gate, name),
+                ticket_of(gate, name),
             params:
                 trigger=PLAN.triggers[gate],
-                command=COMMANDS[gate][name],
+                command=untracked(COMMANDS[gate][name]),
             log:
                 log_of(gate, name),
             group:
@@ -48,13 +48,13 @@ for number, gate, published in [(gate.number, gate.name, gate.publishes) for gat
         name:
             f"{gate}_judge"
         input:
-            [ticket(gate, name) for name in COMMANDS[gate]],
+            [ticket_of(gate, name) for name in COMMANDS[gate]],
         output:
             verdict(gate),
             [f"{OUT}/{path}" for path in published],
         params:
             trigger=PLAN.triggers[gate],
-            command=judge(gate),
+            command=untracked(judge(gate)),
         log:
             log_of(gate, "judge"),
         group:

@@ -9,6 +9,10 @@ def standing_verdicts(wildcards):
     return [ancient(path) for path in verdicts_until(GATES[-1].name)]
 
 
+START_LONG_RUN = [PYTHON, "-m", "edgeflownas.gates", "start", "supernet", "--output_dir", OUT, *PLAN.config_flags()]
+RECORD_LONG_RUN = recorded("supernet", "train", *SUPERNET, ticket=LONG_RUN)
+
+
 rule long_run:
     input:
         standing_verdicts,
@@ -16,13 +20,10 @@ rule long_run:
         LONG_RUN,
     params:
         config_hash=CONFIG.hash,
-        start=[PYTHON, "-m", "edgeflownas.gates", "start", "supernet", "--output_dir", OUT, *PLAN.config_flags()],
-        record=[
-            *(PYTHON, "-m", "edgeflownas.gates", "record", "supernet", "train", "--output_dir", OUT),
-            *("--ticket", LONG_RUN, "--log", f"{OUT}/logs/supernet.log", "--", PYTHON, *map(str, SUPERNET)),
-        ],
+        start=untracked(START_LONG_RUN),
+        record=untracked(RECORD_LONG_RUN),
     log:
-        f"{OUT}/logs/supernet.log",
+        log_of("supernet", "train"),
     benchmark:
         f"{OUT}/benchmarks/supernet.tsv"
     threads: LONG["threads"]

@@ -102,7 +102,7 @@ class ToyWorkflow:
 
     def wait_until_running(self, name: str) -> None:
         """Wait until a command has noted that it runs."""
-        for _ in range(400):
+        for _ in range(1200):
             path = self.root / "ran.txt"
             if path.exists() and path.read_text().split()[-1:] == [name]:
                 return
