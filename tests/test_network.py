@@ -86,8 +86,8 @@ def test_statistics_are_per_path():
         [[[[9.0]]]],
     ]
     mean, variance = statistics.moments(ops.convert_to_tensor(x.astype(np.float32)))
-    np.testing.assert_allclose(mean, x.mean(axis=(1, 2, 3)), atol=1e-6)
-    np.testing.assert_allclose(variance, x.var(axis=(1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(mean, x.mean(axis=(1, 2, 3), keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(variance, x.var(axis=(1, 2, 3), keepdims=True), rtol=1e-5)
 
 
 def test_weights_are_a_function_of_the_seed_alone():

@@ -72,8 +72,7 @@ class BatchNorm(keras.layers.Layer):
         """Normalise x (P, B, H, W, C) per path and channel by `statistics.moments(x)`."""
         mean, variance = statistics.moments(x)
         scale = self.gamma * ops.rsqrt(variance + BATCH_NORM_EPSILON)
-        offset = self.beta - mean * scale
-        return x * scale[:, None, None, None, :] + offset[:, None, None, None, :]
+        return x * scale + (self.beta - mean * scale)
 
 
 class ResidualBlock(keras.layers.Layer):

@@ -11,7 +11,7 @@ from typing import Any
 from keras import ops
 
 Moments = tuple[Any, Any]
-"""Mean and variance, each (P, C): one row per path."""
+"""Mean and variance, each (P, 1, 1, 1, C): one row per path, in the shape that broadcasts against activations."""
 
 
 class BatchStatistics:
@@ -21,8 +21,7 @@ class BatchStatistics:
         """Mean and variance of x (P, B, H, W, C) per path and channel."""
         mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)
         # E[(x - m)^2], not E[x^2] - m^2: the latter loses three digits of the gradients in float32.
-        variance = ops.mean(ops.square(x - mean), axis=(1, 2, 3))
-        return ops.squeeze(mean, axis=(1, 2, 3)), variance
+        return mean, ops.mean(ops.square(x - mean), axis=(1, 2, 3), keepdims=True)
 
 
 class RecordedStatistics(BatchStatistics):

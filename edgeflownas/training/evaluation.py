@@ -19,7 +19,7 @@ from edgeflownas.training.metrics import METRICS
 from edgeflownas.training.supernet_model import JudgementModel, RecalibrationModel
 
 CycleMoments = list[list[np.ndarray]]
-"""[mean, variance] of every batch norm in order of execution; each (paths that ran it, channels)."""
+"""[mean, variance] of every batch norm in order of execution; each (paths that ran it, 1, 1, 1, channels)."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def batch_norm_owners(space: SearchSpace, init_neurons: int) -> list[tuple[int, 
 def path_moments(
     moments: CycleMoments, owners: Sequence[tuple[int, int] | None], codes: np.ndarray, path: int
 ) -> CycleMoments:
-    """Pick one subnet's moments out of its cycle's: what a `FixedPath` with its code takes, each (1, channels)."""
+    """Pick one subnet's moments out of its cycle's: what a `FixedPath` with its code takes."""
     picked = []
     for norm, owner in zip(moments, owners, strict=True):
         users = np.arange(len(codes)) if owner is None else np.flatnonzero(codes[:, owner[0]] == owner[1])
