@@ -125,5 +125,16 @@ def test_strict_asks_for_a_commit_and_an_own_end(manifest: Path) -> None:
 
 def test_published_manifest_names_the_run_from_where_it_stands(manifest: Path, tmp_path: Path) -> None:
     published = tmp_path / "train_manifest.json"
-    write_json(published, rebased(json.loads(manifest.read_text()), Path("run")), schema="train_manifest.schema.json")
+    schema = "train_manifest.schema.json"
+    write_json(published, rebased(json.loads(manifest.read_text()), Path("run"), beside=()), schema=schema)
     assert manifest_faults(published) == []
+
+
+def test_changed_published_counts_are_found_beside_the_published_manifest(manifest: Path, tmp_path: Path) -> None:
+    published = tmp_path / "train_manifest.json"
+    counts = tmp_path / "fairness_counts.json"
+    counts.write_bytes((manifest.parent / "fairness_counts.json").read_bytes())
+    write_json(published, rebased(json.loads(manifest.read_text()), Path("run"), beside={"fairness_counts.json"}))
+    assert manifest_faults(published) == []
+    edit_json(counts, fairness_gap=1)
+    assert str(counts) in manifest_faults(published)[0]

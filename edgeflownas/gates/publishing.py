@@ -1,7 +1,7 @@
 """What each gate publishes to `<output_dir>/` when it passes: copied whole, under the names of the gate table."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,12 +47,16 @@ def _resolved_config(evidence: Evidence, target: Path) -> None:
 def _rebased_manifest(evidence: Evidence, target: Path) -> None:
     """The run's manifest, with the paths of its files as seen from where it is published."""
     manifest = read_json(evidence.run(criteria_gate4.RUN) / "train_manifest.json", schema=MANIFEST_SCHEMA)
-    write_json(target, rebased(manifest, Path("runs") / criteria_gate4.RUN))
+    beside = {artifact.path for artifact in ARTIFACTS[evidence.gate.name]}
+    write_json(target, rebased(manifest, Path("runs") / criteria_gate4.RUN, beside))
 
 
-def rebased(manifest: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """A manifest whose files lie in `run`, relative to the manifest's new folder."""
-    files = {name: {**file, "path": (run / file["path"]).as_posix()} for name, file in manifest["files"].items()}
+def rebased(manifest: Mapping[str, Any], run: Path, beside: Collection[str]) -> dict[str, Any]:
+    """A manifest whose files lie in `run`, relative to the manifest's new folder, or `beside` it."""
+    files = {
+        name: {**file, "path": file["path"] if file["path"] in beside else (run / file["path"]).as_posix()}
+        for name, file in manifest["files"].items()
+    }
     return {**manifest, "files": files}
 
 
@@ -75,12 +79,13 @@ ARTIFACTS: dict[str, tuple[Artifact, ...]] = {
         ),
     ),
     "gate4": (
-        Artifact("train_manifest.json", MANIFEST_SCHEMA, _rebased_manifest),
         Artifact("fairness_counts.json", "fairness_counts.schema.json", _copy_of(_GATE4, "fairness_counts.json")),
         Artifact(HISTORY, None, _copy_of(_GATE4, HISTORY)),
         Artifact(criteria_gate4.REPORT, None, _copy_of(_GATE4, criteria_gate4.REPORT)),
         Artifact(f"scripts/hpc/{SCRIPT_NAME}", None, _copy_of(_GATE4, f"{_LAUNCH}/hpc/{SCRIPT_NAME}")),
         Artifact(f"scripts/local/{SCRIPT_NAME}", None, _copy_of(_GATE4, f"{_LAUNCH}/local/{SCRIPT_NAME}")),
+        # Last, because it names others of these, which must be found beside it.
+        Artifact("train_manifest.json", MANIFEST_SCHEMA, _rebased_manifest),
     ),
 }
 
