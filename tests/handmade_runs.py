@@ -1,4 +1,4 @@
-"""Run directories and attempts made by hand, in milliseconds: what a gate looks at, without training anything."""
+"""Run directories made by hand, in milliseconds: what training leaves, without training anything."""
 
 import csv
 import json
@@ -9,16 +9,10 @@ import numpy as np
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.config import Config, resolve_config
-from edgeflownas.gates.attempts import next_attempt
-from edgeflownas.gates.digests import gate_digests, relevant_config, source_files
-from edgeflownas.gates.evidence import Evidence
-from edgeflownas.gates.gate import find_gate
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.eval_pool import pool_report
-from edgeflownas.nas.fair_sampler import add_counts, check_sampler, empty_counts, fair_cycle, fairness_gap
+from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fair_cycle, fairness_gap
 from edgeflownas.nas.search_space import load_search_space
-from edgeflownas.reporting.launch_scripts import Resources, render_scripts
-from edgeflownas.reporting.training_report import training_report
 from edgeflownas.training.checkpoints import save_checkpoint
 
 SPACE = load_search_space()
@@ -222,100 +216,6 @@ def make_evaluation(run: Path, config: Config) -> None:
         "subnets": subnets,
     }
     write_json(run / "supernet_eval.json", report, schema="supernet_eval.schema.json")
-
-
-def make_evidence(gate_name: str, output_dir: Path) -> Evidence:
-    """Evidence of an attempt at a gate that meets every criterion."""
-    gate = find_gate(gate_name)
-    config = make_config()
-    make_index(output_dir / "data_index.json")
-    attempt = next_attempt(output_dir, gate_name)
-    start = {
-        "gate": gate_name,
-        "attempt": attempt.number,
-        "trigger": attempt.number,
-        "started": "2026-01-01T00:00:00+00:00",
-        "owner": None,
-        "config": {"path": None, "overrides": OVERRIDES, "hash": config.hash, "values": relevant_config(gate, config)},
-        "digests": gate_digests(gate, source_files(), config, output_dir),
-        "source_files": {},
-        "before": None,
-        "provenance": {
-            "git": {"commit": None, "branch": None, "dirty": None},
-            "host": {"name": "here", "system": "a system"},
-            "versions": {"python": "3"},
-            "slurm": {"job_id": None, "node": None},
-            "user": None,
-        },
-        "changes": None,
-    }
-    write_json(attempt.folder / "start.json", start, schema="attempt_start.schema.json")
-    for name in gate.commands:
-        code = 2 if name.startswith("wrong_") else 0
-        attempt.write_command(
-            {
-                "name": name,
-                "argv": ["python", "-m", name],
-                "status": "done",
-                "expected_exit": code,
-                "exit_code": code,
-                "seconds": 1.0,
-                "peak_memory_mb": 1.0,
-                "started": "2026-01-01T00:00:00+00:00",
-                "log": "a log",
-                "log_tail": [],
-                "process": None,
-            }
-        )
-        attempt.log_path(name).write_text("")
-    evidence = Evidence(gate, attempt, output_dir, config)
-    {"gate1": _fill_gate1, "gate2": _fill_gate2, "gate3": _fill_gate3, "gate4": _fill_gate4}[gate_name](evidence)
-    return evidence
-
-
-def _fill_gate1(evidence: Evidence) -> None:
-    config = evidence.config
-    flags = "--gpu_device --num_epochs --batch_size --lr --config --supernet_mode"
-    logs = {
-        "help": flags,
-        "dry_run": "\n".join([*config.values, f"config hash {config.hash}"]),
-        "dry_run_imports": "import time:       100 |        200 | edgeflownas.config\n",
-        "self_test": "arch codec of edgeflow_9x3: 19683 subnets of 9 blocks, wrong lengths and digits refused: ok\n",
-        "wrong_length": "error: arch code '0': length=9 required, got 8\n",
-        "wrong_digit": "error: arch code '3': value must be in {0,1,2}, got 3 at position 4 (H0Out)\n",
-    }
-    for name, text in logs.items():
-        evidence.attempt.log_path(name).write_text(text)
-
-
-def _fill_gate2(evidence: Evidence) -> None:
-    codes = {format_code(code) for step in range(20) for code in fair_cycle(SPACE, 1, step)}
-    subnets = [
-        {"code": code, "shapes": [[2, 12, 16, 4], [2, 23, 32, 4], [2, 45, 64, 4]], "faults": []}
-        for code in sorted(codes)[:20]
-    ]
-    run = evidence.run("gate2")
-    write_json(run / "model_shape_check.json", {"height": 45, "width": 64, "subnets": subnets})
-    for name in ("fair_sampler_check.json", "fair_sampler_check_repeat.json"):
-        write_json(run / name, check_sampler(SPACE, 300, 42), schema="fair_sampler_check.schema.json")
-
-
-def _fill_gate3(evidence: Evidence) -> None:
-    for name in ("gate3_trace", "gate3_trace_repeat"):
-        make_run(evidence.run(name), 1, evidence.config)
-    make_run(evidence.run("gate3_epochs"), 5, evidence.config)
-    make_evaluation(evidence.run("gate3_epochs"), evidence.config)
-
-
-def _fill_gate4(evidence: Evidence) -> None:
-    run = evidence.run("gate4")
-    make_run(run, 2, make_config(train__num_epochs=2, train__fast_mode=True), trace=False)
-    command = ["python", "-m", "edgeflownas.train_supernet", "--config", "c.yaml", "--resume", "auto"]
-    for place, text in render_scripts(command, Resources(8, 1000, 60, 0), Path("/work")).items():
-        path = run / "launch" / place / "run_supernet_train.sh"
-        path.parent.mkdir(parents=True)
-        path.write_text(text)
-    (run / "supernet_training_report.md").write_text(training_report(run))
 
 
 def edit_json(path: Path, **changes: Any) -> None:

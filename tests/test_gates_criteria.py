@@ -13,7 +13,8 @@ from edgeflownas.gates.gate import GATES
 from edgeflownas.gates.judging import CRITERIA
 from edgeflownas.gates.publishing import ARTIFACTS
 from edgeflownas.training.checkpoints import save_checkpoint
-from tests.handmade_runs import edit_history, edit_json, edit_trace, make_evidence
+from tests.handmade_gates import make_evidence
+from tests.handmade_runs import edit_history, edit_json, edit_trace
 
 Break = Callable[[Evidence], None]
 

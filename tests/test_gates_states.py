@@ -20,7 +20,8 @@ from edgeflownas.gates.judging import judge_gate
 from edgeflownas.gates.processes import this_process
 from edgeflownas.gates.starting import close_interrupted, start_gate
 from edgeflownas.gates.states import GateState, gate_states, require_standing, verdict_path
-from tests.handmade_runs import OVERRIDES, make_config, make_evidence
+from tests.handmade_gates import make_evidence
+from tests.handmade_runs import OVERRIDES, make_config
 
 CONFIG = make_config()
 
