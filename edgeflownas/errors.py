@@ -14,14 +14,25 @@ class UserError(Exception):
     """A mistake in what the user gave: says what was expected, what was found, where, and what to do."""
 
 
-def run_command(main: Callable[[], int]) -> NoReturn:
-    """Exit with what `main` returns; a UserError becomes one line on stderr and exit code 2.
+class CheckFailed(Exception):
+    """What was asked for was done and came out wrong: the message is the finding, the exit code 1."""
 
-    Any other exception is a bug and keeps its trace.
+
+def run_command(main: Callable[[], int]) -> NoReturn:
+    """Exit with what `main` returns.
+
+    A UserError becomes one line on stderr and exit code 2, a CheckFailed one line and 1, Ctrl-C one line and 3. Any
+    other exception is a bug and keeps its trace.
     """
     try:
         code = main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = EXIT_WRONG_USE
+    except CheckFailed as failure:
+        print(f"failed: {failure}", file=sys.stderr)
+        code = EXIT_CHECK_FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = EXIT_INTERRUPTED
     sys.exit(code)

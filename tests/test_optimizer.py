@@ -90,3 +90,21 @@ def test_a_missing_gradient_is_an_error():
     variables = variables_of((2, 2), (3,))
     with pytest.raises(ValueError, match="every trainable variable must receive a gradient"):
         built(variables).apply([None, ops.zeros((3,))], variables)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_gradient_that_is_not_finite_touches_nothing(passes):
+    variables = variables_of((7, 5), (3,))
+    optimizer = built(variables, l2=0.1, passes=passes)
+    for _ in range(passes):
+        optimizer.apply(gradients_of(variables, 1.0), variables)
+    before = [ops.convert_to_numpy(v) for v in (*variables, optimizer.moment_1, optimizer.moment_2)]
+    bad = gradients_of(variables, 1.0)
+    optimizer.apply([bad[0] * np.nan, bad[1]], variables)
+    for _ in range(passes - 1):
+        optimizer.apply(bad, variables)
+    after = [ops.convert_to_numpy(v) for v in (*variables, optimizer.moment_1, optimizer.moment_2)]
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert int(optimizer.iterations) == 1
+    assert not np.isfinite(ops.convert_to_numpy(optimizer.global_norms)[0])

@@ -149,6 +149,26 @@ def exit_code_and_words(capsys, command, *flags):
     return end.value.code, error
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:overflow encountered in divide")
+def test_numbers_that_go_bad_stop_before_they_touch_the_weights(whole_run, synthetic_root, tmp_path, capsys):
+    """Flow divided by next to nothing is infinite, and so is the loss."""
+    run = tmp_path / "bad"
+    flags = tiny_flags(synthetic_root, run, "--max_steps", "3", "--set", "data.flow_scale=1.0e-38")
+    with pytest.raises(SystemExit) as end:
+        run_command(lambda: main(flags))
+    assert end.value.code == 1
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    finding = json.loads((run / "nonfinite.json").read_text())
+    assert f"step {finding['step']}: loss or gradient is not finite" in line
+    assert len(finding["codes"]) == 3
+    assert len(finding["samples"]) == 2
+    header = read_header(run / "checkpoints" / "supernet_last.ckpt")
+    assert header["global_step"] == finding["step"]
+    arrays = load_checkpoint(run / "checkpoints" / "supernet_last.ckpt").arrays
+    assert all(np.isfinite(array).all() for name, array in arrays.items() if name.startswith("weights."))
+
+
 def test_resuming_under_a_config_that_changes_the_result_is_refused_with_the_differences(
     whole_run, synthetic_root, capsys
 ):

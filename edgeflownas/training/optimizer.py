@@ -22,6 +22,8 @@ class FlatAdam(keras.optimizers.Optimizer):
     multiplied by the learning rate: 4e-5 × 1e-4 does nothing.) `passes` backward passes make one update, and
     `iterations` counts updates.
 
+    A gradient that is not finite leaves weights, moments and `iterations` as they were; `global_norms` shows it.
+
     After each call: `option_gradients` (options,) holds the squared norm of the loss gradient that reached each
     option in the last backward pass (without L2, which reaches all); `global_norms` (2,) the norm of the whole
     gradient before and after clipping, at the last update.
@@ -116,15 +118,19 @@ class FlatAdam(keras.optimizers.Optimizer):
         ]
         gradient = gradient + self.l2 * _flat(decayed)
         before = ops.sqrt(_squared_norm(gradient))
+        is_finite = ops.isfinite(before)
         gradient = gradient * ops.minimum(1.0, self.clip_norm * (1.0 - CLIP_MARGIN) / ops.maximum(before, 1e-30))
         after = ops.sqrt(_squared_norm(gradient))
 
-        iterations = self._iterations + 1
-        count = ops.cast(iterations, "float32")
-        moment_1 = self.moment_1 + (gradient - self.moment_1) * (1.0 - self.beta_1)
-        moment_2 = self.moment_2 + (ops.square(gradient) - self.moment_2) * (1.0 - self.beta_2)
+        iterations = self._iterations + ops.cast(is_finite, self._iterations.dtype)
+        count = ops.cast(ops.maximum(iterations, 1), "float32")
+        new_1 = self.moment_1 + (gradient - self.moment_1) * (1.0 - self.beta_1)
+        new_2 = self.moment_2 + (ops.square(gradient) - self.moment_2) * (1.0 - self.beta_2)
+        moment_1 = ops.where(is_finite, new_1, self.moment_1)
+        moment_2 = ops.where(is_finite, new_2, self.moment_2)
         corrections = ops.sqrt(1.0 - ops.power(self.beta_2, count)) / (1.0 - ops.power(self.beta_1, count))
-        change = moment_1 * (self.learning_rate * corrections) / (ops.sqrt(moment_2) + self.epsilon)
+        rate = ops.where(is_finite, self.learning_rate * corrections, 0.0)
+        change = moment_1 * rate / (ops.sqrt(moment_2) + self.epsilon)
         changes = ops.split(change, np.cumsum(self._sizes)[:-1].tolist())
         updated = [weight - ops.reshape(part, weight.shape) for weight, part in zip(weights, changes, strict=True)]
         return [iterations, moment_1, moment_2, ops.stack([before, after]), *updated]

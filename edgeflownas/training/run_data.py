@@ -61,6 +61,11 @@ class RunData:
         """Frames and flow of a training step: a pure function of the seed and the step."""
         return self._train.batch(*divmod(step, self.steps_per_epoch))
 
+    def train_sample_names(self, step: int) -> list[str]:
+        """Which samples a training step sees."""
+        samples = self._train.batch_samples(*divmod(step, self.steps_per_epoch))
+        return [sample.name for sample in samples]
+
     def recalibration(self) -> Iterator[Batch]:
         """The fixed training batches of batch-norm recalibration."""
         return self._read(self._recalibration)

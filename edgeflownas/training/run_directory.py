@@ -29,6 +29,7 @@ class RunDirectory:
         self.history = self.path / "eval_epe_history.csv"
         self.fairness_counts = self.path / "fairness_counts.json"
         self.trace = self.path / "trace.jsonl"
+        self.nonfinite = self.path / "nonfinite.json"
         self.manifest = self.path / "train_manifest.json"
         self.best = self.path / "checkpoints" / "supernet_best.ckpt"
         self.last = self.path / "checkpoints" / "supernet_last.ckpt"

@@ -9,14 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from keras import ops
 
+from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config, differences
 from edgeflownas.data.prefetch import prefetch
-from edgeflownas.errors import UserError
+from edgeflownas.errors import CheckFailed, UserError
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import SAMPLERS, add_counts, empty_counts, fairness_gap
@@ -128,10 +129,7 @@ class Trainer:
         lr = cosine_lr(step, self.total_steps, self.config["train.lr"])
         observed = self.model.train_cycle(*batch, codes, lr)
         if observed["forward"] != len(codes) or not np.isfinite(observed["global_grad_norm_before"]):
-            raise FloatingPointError(
-                f"step {step}: loss or gradient is not finite (losses {observed['losses']}, "
-                f"arch codes {[format_code(code) for code in codes]}); the last checkpoint is untouched"
-            )
+            self._stop_on_nonfinite(step, codes, observed)
         add_counts(self.progress.counts, codes, self.space)
         self.progress.record_step(observed, time.monotonic() - started)
         if self.config["train.debug_trace"]:
@@ -144,6 +142,26 @@ class Trainer:
             }
             self.run.append_trace(line)
         self._say_step(step, observed, lr)
+
+    def _stop_on_nonfinite(self, step: int, codes: np.ndarray, observed: Mapping[str, Any]) -> NoReturn:
+        """Write down what met, keep the state before the step (the optimizer did not touch it), and end."""
+        names = [format_code(code) for code in codes]
+        losses = [str(loss) for loss in observed["losses"]]
+        samples = self.data.train_sample_names(step)
+        finding = {
+            "step": step,
+            "codes": names,
+            "losses": losses,
+            "global_grad_norm": str(observed["global_grad_norm_before"]),
+            "samples": samples,
+        }
+        write_json(self.run.nonfinite, finding)
+        self._save(self.run.last)
+        raise CheckFailed(
+            f"step {step}: loss or gradient is not finite (losses {', '.join(losses)}; arch codes "
+            f"{' '.join(names)}; samples {', '.join(samples)}). The weights are those before the step, in "
+            f"{self.run.last}; details in {self.run.nonfinite}"
+        )
 
     def _say_step(self, step: int, observed: Mapping[str, Any], lr: float) -> None:
         within = step % self.steps_per_epoch + 1
