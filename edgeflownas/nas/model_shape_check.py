@@ -14,6 +14,8 @@ from edgeflownas.nas.fair_sampler import independent_paths
 from edgeflownas.nas.search_space import ArchCode, SearchSpace, load_search_space
 from edgeflownas.network.stages import FLOW_CHANNELS, INPUT_CHANNELS, network_stages, size_at
 
+SCHEMA = "model_shape_check.schema.json"
+
 
 def random_codes(space: SearchSpace, seed: int, count: int) -> list[ArchCode]:
     """`count` uniform arch codes, a pure function of the seed; no code twice as long as the space has enough."""
@@ -88,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = sum(bool(result["faults"]) for result in results)
     print(f"{len(results) - failed} of {len(results)} subnets of {space.name} ok at {arguments.h}×{arguments.w}")
     if arguments.out:
-        write_json(arguments.out, {"height": arguments.h, "width": arguments.w, "subnets": results})
+        write_json(arguments.out, {"height": arguments.h, "width": arguments.w, "subnets": results}, schema=SCHEMA)
     return EXIT_CHECK_FAILED if failed else EXIT_DONE
 
 
