@@ -8,22 +8,39 @@ import re
 import shutil
 import socket
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import PROJECT_ROOT
 
 LOCK_FILE = PROJECT_ROOT / "requirements.lock"
+# The variables that can change a result, and no others: an environment holds secrets.
+RESULT_VARIABLES = (
+    "KERAS_BACKEND",
+    "CUDA_VISIBLE_DEVICES",
+    "JAX_PLATFORMS",
+    "XLA_FLAGS",
+    "TF_XLA_FLAGS",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_DETERMINISTIC_OPS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS",
+    "PYTHONHASHSEED",
+)
 
 
 def collect_provenance() -> dict[str, Any]:
-    """Git state, host, versions and Slurm job of this process, as a JSON value."""
+    """Git state, host, versions, Slurm job and result-changing variables of this process, as a JSON value."""
     return {
         "git": git_state(),
         "host": host(),
         "versions": package_versions(),
         "slurm": {"job_id": os.environ.get("SLURM_JOB_ID"), "node": os.environ.get("SLURMD_NODENAME")},
         "user": _user(),
+        "environment": {name: os.environ[name] for name in RESULT_VARIABLES if name in os.environ},
     }
 
 
@@ -37,18 +54,29 @@ def git_state(root: Path = PROJECT_ROOT) -> dict[str, Any]:
     return {"commit": commit, "branch": branch, "dirty": None if status is None else bool(status)}
 
 
-def dirty_diff(root: Path = PROJECT_ROOT) -> str:
-    """The difference between the working tree and its commit; new files are named, not shown."""
-    diff = _output("git", "-C", str(root), "diff", "HEAD") or ""
-    new = _output("git", "-C", str(root), "ls-files", "--others", "--exclude-standard") or ""
-    return diff + "".join(f"\n# not in git: {name}" for name in new.splitlines()) + "\n"
+def dirty_diff(root: Path = PROJECT_ROOT, shown: Collection[str] = ()) -> str:
+    """The difference between the working tree and its commit, as `git apply` takes it.
+
+    New files named in `shown` (paths below `root`) are part of it; others are only named, because nobody can tell
+    what is in them.
+    """
+    plain = ("git", "-C", str(root), "diff", "--no-color", "--no-ext-diff", "--binary")
+    parts = [_output(*plain, "HEAD") or ""]
+    new = (_output("git", "-C", str(root), "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0")
+    # The exit code says whether the two differ, and they do.
+    parts += [
+        _output(*plain, "--no-index", "--", "/dev/null", name, success=(0, 1)) or "" for name in new if name in shown
+    ]
+    parts += [f"# not in git, not shown: {name}" for name in new if name and name not in shown]
+    return "".join(f"{part}\n" for part in parts if part)
 
 
 def host() -> dict[str, Any]:
-    """Name, system, processor, cores, memory (MiB) and GPUs of this machine."""
+    """Name, system, processor, cores, memory (MiB) and GPUs (name, memory, driver) of this machine."""
     return {
         "name": socket.gethostname(),
         "system": platform.platform(),
+        "os": _operating_system(),
         "cpu": _first_match(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")) or platform.processor(),
         "cores": os.cpu_count(),
         "memory_mb": _memory_mb(),
@@ -72,18 +100,26 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def _user() -> str | None:
+def _user() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name
-        return None
+        return f"uid {os.getuid()}"
 
 
-def _output(*command: str) -> str | None:
+def _operating_system() -> str | None:
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, errors="replace").stdout.rstrip("\n")
-    except (OSError, subprocess.CalledProcessError):
+        return platform.freedesktop_os_release().get("PRETTY_NAME")
+    except OSError:
         return None
+
+
+def _output(*command: str, success: Collection[int] = (0,)) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+    except OSError:
+        return None
+    return done.stdout.rstrip("\n") if done.returncode in success else None
 
 
 def _first_match(pattern: str, path: Path) -> str | None:
@@ -102,5 +138,5 @@ def _memory_mb() -> int | None:
 def _gpus() -> list[str]:
     if not shutil.which("nvidia-smi"):
         return []
-    names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    names = _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
     return names.splitlines() if names else []

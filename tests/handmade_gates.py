@@ -28,7 +28,7 @@ def make_evidence(gate_name: str, output_dir: Path) -> Evidence:
         "owner": None,
         "config": {"path": None, "overrides": OVERRIDES, "hash": config.hash, "values": relevant_config(gate, config)},
         "digests": gate_digests(gate, source_files(), config, output_dir),
-        "source_files": {},
+        "source_files": source_files(),
         "before": None,
         "provenance": {
             "git": {"commit": None, "branch": None, "dirty": None},

@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     reproduce = commands.add_parser("reproduce", parents=[shared], help="print what repeats an attempt")
     reproduce.add_argument("stage", choices=STAGES)
     reproduce.add_argument("--attempt", type=int, metavar="K", help="which attempt (the last one)")
+    commands.add_parser("page", parents=[shared], help="draw provenance.html over all gates and attempts")
     abandon = commands.add_parser("abandon", parents=[shared], help="say that an attempt's owner is gone for certain")
     abandon.add_argument("stage", choices=STAGES)
     return parser
@@ -62,7 +63,12 @@ def _start(arguments: argparse.Namespace) -> int:
         attempt = start_gate(gate, arguments.output_dir, arguments.config, overrides, config, arguments.trigger)
     if arguments.ticket:
         write_json(arguments.ticket, {"gate": attempt.gate, "attempt": attempt.number})
+    changes = attempt.start["changes"]
     print(f"{attempt.gate}: attempt {attempt.number}", flush=True)
+    if changes is not None:
+        more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
+        print(f"since the attempt before: {'; '.join(changes[:5]) or 'nothing changed'}{more}", flush=True)
+    _redraw(arguments.output_dir)
     return EXIT_DONE
 
 
@@ -78,12 +84,14 @@ def _record(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
             write_json(arguments.ticket, {"gate": attempt.gate, "attempt": attempt.number, "command": record})
         if attempt.gate == LONG_RUN:
             close_attempt(attempt, "passed", [])
+            _redraw(arguments.output_dir)
         return EXIT_DONE
     if record["status"] == "interrupted":
         report = close_attempt(attempt, "interrupted", [f"{arguments.name} was interrupted"])
     else:
         words = f"{arguments.name} ended with exit code {record['exit_code']}, expected {record['expected_exit']}"
         report = close_attempt(attempt, "failed", [words])
+    _redraw(arguments.output_dir)
     print(f"\n{failure_text(report, attempt.folder)}\n", flush=True)
     return EXIT_INTERRUPTED if record["status"] == "interrupted" else EXIT_CHECK_FAILED
 
@@ -95,6 +103,7 @@ def _judge(arguments: argparse.Namespace) -> int:
     gate = find_gate(arguments.stage)
     attempt = open_attempt(arguments.output_dir, gate.name)
     report = judge_gate(gate, attempt, arguments.output_dir)
+    _redraw(arguments.output_dir)
     print(f"\n{gate.name}, {gate.title}, attempt {attempt.number}\n{criteria_table(report['criteria'])}")
     if report["status"] != "passed":
         print(f"\n{failure_text(report, attempt.folder)}\n", flush=True)
@@ -124,6 +133,7 @@ def _abandon(arguments: argparse.Namespace) -> int:
     if attempt is None or attempt.report is not None:
         raise UserError(f"{arguments.stage} has no unfinished attempt")
     close_interrupted(arguments.output_dir, arguments.stage)
+    _redraw(arguments.output_dir)
     print(f"{arguments.stage} attempt {attempt.number} is closed as interrupted")
     return EXIT_DONE
 
@@ -146,6 +156,20 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _page(arguments: argparse.Namespace) -> int:
+    from edgeflownas.gates.page import write_page
+
+    print(write_page(arguments.output_dir))
+    return EXIT_DONE
+
+
+def _redraw(output_dir: Path) -> None:
+    # The page needs a template engine; the actions that leave it alone do without.
+    from edgeflownas.gates.page import draw_page
+
+    draw_page(output_dir)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one action. What follows a lone `--` is the command to record."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -159,6 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "status": _status,
         "verify": _verify,
         "reproduce": _reproduce,
+        "page": _page,
         "abandon": _abandon,
     }
     return actions[arguments.action](arguments)

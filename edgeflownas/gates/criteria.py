@@ -20,10 +20,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A claim about a gate's artifacts, in one sentence, and the predicate that looks."""
+    """A claim about a gate's artifacts, in one sentence, the predicate that looks, and the commands it looks at."""
 
     sentence: str
     check: Callable[[Evidence], Finding]
+    commands: tuple[str, ...] = ()
 
 
 def same(observed: Any, expected: Any) -> Finding:
@@ -55,6 +56,7 @@ def judge_criteria(criteria: Sequence[Criterion], evidence: Evidence) -> list[di
                 "observed": finding.observed,
                 "expected": finding.expected,
                 "passed": finding.passed,
+                "commands": list(criterion.commands),
             }
         )
     return findings

@@ -72,11 +72,23 @@ def _exit_codes_of_refusals(evidence: Evidence) -> Finding:
 
 
 CRITERIA = (
-    Criterion(f"train_supernet --help names {', '.join(HELP_FLAGS)}", _help_names_flags),
-    Criterion("the dry run prints the final config, every key, and its hash", _dry_run_prints_config),
-    Criterion("the dry run builds no graph: it imports neither Keras nor a backend", _dry_run_builds_no_graph),
-    Criterion("the arch codec survives its self-test on its search space", _codec_survives),
-    Criterion("an arch code of wrong length is refused, saying which length is required", _wrong_length_refused),
-    Criterion("an arch code with a wrong digit is refused, saying value, position and block", _wrong_digit_refused),
-    Criterion("both refusals end with exit code 2", _exit_codes_of_refusals),
+    Criterion(f"train_supernet --help names {', '.join(HELP_FLAGS)}", _help_names_flags, ("help",)),
+    Criterion("the dry run prints the final config, every key, and its hash", _dry_run_prints_config, ("dry_run",)),
+    Criterion(
+        "the dry run builds no graph: it imports neither Keras nor a backend",
+        _dry_run_builds_no_graph,
+        ("dry_run_imports",),
+    ),
+    Criterion("the arch codec survives its self-test on its search space", _codec_survives, ("self_test",)),
+    Criterion(
+        "an arch code of wrong length is refused, saying which length is required",
+        _wrong_length_refused,
+        ("wrong_length",),
+    ),
+    Criterion(
+        "an arch code with a wrong digit is refused, saying value, position and block",
+        _wrong_digit_refused,
+        ("wrong_digit",),
+    ),
+    Criterion("both refusals end with exit code 2", _exit_codes_of_refusals, ("wrong_length", "wrong_digit")),
 )

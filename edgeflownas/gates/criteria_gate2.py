@@ -75,10 +75,12 @@ def _codes_follow_from_seed(evidence: Evidence) -> Finding:
 
 
 CRITERIA = (
-    Criterion(f"{SUBNETS} different random subnets run and give finite outputs", _subnets_run),
-    Criterion("the three outputs have a quarter, a half and all of the input's size", _outputs_right),
-    Criterion(f"per block, all options occur equally often in {CYCLES} fair cycles", _counts_equal),
-    Criterion("the fairness gap of the sampler is 0", _gap_zero),
-    Criterion("the same seed gives the same bytes twice", _same_bytes),
-    Criterion("the first codes are those that follow from the seed", _codes_follow_from_seed),
+    Criterion(f"{SUBNETS} different random subnets run and give finite outputs", _subnets_run, ("model_shape_check",)),
+    Criterion(
+        "the three outputs have a quarter, a half and all of the input's size", _outputs_right, ("model_shape_check",)
+    ),
+    Criterion(f"per block, all options occur equally often in {CYCLES} fair cycles", _counts_equal, ("fair_sampler",)),
+    Criterion("the fairness gap of the sampler is 0", _gap_zero, ("fair_sampler",)),
+    Criterion("the same seed gives the same bytes twice", _same_bytes, ("fair_sampler", "fair_sampler_repeat")),
+    Criterion("the first codes are those that follow from the seed", _codes_follow_from_seed, ("fair_sampler",)),
 )

@@ -179,18 +179,24 @@ def _pool_covers(evidence: Evidence) -> Finding:
 
 
 CRITERIA = (
-    Criterion("every step ran each path forward and backward, and the optimizer once", _passes_per_step),
-    Criterion("the arch codes of every step use each option equally often", _cycles_fair),
-    Criterion("the gradient norm after clipping never exceeds the clip, up to rounding", _norm_clipped),
-    Criterion(f"the traced run has its {STEPS} steps, in order", _steps_there),
-    Criterion("the traced run repeats bit for bit", _trace_repeats),
-    Criterion("the history has one row per epoch, over the resume", _epochs_there),
-    Criterion("every epoch has mean_epe_12, std_epe_12 and fairness_gap 0", _epochs_judged),
-    Criterion("global_step is continuous, none repeated or skipped", _global_step_continuous),
-    Criterion("the second command continued the first", _resumed_there),
-    Criterion("supernet_last.ckpt names the last epoch", _last_names_its_epoch),
-    Criterion("supernet_best.ckpt names the epoch of the smallest mean_epe_12", _best_names_its_epoch),
-    Criterion("every judged subnet was recalibrated with 8 batches", _recalibrated),
-    Criterion("judging the last checkpoint again gives the mean EPE that training logged", _evaluation_reads_back),
-    Criterion("the eval pool uses every option of a block equally often", _pool_covers),
+    Criterion("every step ran each path forward and backward, and the optimizer once", _passes_per_step, ("trace",)),
+    Criterion("the arch codes of every step use each option equally often", _cycles_fair, ("trace",)),
+    Criterion("the gradient norm after clipping never exceeds the clip, up to rounding", _norm_clipped, ("trace",)),
+    Criterion(f"the traced run has its {STEPS} steps, in order", _steps_there, ("trace",)),
+    Criterion("the traced run repeats bit for bit", _trace_repeats, ("trace", "trace_repeat")),
+    Criterion("the history has one row per epoch, over the resume", _epochs_there, ("epochs", "resume")),
+    Criterion("every epoch has mean_epe_12, std_epe_12 and fairness_gap 0", _epochs_judged, ("epochs", "resume")),
+    Criterion("global_step is continuous, none repeated or skipped", _global_step_continuous, ("epochs", "resume")),
+    Criterion("the second command continued the first", _resumed_there, ("resume",)),
+    Criterion("supernet_last.ckpt names the last epoch", _last_names_its_epoch, ("resume",)),
+    Criterion(
+        "supernet_best.ckpt names the epoch of the smallest mean_epe_12", _best_names_its_epoch, ("epochs", "resume")
+    ),
+    Criterion("every judged subnet was recalibrated with 8 batches", _recalibrated, ("evaluate",)),
+    Criterion(
+        "judging the last checkpoint again gives the mean EPE that training logged",
+        _evaluation_reads_back,
+        ("evaluate",),
+    ),
+    Criterion("the eval pool uses every option of a block equally often", _pool_covers, ("epochs",)),
 )

@@ -108,12 +108,20 @@ def _report_complete(evidence: Evidence) -> Finding:
 
 
 CRITERIA = (
-    Criterion(f"{EPOCHS} epochs are complete and judged", _epochs_complete),
-    Criterion("best and last checkpoint are there and undamaged", _checkpoints_there),
-    Criterion("the manifest and every file it names are valid, digests included", _manifest_valid),
-    Criterion("the manifest's settings are those of the run", _manifest_says_settings),
-    Criterion("the run was trained on the indexed data", _same_data),
-    Criterion("all options of a block were trained equally often", _counts_equal),
-    Criterion("local and cluster launch scripts differ in paths and resources only", _launch_scripts_agree),
-    Criterion("the training report names every subnet of the pool and the mean EPE", _report_complete),
+    Criterion(f"{EPOCHS} epochs are complete and judged", _epochs_complete, ("train",)),
+    Criterion("best and last checkpoint are there and undamaged", _checkpoints_there, ("train",)),
+    Criterion(
+        "the manifest and every file it names are valid, digests included", _manifest_valid, ("train", "check_manifest")
+    ),
+    Criterion("the manifest's settings are those of the run", _manifest_says_settings, ("train",)),
+    Criterion("the run was trained on the indexed data", _same_data, ("train",)),
+    Criterion("all options of a block were trained equally often", _counts_equal, ("train",)),
+    Criterion(
+        "local and cluster launch scripts differ in paths and resources only",
+        _launch_scripts_agree,
+        ("launch_scripts",),
+    ),
+    Criterion(
+        "the training report names every subnet of the pool and the mean EPE", _report_complete, ("training_report",)
+    ),
 )

@@ -32,7 +32,11 @@ def judge_gate(gate: Gate, attempt: Attempt, output_dir: Path) -> dict[str, Any]
     config = resolve_config(start["path"], start["overrides"])
     evidence = Evidence(gate, attempt, output_dir, config)
     findings = judge_criteria((*COMMON, *CRITERIA[gate.name]), evidence)
-    why = [f"{finding['sentence']}: observed {finding['observed']}" for finding in findings if not finding["passed"]]
+    why = [
+        f"{finding['sentence']}: observed {finding['observed']}; expected {finding['expected']}"
+        for finding in findings
+        if not finding["passed"]
+    ]
     artifacts: list[dict[str, Any]] = []
     if not why:
         try:

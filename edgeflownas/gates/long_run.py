@@ -38,5 +38,5 @@ def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mappin
         "source_files": files,
         "before": None,
     }
-    write_start(attempt, facts, previous)
+    write_start(attempt, facts, config, previous)
     return attempt

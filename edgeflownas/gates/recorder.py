@@ -5,6 +5,7 @@ Signals are passed on to the command, and the command never outlives its recorde
 
 import ctypes
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -26,6 +27,7 @@ TAIL_LINES = 20
 # SIGTERM arrives twice from Slurm, and people press Ctrl-C twice: only the third one stops asking politely.
 SIGNALS_BEFORE_KILL = 3
 _PR_SET_PDEATHSIG = 1
+_INTERPRETER = re.compile(r"/bin/python[\d.]*$")
 
 
 def now() -> str:
@@ -72,8 +74,8 @@ def record_command(
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """`argv` as one would type it, with `python` for the interpreter of this process."""
-    return shlex.join(["python" if word == sys.executable else word for word in argv])
+    """`argv` as one would type it, with `python` for an interpreter's full path."""
+    return shlex.join(["python" if _INTERPRETER.search(word) else word for word in argv])
 
 
 def _run(argv: Sequence[str], logs: Sequence[Path], quiet: bool) -> tuple[int, bool, float]:

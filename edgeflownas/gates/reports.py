@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.gates.attempts import Attempt
-from edgeflownas.gates.gate import GATES
+from edgeflownas.gates.gate import GATES, LONG_RUN
 from edgeflownas.gates.recorder import command_line, now
 
 _COLUMNS = (54, 32, 32)
@@ -78,25 +78,39 @@ def _row(mark: str, cells: Sequence[str]) -> str:
 
 
 def failure_text(report: dict[str, Any], folder: Path) -> str:
-    """What a person needs after a failure: why, the command to repeat alone, its last lines, what to do next."""
+    """What a person needs after a failure: why, the commands to repeat alone, their last lines, what to do next."""
     lines = [f"{report['gate']} {report['status']} (attempt {report['attempt']})"]
     lines += [f"  because {reason}" for reason in report["why"]]
-    for record in report["commands"]:
-        if record["status"] in ("failed", "interrupted"):
-            lines += [
-                "",
-                "repeat it alone:",
-                f"  {command_line(record['argv'])}",
-                "",
-                f"last lines of {record['log']}:",
-            ]
-            lines += [f"  {line}" for line in record["log_tail"]]
-    lines += [
-        "",
-        f"report: {folder / 'report.md'}",
-        f"after the repair: snakemake {report['gate']}, as before; it runs all of this gate again, no gate before it",
-    ]
+    for record in commands_at_fault(report):
+        lines += [
+            "",
+            f"repeat {record['name']} alone:",
+            f"  {command_line(record['argv'])}",
+            "",
+            f"last lines of {record['log']}:",
+        ]
+        lines += [f"  {line}" for line in record["log_tail"]]
+    lines += ["", f"report: {folder / 'report.md'}", f"next: {next_step(report)}"]
     return "\n".join(lines)
+
+
+def commands_at_fault(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The commands that failed or were interrupted, or, where all went well, those whose results were not good."""
+    ended_badly = [record for record in report["commands"] if record["status"] in ("failed", "interrupted")]
+    if ended_badly:
+        return ended_badly
+    judged = {name for finding in report["criteria"] if not finding["passed"] for name in finding.get("commands", ())}
+    return [record for record in report["commands"] if record["name"] in judged]
+
+
+def next_step(report: dict[str, Any]) -> str:
+    """What to type after the repair, and what that runs again."""
+    typed = report["provenance"].get("invocation") or f"snakemake {report['gate']}"
+    if report["gate"] == LONG_RUN:
+        return f"`{typed}`; it continues from the last checkpoint"
+    if report["status"] == "interrupted":
+        return f"`{typed}`; it runs all of {report['gate']} again, and no gate before it that stands"
+    return f"repair it, then `{typed}`; it runs all of {report['gate']} again, and no gate before it that stands"
 
 
 def report_markdown(report: dict[str, Any], folder: Path) -> str:
@@ -112,12 +126,17 @@ def report_markdown(report: dict[str, Any], folder: Path) -> str:
             lines.append(f"| {mark} | {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     lines += ["", "## Commands", ""]
     for record in report["commands"]:
-        end = "not ended" if record["exit_code"] is None else f"exit {record['exit_code']}, {record['seconds']} s"
+        end = (
+            "not ended"
+            if record["exit_code"] is None
+            else f"exit {record['exit_code']}, {record['seconds']} s, {record['peak_memory_mb']} MiB"
+        )
         lines += [f"- **{record['name']}**: {record['status']} ({end}), log `{record['log']}`", ""]
         lines += [f"      {command_line(record['argv'])}", ""]
     if report["artifacts"]:
-        lines += ["## Artifacts", "", "| path | bytes | sha256 |", "|---|---|---|"]
-        lines += [f"| {item['path']} | {item['bytes']} | {item['sha256']} |" for item in report["artifacts"]]
+        lines += ["## Artifacts", "", "| path | bytes | sha256 | schema |", "|---|---|---|---|"]
+        for item in report["artifacts"]:
+            lines.append(f"| {item['path']} | {item['bytes']} | {item['sha256']} | {item['schema'] or ''} |")
     lines += ["", *_markdown_provenance(report)]
     if report["status"] != "passed":
         lines += ["", "## What to do", "", "```", failure_text(report, folder), "```"]
@@ -139,8 +158,10 @@ def _markdown_provenance(report: dict[str, Any]) -> list[str]:
         "## Provenance",
         "",
         f"- {report['started']} to {report['ended']}, by {provenance['user']} on {provenance['host']['name']}",
+        f"- typed: `{provenance.get('invocation') or 'not under Snakemake'}`",
         f"- commit {git['commit']} on {git['branch']}, {'dirty (see dirty.diff)' if git['dirty'] else 'clean'}",
         f"- config {report['config']['path']}, hash {report['config']['hash']}",
-        f"- digests: {report['digests']}",
+        f"- digests: {', '.join(f'{name} {digest}' for name, digest in report['digests'].items() if digest)}",
         f"- Python {provenance['versions'].get('python')}, {provenance['host']['system']}",
+        "- everything else (all versions, CPU, memory, GPU, digests of source files): start.json and config.json",
     ]

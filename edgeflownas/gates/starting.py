@@ -15,7 +15,7 @@ from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.recorder import now
 from edgeflownas.gates.reports import close_attempt
 from edgeflownas.gates.states import changed_files, gate_states, require_standing, verdict_path
-from edgeflownas.gates.workflow import OWNER_VARIABLE, owner_from_environment
+from edgeflownas.gates.workflow import INVOCATION_VARIABLE, OWNER_VARIABLE, owner_from_environment
 from edgeflownas.provenance import collect_provenance, dirty_diff
 
 
@@ -58,6 +58,7 @@ def start_gate(
             "source_files": files,
             "before": _verdict_before(gate, output_dir),
         },
+        config,
         previous=_attempt_before(output_dir, attempt),
     )
     verdict_path(output_dir, gate.name).unlink(missing_ok=True)
@@ -66,9 +67,9 @@ def start_gate(
     return attempt
 
 
-def write_start(attempt: Attempt, facts: dict[str, Any], previous: Attempt | None) -> None:
-    """Write `start.json` and `dirty.diff`, with what changed since the attempt before."""
-    provenance = collect_provenance()
+def write_start(attempt: Attempt, facts: dict[str, Any], config: Config, previous: Attempt | None) -> None:
+    """Write `start.json`, with what changed since the attempt before, the resolved `config.json` and `dirty.diff`."""
+    provenance = collect_provenance() | {"invocation": os.environ.get(INVOCATION_VARIABLE)}
     start = {
         "gate": attempt.gate,
         "attempt": attempt.number,
@@ -79,8 +80,10 @@ def write_start(attempt: Attempt, facts: dict[str, Any], previous: Attempt | Non
     }
     start["changes"] = None if previous is None else changes_since(previous.start, start)
     write_json(attempt.folder / "start.json", start, schema="attempt_start.schema.json")
+    resolved = {"values": config.values, "origins": config.origins, "hash": config.hash}
+    write_json(attempt.folder / "config.json", resolved, schema="resolved_config.schema.json")
     if provenance["git"]["dirty"]:
-        write_text(attempt.folder / "dirty.diff", dirty_diff())
+        write_text(attempt.folder / "dirty.diff", dirty_diff(shown=facts["source_files"]))
 
 
 def changes_since(before: Mapping[str, Any], start: Mapping[str, Any]) -> list[str]:
@@ -93,6 +96,7 @@ def changes_since(before: Mapping[str, Any], start: Mapping[str, Any]) -> list[s
     changes += [f"git {line}" for line in differences(old["git"], new["git"])]
     changes += [f"host {line}" for line in differences(old["host"], new["host"])]
     changes += [f"version of {line}" for line in differences(old["versions"], new["versions"])]
+    changes += [f"environment {line}" for line in differences(old.get("environment", {}), new.get("environment", {}))]
     return changes
 
 

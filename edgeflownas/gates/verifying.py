@@ -1,10 +1,15 @@
 """Does everything still fit what the verdicts claim, and how is an attempt repeated?"""
 
+import json
 import shlex
 from pathlib import Path
+from typing import Any
 
+from edgeflownas.artifacts import sha256_file, sha256_of
 from edgeflownas.errors import UserError
-from edgeflownas.gates.attempts import attempts, latest_attempt
+from edgeflownas.gates.attempts import Attempt, attempts
+from edgeflownas.gates.digests import relevant_source
+from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.recorder import command_line
 from edgeflownas.gates.states import artifact_faults, gate_states
 from edgeflownas.nas.check_manifest import manifest_faults
@@ -14,42 +19,84 @@ def verify(output_dir: Path) -> list[str]:
     """Recompute every digest that the verdicts claim; one line per claim that no longer fits, by gate."""
     faults = []
     for state in gate_states(output_dir, thorough=True):
-        if state.report is None:
+        if state.report is None or state.attempt is None:
             faults.append(f"{state.gate.name}: {state.state}")
             continue
         claims = state.why if state.state != "passed" else tuple(artifact_faults(state.report, output_dir, True))
+        claims += tuple(_record_faults(state.gate, state.attempt, state.report, output_dir))
         faults += [f"{state.gate.name}: {claim}" for claim in claims]
-        before = state.report["before"]
-        if before is not None:
-            former = latest_attempt(output_dir, before["gate"])
-            if former is None or former.number < before["attempt"]:
-                faults.append(
-                    f"{state.gate.name}: it started on {before['gate']} attempt {before['attempt']}, now gone"
-                )
     manifest = output_dir / "train_manifest.json"
     if manifest.is_file():
         faults += [f"gate4: {fault}" for fault in manifest_faults(manifest)]
     return faults
 
 
+def _record_faults(gate: Gate, attempt: Attempt, report: dict[str, Any], output_dir: Path) -> list[str]:
+    """What in an attempt's own records contradicts the digests that its report gives of them."""
+    faults = []
+    start = attempt.start
+    for key in ("digests", "config", "before", "provenance", "started"):
+        if report[key] != start[key]:
+            faults.append(f"{key} in report.json of attempt {attempt.number} is not that of its start.json")
+    if sha256_of(report["config"]["values"]) != report["digests"]["config"]:
+        faults.append(f"the config values of attempt {attempt.number} do not have the digest claimed for them")
+    if sha256_of(relevant_source(gate, start["source_files"])) != report["digests"]["code"]:
+        faults.append(f"the source files of attempt {attempt.number} do not have the digest claimed for them")
+    before = report["before"]
+    if before is not None:
+        # A verdict and the report of the attempt behind it are the same bytes.
+        former = output_dir / "gates" / before["gate"] / "attempts" / f"{before['attempt']:04d}" / "report.json"
+        claim = f"it started on {before['gate']} attempt {before['attempt']}"
+        if not former.is_file():
+            faults.append(f"{claim}, now gone")
+        elif sha256_file(former) != before["sha256"]:
+            faults.append(f"{claim}, whose report.json has other bytes now")
+    return faults
+
+
 def reproduction(output_dir: Path, gate: str, number: int | None) -> list[str]:
-    """The commands, commit and environment that repeat an attempt, as lines to read and type.
+    """The commit, environment and commands that repeat an attempt: a script to read, or to run in a clone.
 
     Raises:
         UserError: there is no such attempt.
     """
-    found = [attempt for attempt in attempts(output_dir, gate) if number in (None, attempt.number)]
+    known = attempts(output_dir, gate)
+    found = [attempt for attempt in known if number in (None, attempt.number)]
     if not found:
-        known = ", ".join(str(attempt.number) for attempt in attempts(output_dir, gate)) or "none"
-        raise UserError(f"{gate} has no attempt {'' if number is None else number}; there are: {known}")
+        numbers = ", ".join(str(attempt.number) for attempt in known) or "none"
+        raise UserError(f"{gate} has no attempt {'' if number is None else number}; there are: {numbers}")
     attempt = found[-1]
     start = attempt.start
-    git = start["provenance"]["git"]
-    lines = [f"# {gate} attempt {attempt.number}, {start['started']}, on {start['provenance']['host']['name']}"]
-    if git["commit"]:
-        lines.append(f"git checkout {git['commit']}")
-        if git["dirty"]:
-            lines.append(f"git apply {shlex.quote(str(attempt.folder / 'dirty.diff'))}")
-    lines.append("# versions: " + ", ".join(f"{name} {text}" for name, text in start["provenance"]["versions"].items()))
-    lines.append(f"# config hash {start['config']['hash']}, data digest {start['digests']['data']}")
-    return lines + [command_line(record["argv"]) for record in attempt.commands()]
+    provenance = start["provenance"]
+    host, versions = provenance["host"], provenance["versions"]
+    lines = [
+        f"# {gate} attempt {attempt.number}, {start['started']}, by {provenance['user']} on {host['name']}",
+        f"# machine: {json.dumps(host)}",
+        f"# config hash {start['config']['hash']}, as resolved then: {attempt.folder / 'config.json'}",
+        f"# data digest {start['digests']['data']}",
+        "",
+        "# commit",
+        *_commit(attempt, provenance["git"]),
+        "",
+        f"# environment: Python {versions.get('python')}; where requirements.lock has changed since, these versions",
+        "pip install --require-hashes -r requirements.lock && pip install --no-deps --no-build-isolation -e .",
+        f"# {' '.join(f'{name}=={text}' for name, text in versions.items() if name != 'python')}",
+        *(f"export {name}={shlex.quote(text)}" for name, text in provenance.get("environment", {}).items()),
+    ]
+    if provenance.get("invocation"):
+        lines += ["", "# the whole of it, judged as it was", provenance["invocation"]]
+    return [*lines, "", "# its commands, each alone", *(_command(record) for record in attempt.commands())]
+
+
+def _commit(attempt: Attempt, git: dict[str, Any]) -> list[str]:
+    if not git["commit"]:
+        return ["# it did not run in a git repository; start.json holds the digest of every source file"]
+    lines = [f"git checkout {git['commit']}"]
+    if git["dirty"]:
+        lines.append(f"git apply --allow-empty {shlex.quote(str((attempt.folder / 'dirty.diff').absolute()))}")
+    return lines
+
+
+def _command(record: dict[str, Any]) -> str:
+    expected = f"  # ends with exit code {record['expected_exit']}" if record["expected_exit"] else ""
+    return command_line(record["argv"]) + expected

@@ -7,6 +7,7 @@ Snakefile again and must see the same.
 import fcntl
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from edgeflownas.yaml_files import parse_yaml
 
 PLAN_VARIABLE = "EDGEFLOWNAS_PLAN"
 OWNER_VARIABLE = "EDGEFLOWNAS_OWNER"
+# What was typed to start the run, for reports that say what to type next.
+INVOCATION_VARIABLE = "EDGEFLOWNAS_INVOCATION"
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def plan_workflow(configfiles: Sequence[Path], entries: Mapping[str, Any], defau
     plan = {"config_path": config_path, "overrides": overrides, "triggers": triggers, "standing": sorted(standing)}
     os.environ[PLAN_VARIABLE] = json.dumps(plan)
     os.environ[OWNER_VARIABLE] = json.dumps(this_process())
+    os.environ[INVOCATION_VARIABLE] = shlex.join(["snakemake", *sys.argv[1:]])
     return WorkflowPlan(config_path, overrides, config, triggers, standing)
 
 

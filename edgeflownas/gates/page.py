@@ -1,0 +1,84 @@
+"""Drawing `provenance.html`: what the gates' records hold, handed to the page as plain data."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import read_json, write_text
+from edgeflownas.errors import UserError
+from edgeflownas.gates.attempts import Attempt, attempts
+from edgeflownas.gates.gate import LONG_RUN
+from edgeflownas.gates.processes import describe
+from edgeflownas.gates.recorder import command_line, now
+from edgeflownas.gates.reports import commands_at_fault, next_step
+from edgeflownas.gates.states import NEVER_RUN, gate_states
+from edgeflownas.reporting.provenance_page import AttemptView, StageView, render_page
+
+PAGE = "provenance.html"
+
+
+def write_page(output_dir: Path) -> Path:
+    """Draw the page over all gates and attempts as they stand now; returns its path."""
+    states = gate_states(output_dir)
+    stages = [
+        StageView(
+            state.gate.name, state.gate.title, state.state, state.why, _attempt_views(output_dir, state.gate.name)
+        )
+        for state in states
+    ]
+    blocked = [state.gate.name for state in states if state.state != "passed"]
+    stages.append(_long_run(output_dir, blocked))
+    path = output_dir / PAGE
+    write_text(path, render_page(stages, str(output_dir), now()))
+    return path
+
+
+def draw_page(output_dir: Path) -> None:
+    """`write_page` for the end of other actions: a page that cannot be drawn is said so and fails nothing."""
+    try:
+        write_page(output_dir)
+    except Exception as error:
+        print(f"warning: {output_dir / PAGE} could not be drawn: {error!r}", file=sys.stderr, flush=True)
+
+
+def _long_run(output_dir: Path, blocked: list[str]) -> StageView:
+    views = _attempt_views(output_dir, LONG_RUN)
+    why: tuple[str, ...] = (f"refused while {', '.join(blocked)} does not stand",) if blocked else ()
+    state = NEVER_RUN
+    if views:
+        last = attempts(output_dir, LONG_RUN)[-1]
+        owner = last.living_owner()
+        state = views[-1].report["status"] if views[-1].report else "running" if owner else "interrupted"
+        why = (describe(owner),) if owner else (*(views[-1].report or {}).get("why", ()), *why)
+    return StageView(LONG_RUN, "long run", state, why, views)
+
+
+def _attempt_views(output_dir: Path, gate: str) -> list[AttemptView]:
+    return [_attempt_view(attempt, output_dir) for attempt in attempts(output_dir, gate)]
+
+
+def _attempt_view(attempt: Attempt, output_dir: Path) -> AttemptView:
+    """An attempt's records; one that cannot be read shows why instead, and the others stay visible."""
+    folder = Path(os.path.relpath(attempt.folder, output_dir)).as_posix()
+    try:
+        start, report = attempt.start, attempt.report
+        records = attempt.commands()
+        commands = [record | {"line": command_line(record["argv"])} for record in records]
+        resolved: dict[str, Any] | None = None
+        if (attempt.folder / "config.json").is_file():
+            resolved = read_json(attempt.folder / "config.json", schema="resolved_config.schema.json")
+    except (UserError, KeyError, TypeError) as error:
+        return AttemptView(attempt.number, folder, fault=str(error))
+    diff = attempt.folder / "dirty.diff"
+    return AttemptView(
+        attempt.number,
+        folder,
+        start=start,
+        report=report,
+        commands=commands,
+        resolved=resolved,
+        diff=diff.read_text(encoding="utf-8", errors="replace") if diff.is_file() else None,
+        repeat=[record["name"] for record in commands_at_fault(report)] if report else [],
+        next_step=next_step(report) if report and report["status"] != "passed" else None,
+    )
