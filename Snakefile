@@ -5,6 +5,8 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+report: "rules/report/workflow.rst"
+
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/gate1.smk"

@@ -78,6 +78,18 @@ def log_of(gate, name):
     return f"{OUT}/gates/{gate}/logs/{name}.log"
 
 
+def shown(path, gate, caption=None):
+    """A file that a gate publishes, for `snakemake --report`: its caption lies in rules/report/ under its name.
+
+    Checkpoints are left out, because the report carries its files with it; the verdict names them with their digests.
+    """
+    if path.endswith(".ckpt"):
+        return path
+    title = f"Gate {gate.number}: {gate.title}"
+    labels = {"artifact": str(Path(path).relative_to(OUT))}
+    return report(path, caption=f"report/{caption or Path(path).stem}.rst", category=title, labels=labels)
+
+
 def run_dir(name):
     """A run directory: never declared, so that nothing in it is deleted."""
     return f"{OUT}/runs/{name}"

@@ -1,5 +1,5 @@
 # The rules of every gate: begin an attempt, run its commands one after another, judge it. One group, so one Slurm job.
-for number, gate, published in [(gate.number, gate.name, gate.publishes) for gate in GATES]:
+for stage, gate in [(gate, gate.name) for gate in GATES]:
 
     rule:
         name:
@@ -50,8 +50,8 @@ for number, gate, published in [(gate.number, gate.name, gate.publishes) for gat
         input:
             [ticket_of(gate, name) for name in COMMANDS[gate]],
         output:
-            verdict(gate),
-            [f"{OUT}/{path}" for path in published],
+            shown(verdict(gate), stage, caption="verdict"),
+            [shown(f"{OUT}/{path}", stage) for path in stage.publishes],
         params:
             trigger=PLAN.triggers[gate],
             command=untracked(judge(gate)),

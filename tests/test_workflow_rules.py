@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.artifacts import PROJECT_ROOT, read_json
+from edgeflownas.gates.gate import GATES
 from edgeflownas.nas.check_manifest import manifest_faults
 from tests.toy_workflow import ToyWorkflow, end
 
@@ -76,10 +77,38 @@ def test_failed_gate_is_repaired_inside_that_gate(toy: ToyWorkflow) -> None:
 
 
 @pytest.mark.slow
+def test_criterion_that_is_not_met_says_what_to_repeat_and_what_changed(toy: ToyWorkflow) -> None:
+    toy.toy("gate1", "print('a line <b>of the log</b>')\n")
+    with open(toy.root / "edgeflownas/gates/judging.py", "a") as file:
+        file.write(
+            "from edgeflownas.gates.criteria import Criterion, same\n"
+            "CRITERIA['gate1'] = (Criterion('the answer is 42', lambda evidence: same(41, 42), ('work',)),)\n"
+        )
+    said = toy.snakemake("gate1").stdout
+    report = (toy.root / "outputs/supernet/gates/gate1/attempts/0001/report.md").read_text()
+    for text in (said, report):
+        for words in (
+            "gate1 failed (attempt 1)",
+            "because the answer is 42: observed 41; expected 42",
+            "repeat work alone:\n  python toys/gate1.py",
+            "last lines of outputs/supernet/gates/gate1/attempts/0001/logs/work.log:\n  a line <b>of the log</b>",
+            "next: repair it, then `snakemake gate1 --profile local`",
+        ):
+            assert words in text
+    toy.snakemake("gate1", "--config", "train={lr: 2e-4}")
+    report = (toy.root / "outputs/supernet/gates/gate1/attempts/0002/report.md").read_text()
+    assert "- changed since the attempt before:\n    - config train.lr: 0.0001 -> 0.0002\n" in report[:400]
+    page = (toy.root / "outputs/supernet/provenance.html").read_text()
+    assert "a line &lt;b&gt;of the log&lt;/b&gt;" in page
+    assert "config train.lr: 0.0001 -&gt; 0.0002" in page
+
+
+@pytest.mark.slow
 def test_gates_go_stale_with_what_they_certified(toy: ToyWorkflow) -> None:
     assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, ALL)
 
     (toy.root / "README.md").write_text("hello\n")
+    (toy.root / "edgeflownas/reporting/new_plot.py").write_text("PLOT = True\n")
     with open(toy.root / "config/config.yaml", "a") as file:
         file.write("# a comment\n")
     assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, [])
@@ -156,3 +185,16 @@ workflow: {{output_dir: {out}, gate4_batch_size: 2}}
     assert manifest_faults(out / "train_manifest.json") == []
     again = subprocess.run(snakemake, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert "Nothing to be done" in again.stderr
+    page = (out / "provenance.html").read_text()
+    assert "All 4 gates stand." in page
+    report = tmp_path / "report.html"
+    shown = subprocess.run(
+        [*snakemake, "--report", str(report)], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    text = report.read_text()
+    for words in ("Gate 1: foundation", "counted from what was executed", "every criterion with what was observed"):
+        assert words in text
+    for gate in GATES:
+        for path in (path for path in gate.publishes if not path.endswith(".ckpt")):
+            assert Path(path).name in text

@@ -34,7 +34,10 @@ def verify(output_dir: Path) -> list[str]:
 def _record_faults(gate: Gate, attempt: Attempt, report: dict[str, Any], output_dir: Path) -> list[str]:
     """What in an attempt's own records contradicts the digests that its report gives of them."""
     faults = []
-    start = attempt.start
+    try:
+        start = attempt.start
+    except UserError as error:
+        return [str(error)]
     for key in ("digests", "config", "before", "provenance", "started"):
         if report[key] != start[key]:
             faults.append(f"{key} in report.json of attempt {attempt.number} is not that of its start.json")
