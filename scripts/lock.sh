@@ -8,3 +8,7 @@ compile() {
 }
 compile pyproject.toml --extra dev --output-file requirements.lock
 compile --group jax --output-file requirements-jax.lock
+# What the Slurm executor adds to requirements.lock, in versions that go with it.
+mapfile -t locked < <(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package\n\1/p' requirements.lock)
+compile pyproject.toml --extra slurm --constraints requirements.lock "${locked[@]}" --output-file requirements-slurm.lock
+python3 scripts/conda_environment.py
