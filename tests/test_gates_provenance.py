@@ -12,6 +12,7 @@ from edgeflownas.gates import starting
 from edgeflownas.gates.__main__ import main
 from edgeflownas.gates.gate import GATES, find_gate
 from edgeflownas.gates.judging import judge_gate
+from edgeflownas.gates.reports import in_short
 from edgeflownas.gates.starting import start_gate
 from edgeflownas.gates.workflow import INVOCATION_VARIABLE
 from tests.handmade_gates import make_evidence
@@ -173,3 +174,9 @@ def test_verify_names_what_no_longer_fits(
     (tmp_path / file).write_text(text.replace(old, new, 1))
     assert main(["verify", "--output_dir", str(tmp_path)]) == 1
     assert fault in capsys.readouterr().out
+
+
+def test_long_lists_are_shortened_and_counted() -> None:
+    assert in_short(["a", "b"], 2) == "a; b"
+    assert in_short(["a", "b", "c", "d"], 2) == "a; b; and 2 more"
+    assert in_short([], 2) == ""

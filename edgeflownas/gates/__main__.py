@@ -12,7 +12,7 @@ from edgeflownas.gates.attempts import latest_attempt, open_attempt
 from edgeflownas.gates.gate import GATES, LONG_RUN, find_gate
 from edgeflownas.gates.long_run import start_long_run
 from edgeflownas.gates.recorder import command_line, record_command
-from edgeflownas.gates.reports import close_attempt, criteria_table, failure_text
+from edgeflownas.gates.reports import close_attempt, criteria_table, failure_text, in_short
 from edgeflownas.gates.starting import close_interrupted, start_gate
 from edgeflownas.gates.states import gate_states
 
@@ -66,8 +66,7 @@ def _start(arguments: argparse.Namespace) -> int:
     changes = attempt.start["changes"]
     print(f"{attempt.gate}: attempt {attempt.number}", flush=True)
     if changes is not None:
-        more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
-        print(f"since the attempt before: {'; '.join(changes[:5]) or 'nothing changed'}{more}", flush=True)
+        print(f"since the attempt before: {in_short(changes, 5) or 'nothing changed'}", flush=True)
     _redraw(arguments.output_dir)
     return EXIT_DONE
 
@@ -124,7 +123,7 @@ def _status(arguments: argparse.Namespace) -> int:
         number = str(state.attempt.number) if state.attempt else ""
         when = start["started"][:19] if start else ""
         commit = (start["provenance"]["git"]["commit"] or "")[:8] if start else ""
-        print(f"{state.gate.name:8}{state.state:14}{number:9}{when:22}{commit:10}{'; '.join(state.why)}".rstrip())
+        print(f"{state.gate.name:8}{state.state:14}{number:9}{when:22}{commit:10}{in_short(state.why, 3)}".rstrip())
     return EXIT_DONE
 
 

@@ -94,6 +94,11 @@ def failure_text(report: dict[str, Any], folder: Path) -> str:
     return "\n".join(lines)
 
 
+def in_short(lines: Sequence[str], shown: int) -> str:
+    """The first lines, joined, and how many more there are."""
+    return "; ".join([*lines[:shown], *([f"and {len(lines) - shown} more"] if len(lines) > shown else [])])
+
+
 def commands_at_fault(report: dict[str, Any]) -> list[dict[str, Any]]:
     """The commands that failed or were interrupted, or, where all went well, those whose results were not good."""
     ended_badly = [record for record in report["commands"] if record["status"] in ("failed", "interrupted")]
