@@ -41,9 +41,9 @@ class MaskedModel(TrainingModel):
         return self.network(inputs["frames"], route=route, statistics=BatchStatistics())
 
 
-def package_step(space: SearchSpace, width: int, way: str) -> Step:
+def package_step(space: SearchSpace, width: int, way: str, rewritten: bool | None = None) -> Step:
     """`fused`, `sequential` or `masked`: one update of a training model."""
-    network = FlowNetwork(space, width, seed=0)
+    network = FlowNetwork(space, width, seed=0, rewritten=rewritten)
     kind, execution = (MaskedModel, "sequential") if way == "masked" else (TrainingModel, way)
     model = kind(network, execution, **SETTINGS)
     return lambda frames, flow, codes: model.train_cycle(frames, flow, codes, lr=1e-4)
@@ -54,7 +54,7 @@ def floor_step(space: SearchSpace, width: int, codes: np.ndarray) -> Step:
 
     Each has a graph of its own, with only its options in it: what one would write by hand for these three codes.
     """
-    network = FlowNetwork(space, width, seed=0)
+    network = FlowNetwork(space, width, seed=0, rewritten=False)
     updating = TrainingModel(network, "fused", **SETTINGS)
     passes = [_fixed_gradient(network, tuple(int(digit) for digit in code)) for code in codes]
     update = _compiled(lambda *gradients: updating.optimizer.apply(list(gradients), network.trainable_variables))

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from edgeflownas.devices import gpu_visible
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.layers import BatchNorm, Conv, ResidualBlock, resize_bilinear
 from edgeflownas.network.routes import Route
@@ -19,7 +20,7 @@ HEAD_GAIN = 0.1
 class StageLayer(keras.layers.Layer):
     """One stage: its options, and the batch norm and ReLU that they share, if any."""
 
-    def __init__(self, stage: Stage, strides: int, seed: int) -> None:
+    def __init__(self, stage: Stage, strides: int, seed: int, rewritten: bool) -> None:
         super().__init__(name=stage.name)
         self.stage = stage
         self.options: list[list[keras.layers.Layer]] = []
@@ -30,24 +31,28 @@ class StageLayer(keras.layers.Layer):
                 blocks = [ResidualBlock(spec, seed, f"{name}.block{i}") for i, spec in enumerate(convolutions[::2])]
                 self.options.append(blocks)
             else:
-                self.options.append([Conv(convolutions[0], strides, seed, name, HEAD_GAIN if stage.head else 1.0)])
+                gain = HEAD_GAIN if stage.head else 1.0
+                self.options.append([Conv(convolutions[0], strides, seed, name, gain, rewritten)])
         has_norm = stage.kind == "kernel" and not stage.head
         self.norm = BatchNorm(stage.filters_out, f"{stage.name}.norm") if has_norm else None
         self.built = True
 
-    def call(self, x: Any, route: Route, statistics: Any) -> Any:
-        """Map (P or 1, B, H, W, C) to (P, B, H', W', C'); P stays 1 where the stage is no choice."""
+    def call(self, x: Any, size: tuple[int, int] | None, route: Route, statistics: Any) -> Any:
+        """Map (P or 1, B, H, W, C) to (P, B, H', W', C'), resized to `size` first if that is given.
+
+        P stays 1 where the stage is no choice.
+        """
         if self.stage.digit is None:
-            y = self._run_option(0, statistics)(x)
+            y = self._run_option(0, size, statistics)(x)
         else:
-            options = [self._run_option(index, statistics) for index in range(len(self.options))]
+            options = [self._run_option(index, size, statistics) for index in range(len(self.options))]
             y = route(self.stage.digit, options, x)
         return y if self.norm is None else ops.relu(self.norm(y, statistics=statistics))
 
-    def _run_option(self, index: int, statistics: Any) -> Callable[[Any], Any]:
+    def _run_option(self, index: int, size: tuple[int, int] | None, statistics: Any) -> Callable[[Any], Any]:
         def run(x: Any) -> Any:
             for layer in self.options[index]:
-                x = layer(x, statistics=statistics) if isinstance(layer, ResidualBlock) else layer(x)
+                x = layer(x, statistics=statistics) if isinstance(layer, ResidualBlock) else layer(x, size=size)
             return x
 
         return run
@@ -57,16 +62,20 @@ class FlowNetwork(keras.layers.Layer):
     """The weight-sharing network of a search space (design section 3).
 
     Weights are a pure function of `seed` and do not depend on the backend. Their names are unique and stable
-    (`EB0.option1.block0.conv0.kernel`); checkpoints use them as keys.
+    (`EB0.option1.block0.conv0.kernel`); checkpoints use them as keys. `rewritten` chooses how slow convolutions are
+    computed, not what they give; by default where it was measured to be faster: TensorFlow on a CPU.
     """
 
-    def __init__(self, space: SearchSpace, init_neurons: int, seed: int) -> None:
+    def __init__(self, space: SearchSpace, init_neurons: int, seed: int, rewritten: bool | None = None) -> None:
         super().__init__(name="flow_network")
         self.space = space
         self.stage_layers: list[StageLayer] = []
+        if rewritten is None:
+            rewritten = keras.backend.backend() == "tensorflow" and not gpu_visible()
         scale = 0
         for stage in network_stages(space, init_neurons):
-            self.stage_layers.append(StageLayer(stage, strides=2 if stage.scale > scale else 1, seed=seed))
+            strides = 2 if stage.scale > scale else 1
+            self.stage_layers.append(StageLayer(stage, strides, seed, rewritten))
             scale = stage.scale
         self.built = True
 
@@ -88,12 +97,11 @@ class FlowNetwork(keras.layers.Layer):
         for layer in self.stage_layers:
             size = size_at(layer.stage.scale, height, width)
             if layer.stage.head:
-                flow = layer(x, route=route, statistics=statistics)
+                flow = layer(x, size=None, route=route, statistics=statistics)
                 flows.append(resize_bilinear(flows[-1], *size) + flow if flows else flow)
                 continue
-            if size[0] > x.shape[2]:
-                x = resize_bilinear(x, *size)
-            x = layer(x, route=route, statistics=statistics)
+            grows = size[0] > x.shape[2]
+            x = layer(x, size=size if grows else None, route=route, statistics=statistics)
         return flows
 
     def option_of(self, variable_name: str) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from edgeflownas.network import rewritings
 from edgeflownas.network.stages import Convolution
 
 BATCH_NORM_EPSILON = 1e-5
@@ -44,19 +45,39 @@ def _merge_paths(function: Callable[[Any], Any], x: Any) -> Any:
 
 
 class Conv(keras.layers.Layer):
-    """Bias-free 'same' convolution."""
+    """Bias-free 'same' convolution, after a bilinear resize where the input does not have the wanted size.
 
-    def __init__(self, spec: Convolution, strides: int, seed: int, name: str, gain: float = 1.0) -> None:
+    With `rewritten`, convolutions that are slow on CPUs are computed in the way of `rewritings`: same values.
+    """
+
+    def __init__(
+        self, spec: Convolution, strides: int, seed: int, name: str, gain: float = 1.0, rewritten: bool = False
+    ) -> None:
         super().__init__(name=name.replace(".", "_"))
+        self.spec = spec
         self.strides = strides
+        self.rewritten = rewritten
         self.kernel = self.add_weight(
             shape=spec.shape, initializer=he_normal(seed, f"{name}.kernel", gain), name=f"{name}.kernel"
         )
         self.built = True
 
-    def call(self, x: Any) -> Any:
-        """Map (P, B, H, W, C) to (P, B, ceil(H / strides), ceil(W / strides), F)."""
-        return _merge_paths(lambda y: ops.conv(y, self.kernel, strides=self.strides, padding="same"), x)
+    def call(self, x: Any, size: tuple[int, int] | None = None) -> Any:
+        """Map (P, B, H, W, C) to (P, B, ceil(h / strides), ceil(w / strides), F), where (h, w) is `size` or (H, W)."""
+        return _merge_paths(lambda y: self._convolve(y, size or y.shape[1:3]), x)
+
+    def _convolve(self, x: Any, size: tuple[int, int]) -> Any:
+        height, width = x.shape[1:3]
+        kernel = ops.convert_to_tensor(self.kernel)
+        if self.rewritten and size == (2 * height, 2 * width) and self.spec.kernel in rewritings.UPSAMPLED_KERNELS:
+            return rewritings.upsampled_convolution(x, kernel)
+        if size != (height, width):
+            x = ops.image.resize(x, size, interpolation="bilinear")
+        is_narrow = self.spec.filters_out <= rewritings.FOLDED_FILTERS
+        fits = self.strides == 1 and size[0] % 2 == size[1] % 2 == 0
+        if self.rewritten and fits and is_narrow and self.spec.kernel in rewritings.FOLDED_KERNELS:
+            return rewritings.folded_convolution(x, kernel)
+        return ops.conv(x, kernel, strides=self.strides, padding="same")
 
 
 class BatchNorm(keras.layers.Layer):
