@@ -1,8 +1,7 @@
 """How benchmarks measure: alternating runs in one process, medians, and what the machine was."""
 
-import ctypes
-import gc
 import os
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -28,31 +27,16 @@ def median_ratio(seconds: Mapping[str, list[float]], way: str, against: str) -> 
     return statistics.median(a / b for a, b in zip(seconds[way], seconds[against], strict=True))
 
 
-def working_memory_mb(run: Callable[[], Any]) -> float:
-    """By how much the process's memory grows at most while `run` runs, MiB (Linux; NaN elsewhere)."""
-    gc.collect()
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        before = _status_mb("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
-    except (OSError, AttributeError):
-        return float("nan")
-    run()
-    return round(_status_mb("VmHWM") - before, 1)
-
-
-def _status_mb(key: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) / 1024
-    raise OSError(f"/proc/self/status has no {key}")
-
-
 def seconds_since_process_start() -> float:
     """Wall-clock seconds since the interpreter was started (Linux)."""
     ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     return uptime - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, MiB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def circumstances() -> dict[str, Any]:
