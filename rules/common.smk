@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from edgeflownas.errors import UserError
+from edgeflownas.gates.cluster import require_possible
 from edgeflownas.gates.gate import GATES
 from edgeflownas.gates.workflow import failure_lines, plan_workflow, standing_gates, take_workplace
 from snakemake.logging import logger
@@ -35,11 +36,15 @@ DATA_INDEX = f"{OUT}/data_index.json"
 LONG_RUN = f"{OUT}/supernet.json"
 # Filled by gate1.smk to gate4.smk; gates.smk makes the rules of them.
 COMMANDS, INPUTS, RESOURCES = {}, {}, {}
-# For commands that only look at code and config, for those that train a little, and for the long run.
+# For commands that only look at code and config, for those that train a little, and for the long run. The minutes of a
+# gate's commands add up to the time limit of its Slurm job.
 GPU = int(CONFIG["train.require_gpu"])
 LIGHT = {"threads": 1, "mem_mb": 2000, "runtime": 10, "gpu": 0}
-TRAINING = {"threads": 8, "mem_mb": 16000, "runtime": 120, "gpu": GPU}
+TRAINING = {"threads": 8, "mem_mb": 16000, "runtime": 60, "gpu": GPU}
 LONG = {"threads": 8, "mem_mb": 32000, "runtime": 1440, "gpu": GPU}
+
+# How often Slurm may cut the long run short before it is left to its owner.
+LONG_RUN_SUBMISSIONS = 20
 
 
 def asked(resources):
@@ -127,12 +132,22 @@ def untracked(command):
     return derived
 
 
+def jobs_to_submit():
+    """Gate or rule, threads and resources of each job that is not run on this machine."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+    return [(job.rule.group or job.rule.name, job.threads, dict(job.resources.items())) for job in jobs]
+
+
 WITH_DATA = PLAN.config_flags(data__index=DATA_INDEX)
 
 
 onstart:
     try:
         WORKPLACE = take_workplace(Path(OUT))
+        if workflow.non_local_exec:
+            require_possible(jobs_to_submit())
+            # Only here: on this machine, and inside a job, nobody should try by himself.
+            workflow.get_rule("long_run").restart_times = LONG_RUN_SUBMISSIONS - 1
     except UserError as error:
         refuse(error)
 

@@ -16,9 +16,9 @@ for stage, gate in [(gate, gate.name) for gate in GATES]:
             log_of(gate, "start"),
         group:
             gate
-        threads: 1
+        threads: LIGHT["threads"]
         resources:
-            **asked(RESOURCES[gate]),
+            **asked(LIGHT),
         shell:
             "exec {params.command:q} > >(tee {log:q}) 2>&1"
 
@@ -59,8 +59,8 @@ for stage, gate in [(gate, gate.name) for gate in GATES]:
             log_of(gate, "judge"),
         group:
             gate
-        threads: 1
+        threads: LIGHT["threads"]
         resources:
-            **asked(RESOURCES[gate]),
+            **asked(LIGHT),
         shell:
             "exec {params.command:q} > >(tee {log:q}) 2>&1"

@@ -1,4 +1,7 @@
 # The long run. Its run directory is not declared: a killed run continues from its last checkpoint on the next call.
+from edgeflownas.gates.long_run import require_cut_short
+
+
 def standing_verdicts(wildcards):
     """The verdicts of all gates; refused, with the reason, while one of them does not stand."""
     if workflow.is_main_process:
@@ -11,6 +14,13 @@ def standing_verdicts(wildcards):
 
 START_LONG_RUN = [PYTHON, "-m", "edgeflownas.gates", "start", "supernet", "--output_dir", OUT, *PLAN.config_flags()]
 RECORD_LONG_RUN = recorded("supernet", "train", *SUPERNET, ticket=LONG_RUN)
+
+
+def submission(wildcards, attempt):
+    """How often the job is submitted. Before a second time it is decided whether there should be one."""
+    if attempt > 1 and workflow.is_main_process:
+        require_cut_short(Path(OUT))
+    return attempt
 
 
 rule long_run:
@@ -29,5 +39,6 @@ rule long_run:
     threads: LONG["threads"]
     resources:
         **asked(LONG),
+        submission=submission,
     shell:
         "{params.start:q} && exec {params.record:q}"

@@ -48,11 +48,16 @@ FIRST_GATE = (
     ("rules/gate4.smk", 4),
     ("schemas/train_manifest.schema.json", 4),
     ("schemas/fairness_counts.schema.json", 4),
-    ("scripts/*", 4),
+    ("scripts/hpc/*", 4),
+    ("scripts/local/*", 4),
     # What only a reader of finished gates runs: no verdict depends on it.
     ("edgeflownas/reporting/*", 5),
     ("edgeflownas/gates/page.py", 5),
     ("edgeflownas/gates/verifying.py", 5),
+    # What decides whether and when commands run, and not what they do.
+    ("edgeflownas/gates/cluster.py", 5),
+    ("edgeflownas/gates/long_run.py", 5),
+    ("scripts/*", 5),
     ("rules/supernet.smk", 5),
 )
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from edgeflownas.artifacts import sha256_of
 from edgeflownas.config import Config
+from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt, latest_attempt, next_attempt
+from edgeflownas.gates.cluster import CUT_SHORT, job_state
 from edgeflownas.gates.digests import data_digest, source_files
 from edgeflownas.gates.gate import GATES, LONG_RUN
 from edgeflownas.gates.starting import close_interrupted, refuse_beside_living, write_start
@@ -40,3 +42,33 @@ def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mappin
     }
     write_start(attempt, facts, config, previous)
     return attempt
+
+
+def require_cut_short(output_dir: Path) -> None:
+    """Refuse to submit the long run again by itself, unless Slurm cut its last job short.
+
+    Raises:
+        UserError: with how the last job ended.
+    """
+    attempt = latest_attempt(output_dir, LONG_RUN)
+    if attempt is None or not (attempt.folder / "start.json").is_file():
+        raise UserError("the long run did not begin: see slurm_logs/rule_long_run/")
+    report = attempt.report
+    owner = attempt.start["owner"]
+    job = owner["slurm_job_id"] if owner else None
+    reason = reason_to_stop(report["status"] if report else None, job, job_state(job) if job else None)
+    if reason:
+        raise UserError(f"{LONG_RUN} attempt {attempt.number} {reason}; it is not submitted again by itself")
+
+
+def reason_to_stop(status: str | None, job: str | None, state: str | None) -> str | None:
+    """Why the long run should not go on by itself after an attempt; None if it should.
+
+    What failed would fail again, and what a person cancelled should stay so. `status` is the attempt's (None if it
+    could not write its report), `state` is how Slurm says that its job ended (None if Slurm has forgotten).
+    """
+    if status == "failed":
+        return "failed"
+    if job is None:
+        return "was interrupted"
+    return None if state is None or state in CUT_SHORT else f"ended with Slurm job {job} {state}"
