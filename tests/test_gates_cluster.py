@@ -87,7 +87,7 @@ def test_without_a_default_partition_one_must_be_named() -> None:
 def test_steps_of_a_gate_share_a_job_and_their_minutes_add_up() -> None:
     light, heavy = {"mem_mb": 2000, "runtime": 10}, {"mem_mb": 16000, "runtime": 60, "gpu": 1, "gpu_model": "a100"}
     jobs = [("gate2", 1, light), ("gate2", 8, heavy), ("gate2", 8, heavy), ("data_index", 2, light)]
-    assert wishes(jobs) == [Wish("gate2", None, 130, 8, 16000, 1, "a100"), Wish("data_index", None, 10, 2, 2000, 0)]
+    assert wishes(jobs) == [Wish("data_index", None, 10, 2, 2000, 0), Wish("gate2", None, 130, 8, 16000, 1, "a100")]
 
 
 def test_where_no_slurm_answers_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

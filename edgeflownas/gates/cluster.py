@@ -68,7 +68,7 @@ def minutes_of(limit: str) -> int | None:
 
 
 def wishes(jobs: Iterable[tuple[str, int, Mapping[str, Any]]]) -> list[Wish]:
-    """One wish per Slurm job, from the name of the gate or rule, the threads and the resources of each of its steps.
+    """One wish per Slurm job, in the order of their names: of the gate or rule, the threads and resources of each step.
 
     The steps of a gate run one after another in one Slurm job: their times add up, of all else it has the largest.
     """
@@ -85,7 +85,7 @@ def wishes(jobs: Iterable[tuple[str, int, Mapping[str, Any]]]) -> list[Wish]:
             max(before.gpus, int(resources.get("gpu", 0))),
             before.gpu_model if model is None else str(model),
         )
-    return list(merged.values())
+    return [merged[name] for name in sorted(merged)]
 
 
 def refusal(wish: Wish, cluster: list[Nodes]) -> str | None:
