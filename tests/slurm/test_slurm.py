@@ -1,0 +1,120 @@
+"""Gates, long run and launch script on a real Slurm: the same results as here, interrupted or not."""
+
+from pathlib import Path
+
+import pytest
+
+from edgeflownas.training.checkpoints import read_header
+from tests.slurm.workplace import EPOCHS, Workplace, processes_of
+from tests.tiny import history_of
+
+pytestmark = pytest.mark.slow
+Places = tuple[Workplace, Workplace]
+
+
+def test_a_cancelled_gate_is_a_recorded_attempt_and_the_next_call_just_works(places: Places) -> None:
+    cluster, _ = places
+    assert cluster.cancelled is not None
+    exit_code, words = cluster.cancelled
+    assert exit_code == 1
+    assert "gate1 interrupted" in words
+    assert [report["status"] for report in cluster.attempts("gate1")] == ["interrupted", "passed"]
+
+
+def test_each_gate_is_one_job_and_passes(places: Places) -> None:
+    cluster, _ = places
+    for gate in ("gate2", "gate3", "gate4"):
+        (report,) = cluster.attempts(gate)
+        assert report["status"] == "passed"
+        assert len(cluster.jobs_of(gate)) == 1
+    # Gate 1 again, gates 2 to 4, and the data index.
+    assert len(cluster.gate_jobs) == 5
+    assert processes_of(cluster.gate_jobs) == []
+
+
+def test_a_data_root_that_looks_like_a_command_is_harmless(places: Places) -> None:
+    assert "touch pwned" in str(places[0].data_root)
+    for place in places:
+        assert not list(place.root.rglob("pwned"))
+
+
+def test_results_on_slurm_equal_those_on_this_machine(places: Places) -> None:
+    cluster, local = places
+    assert cluster.read("fair_sampler_check.json") == local.read("fair_sampler_check.json")
+    assert cluster.read("fairness_counts.json") == local.read("fairness_counts.json")
+    for run in ("gate3_trace", "gate3_epochs"):
+        ours, theirs = (place.run_directory(run) / "trace.jsonl" for place in places)
+        assert ours.read_bytes() == theirs.read_bytes()
+    for run in ("gate3_trace", "gate3_epochs", "gate4"):
+        ours, theirs = (place.run_directory(run) for place in places)
+        assert history_of(ours).equals(history_of(theirs))
+        for name in ("supernet_best.ckpt", "supernet_last.ckpt"):
+            assert weights(ours, name) == weights(theirs, name)
+
+
+def test_a_cancelled_long_run_is_not_submitted_again_by_itself(places: Places) -> None:
+    cluster, _ = places
+    run = cluster.begin("supernet")
+    job = cluster.wait_for_job("supernet")
+    cluster.cancel(job)
+    exit_code, words = cluster.finish(run)
+    assert exit_code == 1
+    assert f"ended with Slurm job {job} CANCELLED; it is not submitted again by itself" in words
+    assert cluster.submitted() == [job]
+    assert processes_of([job]) == []
+
+
+def test_the_long_run_goes_on_after_its_time_limit_to_the_weights_of_one_that_was_not_interrupted(
+    places: Places,
+) -> None:
+    cluster, local = places
+    # Gate 4's script as it is: the same long run, in one piece.
+    script = local.outputs / "scripts/hpc/run_supernet_train.sh"
+    whole = local.slurm("sbatch", "--parsable", str(script)).strip()
+    exit_code, words = cluster.run("supernet", "--set-resources", "long_run:runtime=1")
+    assert exit_code == 0, words
+    jobs = cluster.submitted()
+    states = [cluster.state(job) for job in jobs]
+    assert states == ["TIMEOUT"] * (len(jobs) - 1) + ["COMPLETED"]
+    assert len(jobs) >= 2, "the run was over before its time limit: give it more epochs"
+    statuses = [report["status"] for report in cluster.attempts("supernet")][-len(jobs) :]
+    # The limit may also strike in the moment after the last step; then one more job finds nothing left to do.
+    assert (statuses[0], statuses[-1]) == ("interrupted", "passed")
+    assert processes_of(jobs) == []
+
+    assert local.wait_until_ended(whole) == "COMPLETED"
+    ours, theirs = (place.run_directory("supernet") for place in places)
+    history = history_of(ours)
+    assert list(history["global_step"]) == [30 * epoch for epoch in range(1, EPOCHS + 1)]
+    assert history.equals(history_of(theirs))
+    assert weights(ours, "supernet_last.ckpt") == weights(theirs, "supernet_last.ckpt")
+    assert processes_of([whole]) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config", "sentence"),
+    [
+        ([], "train={require_gpu: true}", "gate2 asks for 1 GPUs on a node; the partition main has 0"),
+        (["--set-resources", "gate3_epochs:mem_mb=200000"], "", "gate3 asks for 200000 MB of memory"),
+        (
+            ["--default-resources", "slurm_partition=gpu"],
+            "",
+            "data_index asks for the partition 'gpu'; this cluster has main, short",
+        ),
+    ],
+)
+def test_what_the_cluster_lacks_is_said_before_anything_is_submitted(
+    slurm: dict[str, str], data_root: Path, tmp_path: Path, arguments: list[str], config: str, sentence: str
+) -> None:
+    place = Workplace(tmp_path, "slurm", data_root, slurm)
+    exit_code, words = place.run("gate3", *arguments, config=config)
+    assert exit_code == 2
+    assert f"error: nothing was submitted: {sentence}" in words
+    assert "Traceback" not in words
+    assert place.submitted() == []
+
+
+def weights(run: Path, name: str) -> str:
+    """The digest of all arrays in a checkpoint."""
+    digest: str = read_header(run / "checkpoints" / name)["sha256"]
+    return digest
