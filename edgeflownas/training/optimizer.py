@@ -102,7 +102,7 @@ class FlatAdam(keras.optimizers.Optimizer):
         )
         for variable, value in zip([*state, self.accumulated], outcome, strict=True):
             variable.assign(value)
-        self.passes_done.assign(ops.where(is_last, 0, self.passes_done + 1))
+        self.passes_done.assign(ops.where(is_last, 0, ops.convert_to_tensor(self.passes_done) + 1))
 
     def _update(self, gradient: Any) -> None:
         state = [self._iterations, self.moment_1, self.moment_2, self.global_norms, *self._trainable_variables]
@@ -124,10 +124,9 @@ class FlatAdam(keras.optimizers.Optimizer):
 
         iterations = self._iterations + ops.cast(is_finite, self._iterations.dtype)
         count = ops.cast(ops.maximum(iterations, 1), "float32")
-        new_1 = self.moment_1 + (gradient - self.moment_1) * (1.0 - self.beta_1)
-        new_2 = self.moment_2 + (ops.square(gradient) - self.moment_2) * (1.0 - self.beta_2)
-        moment_1 = ops.where(is_finite, new_1, self.moment_1)
-        moment_2 = ops.where(is_finite, new_2, self.moment_2)
+        old_1, old_2 = ops.convert_to_tensor(self.moment_1), ops.convert_to_tensor(self.moment_2)
+        moment_1 = ops.where(is_finite, old_1 + (gradient - old_1) * (1.0 - self.beta_1), old_1)
+        moment_2 = ops.where(is_finite, old_2 + (ops.square(gradient) - old_2) * (1.0 - self.beta_2), old_2)
         corrections = ops.sqrt(1.0 - ops.power(self.beta_2, count)) / (1.0 - ops.power(self.beta_1, count))
         rate = ops.where(is_finite, self.learning_rate * corrections, 0.0)
         change = moment_1 * rate / (ops.sqrt(moment_2) + self.epsilon)
