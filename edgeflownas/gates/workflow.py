@@ -4,7 +4,6 @@ The main process works it out and hands it to the jobs through the environment, 
 Snakefile again and must see the same.
 """
 
-import fcntl
 import json
 import os
 import shlex
@@ -21,6 +20,7 @@ from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import living_attempts
 from edgeflownas.gates.processes import describe, this_process
 from edgeflownas.gates.states import GateState, gate_states, require_standing
+from edgeflownas.locks import LockHeld, take_lock
 from edgeflownas.yaml_files import parse_yaml
 
 PLAN_VARIABLE = "EDGEFLOWNAS_PLAN"
@@ -176,16 +176,10 @@ def take_workplace(output_dir: Path) -> IO[str]:
         UserError: another run is there, or an attempt's command or Slurm job still lives; says which and where.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    file = open(output_dir / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (stays open as long as we live)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
+        file = take_lock(output_dir / ".lock", describe(this_process()))
+    except LockHeld as holder:
         raise UserError(f"{output_dir} is in use by {holder}: wait for it or end it") from None
-    file.truncate(0)
-    file.write(describe(this_process()))
-    file.flush()
     for attempt, owner in living_attempts(output_dir):
         raise UserError(
             f"{attempt.gate} attempt {attempt.number} is still running ({describe(owner)}): wait for it or end it; "

@@ -1,6 +1,5 @@
 """The run directory: what one training run leaves, under the same names for every run."""
 
-import fcntl
 import json
 import os
 import socket
@@ -14,6 +13,7 @@ import pandas as pd
 from edgeflownas.artifacts import read_json, write_json, write_text
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
+from edgeflownas.locks import LockHeld, take_lock
 
 LOCK = ".lock"
 
@@ -65,16 +65,11 @@ class RunDirectory:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         self.best.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path / LOCK, "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                owner = file.read().strip() or "another process"
-                raise UserError(f"{self.path}: {owner} is training in this run directory; wait or stop it") from None
-            file.truncate(0)
-            file.write(f"{socket.gethostname()} pid {os.getpid()}")
-            file.flush()
+        try:
+            lock = take_lock(self.path / LOCK, f"{socket.gethostname()} pid {os.getpid()}")
+        except LockHeld as owner:
+            raise UserError(f"{self.path}: {owner} is training in this run directory; wait or stop it") from None
+        with lock:
             yield
 
     def write_config(self, config: Config) -> None:
