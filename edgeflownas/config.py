@@ -7,6 +7,7 @@ import copy
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
+@cache
 def _leaves() -> dict[str, dict[str, Any]]:
     """The schema's leaves by dotted key, in its order."""
 

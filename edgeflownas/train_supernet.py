@@ -111,8 +111,7 @@ def train(config: Config, resume: str | None) -> int:
     # From here on the backend is imported, which takes ten seconds and more.
     from edgeflownas.artifacts import write_json
     from edgeflownas.nas.eval_pool import pool_report
-    from edgeflownas.nas.fair_sampler import fairness_gap
-    from edgeflownas.training.manifest import write_manifest
+    from edgeflownas.training.manifest import write_counts, write_manifest
     from edgeflownas.training.run_data import RunData
     from edgeflownas.training.trainer import Trainer
 
@@ -130,15 +129,7 @@ def train(config: Config, resume: str | None) -> int:
         write_json(run.eval_pool, pool_report(space), schema="eval_pool.schema.json")
         reason = trainer.train()
         progress = trainer.progress
-        counts = {
-            "search_space": space.name,
-            "supernet_mode": config["train.supernet_mode"],
-            "cycles": progress.global_step,
-            "cycle_length": space.cycle_length,
-            "counts": progress.counts,
-            "fairness_gap": fairness_gap(progress.counts),
-        }
-        write_json(run.fairness_counts, counts, schema="fairness_counts.schema.json")
+        write_counts(run, config, space, progress)
         write_manifest(run, config, data, progress, trainer.model.optimizer, device, reason)
     print(f"stopped at step {progress.global_step} ({reason}); run directory {run.path}")
     if reason == "interrupted":

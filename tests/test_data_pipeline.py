@@ -69,7 +69,7 @@ def test_validation_sees_each_sample_exactly_once(batches: FlowBatches) -> None:
 
 
 def test_recalibration_wraps_round_when_the_samples_run_out(batches: FlowBatches) -> None:
-    fixed = batches.fixed_batches(5)
+    fixed = FlowBatches(batches.samples, crop=(40, 56), batch_size=2, mode="fixed", steps_per_epoch=5)
     names = [[int(sample.name) for sample in fixed.batch_samples(0, i)] for i in range(len(fixed))]
     assert names == [[0, 1], [2, 3], [4, 5], [6, 0], [1, 2]]
     assert [fixed.first_seen(i) for i in range(5)] == [2, 2, 2, 1, 0]

@@ -112,22 +112,6 @@ class FlowBatches(keras.utils.PyDataset):
         """How many samples at the head of fixed batch `index` have not been in an earlier batch."""
         return int(np.clip(len(self.samples) - index * self.batch_size, 0, self.batch_size))
 
-    def fixed_batches(self, count: int) -> "FlowBatches":
-        """`count` full batches of the same samples in fixed order at their centre crop, from the first, wrapping round.
-
-        These are the batches of batch-norm recalibration.
-        """
-        return FlowBatches(
-            self.samples,
-            crop=self.crop,
-            batch_size=self.batch_size,
-            mode="fixed",
-            steps_per_epoch=count,
-            max_flow=self.max_flow,
-            flow_scale=self.flow_scale,
-            workers=self.workers,
-        )
-
     def _positions(self, epoch: int, index: int) -> range:
         """Where in the stream of samples a batch lies."""
         if not 0 <= index < self.steps_per_epoch:

@@ -1,4 +1,4 @@
-"""`train_manifest.json`: what was trained, on what, with what, and the digests of what it left."""
+"""`fairness_counts.json` and `train_manifest.json`: what was trained, how often, on what, and digests of the rest."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -9,11 +9,26 @@ import keras
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.config import Config
+from edgeflownas.nas.fair_sampler import fairness_gap
+from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.stages import INPUT_CHANNELS
 from edgeflownas.provenance import git_state
 from edgeflownas.training.progress import Progress
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.run_directory import RunDirectory
+
+
+def write_counts(run: RunDirectory, config: Config, space: SearchSpace, progress: Progress) -> None:
+    """Write `fairness_counts.json`: how often each option of each block was executed."""
+    counts = {
+        "search_space": space.name,
+        "supernet_mode": config["train.supernet_mode"],
+        "cycles": progress.global_step,
+        "cycle_length": space.cycle_length,
+        "counts": progress.counts,
+        "fairness_gap": fairness_gap(progress.counts),
+    }
+    write_json(run.fairness_counts, counts, schema="fairness_counts.schema.json")
 
 
 def write_manifest(

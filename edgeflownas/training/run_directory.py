@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from edgeflownas.artifacts import read_json, write_json, write_text
+from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.locks import LockHeld, take_lock
@@ -93,8 +93,3 @@ class RunDirectory:
             lines = self.trace.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]
             write_text(self.trace, "".join(kept))
-
-    def read_config_values(self) -> dict[str, Any]:
-        """The resolved values of the run that is there, by dotted key."""
-        values: dict[str, Any] = read_json(self.config, schema="resolved_config.schema.json")["values"]
-        return values

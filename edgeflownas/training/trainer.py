@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -186,7 +187,7 @@ class Trainer:
             "mean_epe_12": mean_epe,
             "std_epe_12": std_epe,
             "best_mean_epe_12": progress.best["mean_epe_12"],
-            "zero_flow_epe": self.evaluator.zero_flow_epe(self.data.validation()),
+            "zero_flow_epe": self._zero_flow_epe,
             "fairness_gap": fairness_gap(progress.counts),
             "lr": cosine_lr(progress.global_step - 1, self.total_steps, self.config["train.lr"]),
             **progress.epoch_statistics(self.config["train.grad_clip"]),
@@ -204,6 +205,11 @@ class Trainer:
             self._save(self.run.best)
         self._save(self.run.last)
         self.run.write_history(progress.history)
+
+    @cached_property
+    def _zero_flow_epe(self) -> float:
+        # The validation samples are the same in every epoch: read them for this once.
+        return self.evaluator.zero_flow_epe(self.data.validation())
 
     def _save(self, path: Any) -> None:
         header = {
