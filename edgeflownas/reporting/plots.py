@@ -1,0 +1,106 @@
+"""The one style of all figures: readable in print, in grey and for colour-blind people, with the same bytes each time.
+
+matplotlib is imported where something is drawn, because importing it takes a second.
+"""
+
+import io
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito (2008): eight colours that people of any colour vision tell apart; the yellow is too light for lines.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
+CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
+# For amounts: grows evenly in lightness, so it also reads in grey.
+COLOUR_MAP = "cividis"
+
+# The colours of the pages, by which `themed_svg` finds them again.
+INK, SOFT, LINE, CARD = "#1b2027", "#59626e", "#d9dee5", "#ffffff"
+_PAGE_VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", CARD: "--card"}
+
+WIDTH = 7.2
+"""Inches: a column of text on A4, and 520 pixels."""
+
+
+def draw_svg(draw: Callable[["Figure"], None], height: float = 2.7, width: float = WIDTH) -> str:
+    """An SVG of what `draw` does to an empty figure of that size, inches. Its text stays text."""
+    target = io.StringIO()
+    _draw(draw, (width, height), target, format="svg", metadata={"Date": None, "Creator": None})
+    text = re.sub(r"\A.*?(?=<svg )", "", target.getvalue(), flags=re.DOTALL)
+    # Without XML's own headers, and without names for everything: several figures may stand in one page.
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    return re.sub(r'<g id="[^"]*">', "<g>", text)
+
+
+def draw_png(draw: Callable[["Figure"], None], height: float, width: float = WIDTH, dpi: int = 150) -> bytes:
+    """A PNG of what `draw` does to an empty figure of that size, inches."""
+    target = io.BytesIO()
+    _draw(draw, (width, height), target, format="png", dpi=dpi, metadata={"Software": None})
+    return target.getvalue()
+
+
+def _draw(
+    draw: Callable[["Figure"], None], size: tuple[float, float], target: io.StringIO | io.BytesIO, **how: Any
+) -> None:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_style()):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        figure.savefig(target, **how)
+
+
+def _style() -> dict[Any, Any]:
+    from cycler import cycler
+
+    return {
+        "svg.hashsalt": "edgeflownas",
+        "svg.fonttype": "none",
+        "font.family": ["DejaVu Sans", "sans-serif"],
+        "font.size": 9.0,
+        "axes.titlesize": 9.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9.0,
+        "legend.fontsize": 8.5,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": LINE,
+        "grid.linewidth": 0.7,
+        "axes.edgecolor": SOFT,
+        "axes.labelcolor": INK,
+        "axes.titlecolor": INK,
+        "text.color": INK,
+        "xtick.color": SOFT,
+        "ytick.color": SOFT,
+        "figure.facecolor": CARD,
+        "axes.facecolor": CARD,
+        "savefig.facecolor": CARD,
+        "lines.linewidth": 1.8,
+        "lines.markersize": 4.5,
+        "axes.prop_cycle": cycler(color=CYCLE),
+        "image.cmap": COLOUR_MAP,
+    }
+
+
+def count_axis(axis: "Axes", label: str) -> None:
+    """Make x an axis of whole numbers: epochs, steps."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel(label)
+
+
+def themed_svg(svg: str) -> str:
+    """The SVG for a page: ink, lines and ground take the page's colours, light or dark."""
+    for colour, variable in _PAGE_VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg
