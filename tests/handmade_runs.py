@@ -113,6 +113,7 @@ def _history_row(epoch: int, codes: list[str]) -> dict[str, Any]:
         "global_step": epoch * STEPS_PER_EPOCH,
         "mean_epe_12": mean,
         "std_epe_12": 0.25,
+        "noise_epe_12": 0.125,
         "best_mean_epe_12": min(mean, 7.0) if epoch > 4 else mean,
         "zero_flow_epe": 9.0,
         "fairness_gap": 0,
@@ -196,6 +197,7 @@ def make_evaluation(run: Path, config: Config) -> None:
         {
             "code": code,
             "epe": 7.25 + 0.25 * (-1) ** i,
+            "epe_error": 0.125,
             "outliers_1px": 0.5,
             "outliers_3px": 0.25,
             "outliers_5px": 0.125,
@@ -213,6 +215,7 @@ def make_evaluation(run: Path, config: Config) -> None:
         "zero_flow_epe": 9.0,
         "mean_epe": 7.25,
         "std_epe": 0.25,
+        "noise_epe": 0.125,
         "subnets": subnets,
     }
     write_json(run / "supernet_eval.json", report, schema="supernet_eval.schema.json")

@@ -90,6 +90,16 @@ def test_the_pool_is_four_fair_cycles_without_repetition():
     assert all(counts == [4, 4, 4] for counts in report["coverage"].values())
 
 
+def test_a_subnet_alone_is_a_space_of_one_option_per_block_and_its_own_pool(tmp_path):
+    blocks = [{"name": block.name, "kind": block.kind, "options": [block.options[-1]]} for block in SPACE.blocks]
+    path = tmp_path / "alone.yaml"
+    path.write_text(json.dumps({"name": "alone", "blocks": blocks, "reference": [0] * 9}))
+    space = load_search_space(str(path))
+    assert (space.size, space.cycle_length) == (1, 1)
+    assert eval_pool(space).tolist() == [[[0] * 9]]
+    assert fair_cycle(space, seed=42, step=7).tolist() == [[0] * 9]
+
+
 def test_check_exits_with_1_when_the_sampler_is_unfair(monkeypatch, capsys):
     monkeypatch.setattr(fair_sampler, "fair_cycle", independent_paths)
     assert main(["--cycles", "30", "--check"]) == 1

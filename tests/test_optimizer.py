@@ -25,7 +25,9 @@ def gradients_of(variables, scale, seed=1):
 
 def built(variables, **settings):
     owners = [*range(len(variables) - 1), None]
-    optimizer = FlatAdam(**{"learning_rate": 1e-3, "l2": 0.0, "clip_norm": 5.0, "option_of": owners, **settings})
+    optimizer = FlatAdam(
+        **{"learning_rate": 1e-3, "weight_decay": 0.0, "clip_norm": 5.0, "option_of": owners, **settings}
+    )
     optimizer.build(variables)
     return optimizer
 
@@ -52,7 +54,7 @@ def test_a_small_gradient_is_not_touched():
 
 def test_the_update_is_adams_with_l2_on_kernels_only():
     ours, theirs = variables_of((7, 5), (3,)), variables_of((7, 5), (3,))
-    mine, keras_adam = built(ours, l2=0.1, clip_norm=1e9), keras.optimizers.Adam(1e-3)
+    mine, keras_adam = built(ours, weight_decay=0.1, clip_norm=1e9), keras.optimizers.Adam(1e-3)
     for step in range(3):
         gradients = gradients_of(ours, 1.0, step)
         mine.apply(gradients, ours)
@@ -61,9 +63,22 @@ def test_the_update_is_adams_with_l2_on_kernels_only():
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+def test_decoupled_decay_takes_its_share_of_the_kernel_off_whatever_the_gradient():
+    without, with_decay = variables_of((7, 5), (3,)), variables_of((7, 5), (3,))
+    plain, decaying = built(without), built(with_decay, weight_decay=0.1, decoupled=True)
+    kernel, gradients = np.array(without[0]), gradients_of(without, 1.0)
+    plain.apply(gradients, without)
+    decaying.apply(gradients, with_decay)
+    np.testing.assert_allclose(
+        np.array(without[0]) - np.array(with_decay[0]), 1e-3 * 0.1 * kernel, rtol=2e-2, atol=1e-7
+    )
+    np.testing.assert_array_equal(without[1], with_decay[1])
+    np.testing.assert_array_equal(plain.global_norms, decaying.global_norms)
+
+
 def test_several_passes_make_one_update_with_their_mean_gradient():
     once, thrice = variables_of((7, 5), (3,)), variables_of((7, 5), (3,))
-    single, accumulating = built(once, l2=0.1), built(thrice, l2=0.1, passes=3)
+    single, accumulating = built(once, weight_decay=0.1), built(thrice, weight_decay=0.1, passes=3)
     for update in range(2):
         passes = [gradients_of(once, 1.0, 10 * update + index) for index in range(3)]
         single.apply([sum(parts) / 3 for parts in zip(*passes, strict=True)], once)
@@ -78,7 +93,7 @@ def test_several_passes_make_one_update_with_their_mean_gradient():
 
 def test_it_sees_which_options_received_a_gradient():
     variables = variables_of((2, 2), (2, 2), (3,))
-    optimizer = built(variables, l2=1.0)
+    optimizer = built(variables, weight_decay=1.0)
     gradients = gradients_of(variables, 1.0)
     optimizer.apply([gradients[0], ops.zeros((2, 2)), gradients[2]], variables)
     seen = ops.convert_to_numpy(optimizer.option_gradients)
@@ -95,7 +110,7 @@ def test_a_missing_gradient_is_an_error():
 @pytest.mark.parametrize("passes", [1, 2])
 def test_a_gradient_that_is_not_finite_touches_nothing(passes):
     variables = variables_of((7, 5), (3,))
-    optimizer = built(variables, l2=0.1, passes=passes)
+    optimizer = built(variables, weight_decay=0.1, passes=passes)
     for _ in range(passes):
         optimizer.apply(gradients_of(variables, 1.0), variables)
     before = [ops.convert_to_numpy(v) for v in (*variables, optimizer.moment_1, optimizer.moment_2)]

@@ -12,7 +12,7 @@ from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.layers import resize_bilinear
 from edgeflownas.network.routes import FixedPath
 from edgeflownas.network.statistics import GivenStatistics
-from edgeflownas.training.evaluation import Batch, Evaluator, path_moments
+from edgeflownas.training.evaluation import Batch, Evaluator, path_moments, standard_errors
 from edgeflownas.training.losses import path_losses
 from edgeflownas.training.metrics import METRICS, flow_metrics
 from edgeflownas.training.schedule import cosine_lr
@@ -169,6 +169,28 @@ def test_the_loss_is_the_formula():
                 error[path].mean() + (error[path] / sigma[path]).mean() + np.log1p(np.exp(logits[path])).mean()
             )
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def test_without_uncertainty_the_loss_is_the_mean_absolute_error():
+    rng = np.random.default_rng(4)
+    label = rng.normal(size=(2, 4, 4, 2)).astype(np.float32)
+    flows = [rng.normal(size=(3, 2, 4, 4, 4)).astype(np.float32) for _ in range(3)]
+    losses = np.asarray(path_losses([ops.convert_to_tensor(flow) for flow in flows], label, uncertainty=False))
+    expected = sum(
+        w * np.abs(f[..., :2] - label).mean(axis=(1, 2, 3, 4)) for w, f in zip((0.125, 0.25, 0.5), flows, strict=True)
+    )
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def test_the_error_of_an_epe_is_what_other_samples_would_change_in_the_ranking():
+    rng = np.random.default_rng(5)
+    # 12 equal subnets: what differs between samples is common to all, and their own part has a deviation of 0.3 px.
+    epes = 5 + rng.normal(size=400) * 4 + rng.normal(size=(12, 400)) * 0.3
+    errors = standard_errors(epes)
+    np.testing.assert_allclose(errors, 0.3 * np.sqrt(11 / 12) / 20, rtol=0.1)
+    # Then the spread of their means is no more than that error: equal subnets are not told apart.
+    assert epes.mean(axis=1).std() < 1.5 * np.sqrt(np.mean(errors**2))
+    np.testing.assert_array_equal(standard_errors(np.array([[1.0], [3.0]])), [1.0, 1.0])
 
 
 def test_the_metrics_are_the_fields():

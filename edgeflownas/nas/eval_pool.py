@@ -22,7 +22,7 @@ def eval_pool(space: SearchSpace, cycles: int = POOL_CYCLES) -> np.ndarray:
     """The pool as fair cycles, so that every option occurs equally often (stratified cover).
 
     The first cycle holds the lightest subnet and its rotations (000000000, 111111111, 222222222), the second the
-    space's reference subnet; the others are drawn. No subnet occurs twice.
+    space's reference subnet; the others are drawn. No subnet occurs twice. A space of one subnet has a pool of one.
 
     Returns:
         (cycles, paths, blocks) int32.
@@ -30,6 +30,9 @@ def eval_pool(space: SearchSpace, cycles: int = POOL_CYCLES) -> np.ndarray:
     Raises:
         UserError: the space has too few subnets for so many cycles.
     """
+    if space.size == 1:
+        # A subnet that is trained alone.
+        return complete_cycle(space.reference, space)[None]
     if cycles * space.cycle_length > space.size:
         raise UserError(f"search space {space.name} has {space.size} subnets, too few for {cycles} distinct cycles")
     lightest = (0,) * len(space.blocks)

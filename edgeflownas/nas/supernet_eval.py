@@ -86,7 +86,7 @@ def evaluate(config: Config, checkpoint_name: str, codes: Sequence[str] | None) 
     if wanted is not None:
         # Each code is the first path of its own cycle; the others only keep it company.
         results = results[:: space.cycle_length]
-    mean_epe, std_epe = pool_summary(results)
+    mean_epe, std_epe, noise_epe = pool_summary(results)
     return {
         "checkpoint": {
             "path": str(path),
@@ -100,6 +100,7 @@ def evaluate(config: Config, checkpoint_name: str, codes: Sequence[str] | None) 
         "zero_flow_epe": evaluator.zero_flow_epe(data.validation()),
         "mean_epe": mean_epe,
         "std_epe": std_epe,
+        "noise_epe": noise_epe,
         "subnets": results,
     }
 
@@ -117,7 +118,10 @@ def _print_result(result: Mapping[str, Any]) -> None:
             f"{row['code']}  {row['epe']:8.4f} {row['outliers_1px']:7.2%} {row['outliers_3px']:7.2%} "
             f"{row['outliers_5px']:7.2%} {row['fl_all']:7.2%} {row['bn_shift']:8.4f}"
         )
-    print(f"mean EPE {result['mean_epe']:.4f} ± {result['std_epe']:.4f} px, zero-flow {result['zero_flow_epe']:.4f} px")
+    print(
+        f"mean EPE {result['mean_epe']:.4f} ± {result['std_epe']:.4f} px, error "
+        f"{result['noise_epe']:.4f} px, zero-flow {result['zero_flow_epe']:.4f} px"
+    )
     print(f"{result['samples']} samples, bn_recal_batches={result['bn_recal_batches']}")
 
 

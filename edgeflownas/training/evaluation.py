@@ -52,27 +52,45 @@ class Evaluator:
             validation: batches of one size, each sample once.
 
         Returns:
-            Per subnet, in order: `code`, the metrics of `training.metrics` averaged over samples,
-            `bn_recal_batches`, and `bn_shift`, how far the statistics still moved with the last batch.
+            Per subnet, in order: what `measure` gives, `bn_recal_batches`, and `bn_shift`, how far the statistics
+            still moved with the last batch.
         """
         moments, shifts, batches = self.recalibrate(cycles, recalibration)
-        sums = np.zeros((*cycles.shape[:2], len(METRICS)))
-        samples = 0
+        results = self.measure(cycles, moments, validation)
+        return [
+            {**result, "bn_recal_batches": batches, "bn_shift": shift}
+            for result, shift in zip(results, shifts, strict=True)
+        ]
+
+    def measure(
+        self, cycles: np.ndarray, moments: list[CycleMoments], validation: Iterable[Batch]
+    ) -> list[dict[str, Any]]:
+        """Measure every subnet with the batch-norm moments of its cycle.
+
+        Returns:
+            Per subnet, in order: `code`, the metrics of `training.metrics` averaged over samples, and `epe_error`, the
+            standard error of its EPE against the mean of all (`standard_errors`), pixels.
+        """
+        seen: list[np.ndarray] = []
         for batch in validation:
-            for index, codes in enumerate(cycles):
-                inputs = {"frames": batch.frames, "codes": codes, "moments": moments[index], "flow": batch.flow}
-                per_sample = np.asarray(self._judgement.predict_on_batch(inputs))[:, : batch.samples]
-                sums[index] += per_sample.sum(axis=1, dtype=np.float64)
-            samples += batch.samples
-        means = (sums / samples).reshape(-1, len(METRICS))
+            by_cycle = [
+                self._judgement.predict_on_batch(
+                    {"frames": batch.frames, "codes": codes, "moments": moments[index], "flow": batch.flow}
+                )
+                for index, codes in enumerate(cycles)
+            ]
+            seen.append(np.concatenate(by_cycle, dtype=np.float64)[:, : batch.samples])
+        per_sample = np.concatenate(seen, axis=1)
+        errors = standard_errors(per_sample[..., METRICS.index("epe")])
         return [
             {
                 "code": format_code(code),
-                **dict(zip(METRICS, row.tolist(), strict=True)),
-                "bn_recal_batches": batches,
-                "bn_shift": shift,
+                **dict(zip(METRICS, means.tolist(), strict=True)),
+                "epe_error": float(error),
             }
-            for code, row, shift in zip(cycles.reshape(-1, cycles.shape[-1]), means, shifts, strict=True)
+            for code, means, error in zip(
+                cycles.reshape(-1, cycles.shape[-1]), per_sample.mean(axis=1), errors, strict=True
+            )
         ]
 
     def recalibrate(self, cycles: np.ndarray, batches: Iterable[Batch]) -> tuple[list[CycleMoments], list[float], int]:
@@ -154,7 +172,26 @@ def moment_shift(before: CycleMoments, after: CycleMoments) -> float:
     )
 
 
-def pool_summary(results: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Mean and (population) standard deviation of the subnets' EPE, pixels."""
+def standard_errors(epes: np.ndarray) -> np.ndarray:
+    """How far each subnet's EPE against the mean of all would move with other samples: the noise of a ranking.
+
+    The deviation from the mean of all subnets is taken per sample, so that what is hard for all of them cancels.
+
+    Args:
+        epes: (subnets, samples), pixels.
+
+    Returns:
+        (subnets,) standard errors. Of a single sample nothing is known: there each is the deviation itself.
+    """
+    deviations = epes - epes.mean(axis=0)
+    samples = epes.shape[1]
+    if samples == 1:
+        return np.abs(deviations[:, 0])
+    return np.asarray(deviations.std(axis=1, ddof=1) / np.sqrt(samples))
+
+
+def pool_summary(results: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """Mean and (population) standard deviation of the subnets' EPE, and the RMS of their standard errors, pixels."""
     epes = np.array([result["epe"] for result in results])
-    return float(epes.mean()), float(epes.std())
+    errors = np.array([result["epe_error"] for result in results])
+    return float(epes.mean()), float(epes.std()), float(np.sqrt(np.mean(np.square(errors))))

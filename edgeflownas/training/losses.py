@@ -13,7 +13,7 @@ SCALE_WEIGHTS = (0.125, 0.25, 0.5)
 MIN_SIGMA = 1e-3
 
 
-def path_losses(flows: Sequence[Any], label: Any) -> Any:
+def path_losses(flows: Sequence[Any], label: Any, uncertainty: bool = True) -> Any:
     """Loss of each path, averaged over batch, pixels and the two components.
 
     Per scale: mean |e| + mean(|e| / sigma) + mean softplus(s), with e the error, s the uncertainty logits and
@@ -23,6 +23,7 @@ def path_losses(flows: Sequence[Any], label: Any) -> Any:
     Args:
         flows: per scale, coarse to fine, (P, B, h, w, 4): u, v and two logits, in units of `data.flow_scale`.
         label: (B, H, W, 2) true flow in the same unit; it is resized to each scale, its values unchanged.
+        uncertainty: without it, mean |e| alone.
 
     Returns:
         (P,) float32.
@@ -31,8 +32,10 @@ def path_losses(flows: Sequence[Any], label: Any) -> Any:
     for weight, flow in zip(SCALE_WEIGHTS, flows, strict=True):
         target = resize_bilinear(label[None], *flow.shape[2:4])
         error = ops.abs(flow[..., :2] - target)
-        logits = flow[..., 2:]
-        sigma = ops.maximum(ops.softplus(logits + MIN_SIGMA), MIN_SIGMA)
-        pixels = error + error / sigma + ops.softplus(logits)
+        pixels = error
+        if uncertainty:
+            logits = flow[..., 2:]
+            sigma = ops.maximum(ops.softplus(logits + MIN_SIGMA), MIN_SIGMA)
+            pixels = error + error / sigma + ops.softplus(logits)
         total = total + weight * ops.mean(pixels, axis=(1, 2, 3, 4))
     return total

@@ -18,8 +18,9 @@ CLIP_MARGIN = 5e-7
 class FlatAdam(keras.optimizers.Optimizer):
     """Adam (Kingma & Ba, arXiv:1412.6980) over the mean gradient of a fair cycle.
 
-    The gradient of the L2 penalty, `l2 * w` for every kernel, is added before clipping. (Decoupled decay would be
-    multiplied by the learning rate: 4e-5 × 1e-4 does nothing.) `passes` backward passes make one update, and
+    The gradient of the L2 penalty, `weight_decay * w` for every kernel, is added before clipping. `decoupled` decay
+    (AdamW, Loshchilov & Hutter, arXiv:1711.05101) takes `lr * weight_decay * w` off instead: 4e-5 × 1e-4 does nothing.
+    `passes` backward passes make one update, and
     `iterations` counts updates.
 
     A gradient that is not finite leaves weights, moments and `iterations` as they were; `global_norms` shows it.
@@ -32,17 +33,19 @@ class FlatAdam(keras.optimizers.Optimizer):
     def __init__(
         self,
         learning_rate: float,
-        l2: float,
+        weight_decay: float,
         clip_norm: float,
         option_of: Sequence[int | None],
         passes: int = 1,
+        decoupled: bool = False,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
     ) -> None:
         """option_of: for each trainable variable, the index of its option in `option_gradients`, or None."""
         super().__init__(learning_rate=learning_rate)
-        self.l2 = l2
+        self.weight_decay = weight_decay
+        self.decoupled = decoupled
         self.clip_norm = clip_norm
         self.option_of = list(option_of)
         self.passes = passes
@@ -116,7 +119,9 @@ class FlatAdam(keras.optimizers.Optimizer):
             weight if "kernel" in variable.name else ops.zeros_like(weight)
             for variable, weight in zip(self._trainable_variables, weights, strict=True)
         ]
-        gradient = gradient + self.l2 * _flat(decayed)
+        decay = self.weight_decay * _flat(decayed)
+        if not self.decoupled:
+            gradient = gradient + decay
         before = ops.sqrt(_squared_norm(gradient))
         is_finite = ops.isfinite(before)
         gradient = gradient * ops.minimum(1.0, self.clip_norm * (1.0 - CLIP_MARGIN) / ops.maximum(before, 1e-30))
@@ -130,6 +135,8 @@ class FlatAdam(keras.optimizers.Optimizer):
         corrections = ops.sqrt(1.0 - ops.power(self.beta_2, count)) / (1.0 - ops.power(self.beta_1, count))
         rate = ops.where(is_finite, self.learning_rate * corrections, 0.0)
         change = moment_1 * rate / (ops.sqrt(moment_2) + self.epsilon)
+        if self.decoupled:
+            change = change + decay * ops.where(is_finite, self.learning_rate, 0.0)
         changes = ops.split(change, np.cumsum(self._sizes)[:-1].tolist())
         updated = [weight - ops.reshape(part, weight.shape) for weight, part in zip(weights, changes, strict=True)]
         return [iterations, moment_1, moment_2, ops.stack([before, after]), *updated]

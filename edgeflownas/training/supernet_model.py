@@ -29,11 +29,19 @@ class TrainingModel(keras.Model):
     """
 
     def __init__(
-        self, network: FlowNetwork, execution: str, learning_rate: float, weight_decay: float, grad_clip: float
+        self,
+        network: FlowNetwork,
+        execution: str,
+        learning_rate: float,
+        weight_decay: float,
+        grad_clip: float,
+        decoupled_weight_decay: bool = False,
+        uncertainty_loss: bool = True,
     ) -> None:
         super().__init__(name="training")
         self.network = network
         self.execution = execution
+        self.uncertainty_loss = uncertainty_loss
         paths = network.space.cycle_length if execution == "fused" else 1
         self.losses_seen = self.add_weight(shape=(paths,), initializer="zeros", trainable=False, name="losses_seen")
         self.built = True
@@ -48,7 +56,8 @@ class TrainingModel(keras.Model):
         owners = [network.option_of(variable.name) for variable in network.trainable_variables]
         optimizer = FlatAdam(
             learning_rate,
-            l2=weight_decay,
+            weight_decay=weight_decay,
+            decoupled=decoupled_weight_decay,
             clip_norm=grad_clip,
             option_of=[None if owner is None else self._option_index[owner] for owner in owners],
             passes=1 if execution == "fused" else network.space.cycle_length,
@@ -66,7 +75,7 @@ class TrainingModel(keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """Mean of the paths' losses, whose gradient is the accumulated gradient of the paths."""
-        losses = path_losses(y_pred, y)
+        losses = path_losses(y_pred, y, self.uncertainty_loss)
         self.losses_seen.assign(losses)
         return ops.mean(losses)
 

@@ -51,6 +51,8 @@ class Trainer:
             learning_rate=config["train.lr"],
             weight_decay=config["train.weight_decay"],
             grad_clip=config["train.grad_clip"],
+            decoupled_weight_decay=config["train.decoupled_weight_decay"],
+            uncertainty_loss=config["train.uncertainty_loss"],
         )
         self.evaluator = Evaluator(self.network, config["network.init_neurons"], config["data.flow_scale"])
         self.pool = eval_pool(space)
@@ -177,7 +179,7 @@ class Trainer:
     def _end_epoch(self) -> None:
         started = time.monotonic()
         results = self.evaluator.judge(self.pool, self.data.recalibration(), self.data.validation())
-        mean_epe, std_epe = pool_summary(results)
+        mean_epe, std_epe, noise_epe = pool_summary(results)
         progress = self.progress
         improved = progress.note_evaluation(mean_epe, self.config["train.early_stop_min_delta"])
         assert progress.best is not None
@@ -186,6 +188,7 @@ class Trainer:
             "global_step": progress.global_step,
             "mean_epe_12": mean_epe,
             "std_epe_12": std_epe,
+            "noise_epe_12": noise_epe,
             "best_mean_epe_12": progress.best["mean_epe_12"],
             "zero_flow_epe": self._zero_flow_epe,
             "fairness_gap": fairness_gap(progress.counts),
