@@ -37,6 +37,10 @@ class Config:
         """SHA-256 of `result_values`: independent of comments, order, paths and where a run stops."""
         return sha256_of(self.result_values())
 
+    def resolved(self) -> dict[str, Any]:
+        """Values, where each came from, and the hash: what `config.json` holds."""
+        return {"values": self.values, "origins": self.origins, "hash": self.hash}
+
     def nested(self) -> dict[str, Any]:
         """The values as nested mappings, as a config file writes them."""
         tree: dict[str, Any] = {}

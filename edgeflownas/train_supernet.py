@@ -8,15 +8,14 @@ from typing import Any
 from edgeflownas.command_line import add_config_flags, config_from_flags, data_root_overrides
 from edgeflownas.config import Config
 from edgeflownas.errors import EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
+from edgeflownas.parsers import command_parser, print_json
 
-EXAMPLES = """examples:
-  python -m edgeflownas.train_supernet --config config/config.yaml --dry_run
-  python -m edgeflownas.train_supernet --config config/config.yaml --max_epochs 3
-  python -m edgeflownas.train_supernet --config config/config.yaml --resume --max_epochs 5
-  python -m edgeflownas.train_supernet --config config/supernet_fc2_180x240.yaml --data_root /data/FlyingChairs2
-
-exit codes: 0 done, 1 a check failed, 2 wrong use or input, 3 interrupted, continue with --resume
-"""
+EXAMPLES = (
+    "--config config/config.yaml --dry_run",
+    "--config config/config.yaml --max_epochs 3",
+    "--config config/config.yaml --resume --max_epochs 5",
+    "--config config/supernet_fc2_180x240.yaml --data_root /data/FlyingChairs2",
+)
 
 # Flags that set the key of the same name in the config's section `train`.
 TRAIN_FLAGS = (
@@ -35,12 +34,8 @@ TRAIN_FLAGS = (
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m edgeflownas.train_supernet",
-        description="Train the weight-sharing supernet by fair cycles.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    description = "Train the weight-sharing supernet by fair cycles."
+    parser = command_parser("edgeflownas.train_supernet", description, EXAMPLES)
     add_config_flags(parser)
     add = parser.add_argument
     add("--gpu_device", type=int, metavar="N", help="index of the GPU; without one the CPU does the work")
@@ -57,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--debug_trace", action="store_true", default=None, help="write trace.jsonl, one line per step")
     add("--fast_mode", action="store_true", default=None, help="short epochs, as in the config's section fast_mode")
     add("--dry_run", action="store_true", help="print the final config and where each value came from; build nothing")
+    add("--json", action="store_true", help="with --dry_run: print it as one JSON value, for programs")
     add(
         "--resume",
         nargs="?",
@@ -143,8 +139,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     config = _config(arguments)
     if arguments.dry_run:
-        print_config(config)
+        if arguments.json:
+            print_json(config.resolved())
+        else:
+            print_config(config)
         return EXIT_DONE
+    if arguments.json:
+        raise UserError("--json goes with --dry_run; a run's results are in its run directory")
     return train(config, arguments.resume)
 
 

@@ -1,16 +1,19 @@
 # What all rules share: the configuration, names of files, and how a command is recorded. Imports nothing heavy.
-import re
 import sys
 from pathlib import Path
 
 from edgeflownas.errors import UserError
 from edgeflownas.gates.cluster import require_possible
 from edgeflownas.gates.gate import GATES
-from edgeflownas.gates.workflow import failure_lines, plan_workflow, standing_gates, take_workplace
+from edgeflownas.gates.quieting import Quieting
+from edgeflownas.gates.recorder import now
+from edgeflownas.gates.reports import failures_since
+from edgeflownas.gates.workflow import plan_workflow, standing_gates, take_workplace
 from snakemake.logging import logger
 
-# Snakemake says this before every job, whatever it was told to be quiet about.
-logger.addFilter(lambda record: not re.fullmatch(r"Select jobs to execute\.\.\.|Execute \d+ jobs\.\.\.", str(record.msg)))
+STARTED = now()
+QUIETING = Quieting()
+logger.addFilter(QUIETING)
 
 
 def refuse(error):
@@ -116,7 +119,7 @@ def recorded(gate, name, *command, expect=0, quiet=False, ticket=None):
 
 def judge(gate):
     """The command that judges a gate, and publishes when it passes."""
-    return [PYTHON, "-m", "edgeflownas.gates", "judge", gate, "--output_dir", OUT]
+    return [PYTHON, "-m", "edgeflownas.gates", "judge", gate, "--output_dir", OUT, "--log", log_of(gate, "judge")]
 
 
 def untracked(command):
@@ -153,5 +156,10 @@ onstart:
 
 
 onerror:
-    for line in failure_lines(Path(OUT), CONFIG):
-        print(line, file=sys.stderr)
+    failures = failures_since(STARTED, Path(OUT))
+    if workflow.non_local_exec:
+        # On this machine the gate has said it itself.
+        for text in failures:
+            print(text, file=sys.stderr)
+    for message in QUIETING.held if not failures else []:
+        print(message, file=sys.stderr)

@@ -170,7 +170,7 @@ BREAKS: list[tuple[str, Break, str]] = [
 
 @pytest.mark.parametrize("gate", [gate.name for gate in GATES])
 def test_good_attempt_meets_every_criterion(gate: str, tmp_path: Path) -> None:
-    findings = judge_criteria((*COMMON, *CRITERIA[gate]), make_evidence(gate, tmp_path))
+    findings = list(judge_criteria((*COMMON, *CRITERIA[gate]), make_evidence(gate, tmp_path)))
     assert [finding for finding in findings if not finding["passed"]] == []
 
 

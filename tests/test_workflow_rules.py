@@ -67,7 +67,9 @@ def test_failed_gate_is_repaired_inside_that_gate(toy: ToyWorkflow) -> None:
     assert "error: the long run is refused: gate3 is failed" in run.stdout
 
     toy.toy("gate3")
-    assert (toy.snakemake("gate3").returncode, toy.ran()) == (0, ["gate3"])
+    run = toy.snakemake("gate3")
+    assert (run.returncode, toy.ran()) == (0, ["gate3"])
+    assert "next: `snakemake gate4 --profile local`" in run.stdout
     assert toy.report("gate3", 3)["status"] == "passed"
     assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, ["gate4"])
     run = toy.snakemake("gate4")
@@ -90,11 +92,20 @@ def test_criterion_that_is_not_met_says_what_to_repeat_and_what_changed(toy: Toy
         for words in (
             "gate1 failed (attempt 1)",
             "because the answer is 42: observed 41; expected 42",
-            "repeat work alone:\n  python toys/gate1.py",
+            "repeat work alone: python toys/gate1.py",
+            "log: outputs/supernet/gates/gate1/attempts/0001/logs/work.log",
             "last lines of outputs/supernet/gates/gate1/attempts/0001/logs/work.log:\n  a line <b>of the log</b>",
             "next: repair it, then `snakemake gate1 --profile local`",
         ):
             assert words in text
+    # The last thing on the terminal is what to do: nothing of Snakemake's comes behind it but how long it took.
+    lines = [line for line in said.splitlines() if line]
+    assert lines[-2].startswith("next: repair it")
+    assert lines[-1].startswith("Elapsed time")
+    assert "CalledProcessError" not in said
+    log = (toy.root / "outputs/supernet/gates/gate1/logs/judge.log").read_text()
+    assert "✗ the answer is 42" in log
+    assert "next: repair it" in log
     toy.snakemake("gate1", "--config", "train={lr: 2e-4}")
     report = (toy.root / "outputs/supernet/gates/gate1/attempts/0002/report.md").read_text()
     assert "- changed since the attempt before:\n    - config train.lr: 0.0001 -> 0.0002\n" in report[:400]

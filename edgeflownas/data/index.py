@@ -17,6 +17,7 @@ from edgeflownas.artifacts import read_json, sha256_file, sha256_of, write_json
 from edgeflownas.data.flying_chairs import FILE_KINDS, SPLITS, Sample, read_sample, scan_split
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import UserError, run_command
+from edgeflownas.parsers import command_parser
 
 SCHEMA = "data_index.schema.json"
 POLICIES = ("stop", "exclude")
@@ -186,9 +187,12 @@ def _change(path: Path, size: int, mtime_ns: int, sha256: str) -> str | None:
     return None
 
 
-def main() -> int:
-    """The command; see the module's text."""
-    parser = argparse.ArgumentParser(prog="python -m edgeflownas.data.index", description=__doc__.splitlines()[0])
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "edgeflownas.data.index",
+        __doc__.splitlines()[0],
+        ("--root /data/FlyingChairs2 --height 180 --width 240 --out data_index.json",),
+    )
     parser.add_argument("--root", type=Path, required=True, help=f"folder with train/ and val/ of {FILE_KINDS}")
     parser.add_argument("--height", type=int, required=True, help="height of the crop, pixels")
     parser.add_argument("--width", type=int, required=True, help="width of the crop, pixels")
@@ -196,7 +200,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="the data_index.json to write")
     parser.add_argument("--on_bad_sample", choices=POLICIES, default="stop", help="(%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="threads (%(default)s)")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see the module's text."""
+    arguments = _parser().parse_args(argv)
     if arguments.workers < 1:
         raise UserError(f"--workers is {arguments.workers}; expected at least 1")
     crop = (arguments.height, arguments.width)

@@ -10,6 +10,7 @@ import argparse
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.scenes import SceneSettings, render_scene
 from edgeflownas.data.streams import Purpose, philox
 from edgeflownas.errors import UserError, run_command
+from edgeflownas.parsers import command_parser
 
 MARKER = "synthetic.json"
 GENERATOR = 1
@@ -160,9 +162,12 @@ def _write_all(folder: Path, parameters: SyntheticParameters, workers: int) -> N
     write_json(folder / MARKER, parameters.marker())
 
 
-def main() -> int:
-    """The command; see the module's text."""
-    parser = argparse.ArgumentParser(prog="python -m edgeflownas.data.synthetic", description=__doc__.splitlines()[0])
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "edgeflownas.data.synthetic",
+        __doc__.splitlines()[0],
+        ("--root data/scenes --train 96 --val 16 --height 200 --width 264 --seed 7",),
+    )
     parser.add_argument("--root", type=Path, required=True, help="folder to make, with train/ and val/ in it")
     parser.add_argument("--train", type=int, required=True, help="number of training scenes")
     parser.add_argument("--val", type=int, required=True, help="number of validation scenes")
@@ -174,7 +179,12 @@ def main() -> int:
         "--shapes", type=int, nargs=2, default=(3, 8), metavar=("MIN", "MAX"), help="foreground shapes per scene (3 8)"
     )
     parser.add_argument("--workers", type=int, default=2, help="threads (%(default)s)")
-    arguments = vars(parser.parse_args())
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see the module's text."""
+    arguments = vars(_parser().parse_args(argv))
     root, workers, shapes = arguments.pop("root"), arguments.pop("workers"), tuple(arguments.pop("shapes"))
     if workers < 1:
         raise UserError(f"--workers is {workers}; expected at least 1")

@@ -4,53 +4,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from edgeflownas.artifacts import write_json
+from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.config import Config, parse_assignment, resolve_config
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.gates.attempts import latest_attempt, open_attempt
-from edgeflownas.gates.gate import GATES, LONG_RUN, find_gate
+from edgeflownas.gates.gate import LONG_RUN, find_gate
 from edgeflownas.gates.long_run import start_long_run
+from edgeflownas.gates.parser import gates_parser
 from edgeflownas.gates.recorder import command_line, record_command
-from edgeflownas.gates.reports import close_attempt, criteria_table, failure_text, in_short
+from edgeflownas.gates.reports import close_attempt, failure_text, in_short, next_command, table_head, table_row
 from edgeflownas.gates.starting import close_interrupted, start_gate
 from edgeflownas.gates.states import gate_states
-
-STAGES = (*(gate.name for gate in GATES), LONG_RUN)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m edgeflownas.gates", description="Begin, record and judge gates.")
-    commands = parser.add_subparsers(dest="action", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--output_dir", type=Path, default=Path("outputs/supernet"), help="(%(default)s)")
-    configured = argparse.ArgumentParser(add_help=False)
-    configured.add_argument("--config", type=Path, metavar="FILE", help="config file")
-    configured.add_argument("--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE")
-    ticket = argparse.ArgumentParser(add_help=False)
-    ticket.add_argument("--ticket", type=Path, metavar="FILE", help="a file to write when it went well")
-
-    start = commands.add_parser("start", parents=[shared, configured, ticket], help="begin an attempt at a gate")
-    start.add_argument("stage", choices=STAGES)
-    start.add_argument("--trigger", type=int, help="the number by which the workflow knew that it must run")
-    record = commands.add_parser("record", parents=[shared, ticket], help="run a command and record it")
-    record.add_argument("stage", choices=STAGES)
-    record.add_argument("name", help="under which it is recorded")
-    record.add_argument("--expect", type=int, default=EXIT_DONE, metavar="CODE", help="exit code it should have")
-    record.add_argument("--quiet", action="store_true", help="keep its output off the terminal")
-    record.add_argument("--log", type=Path, metavar="FILE", help="a second place for its output")
-    record.usage = "%(prog)s [options] stage name -- COMMAND …"
-    judge = commands.add_parser("judge", parents=[shared], help="judge a gate whose commands have run")
-    judge.add_argument("stage", choices=[gate.name for gate in GATES])
-    commands.add_parser("status", parents=[shared, configured], help="what each gate stands at")
-    commands.add_parser("verify", parents=[shared], help="recompute every digest that the verdicts claim")
-    reproduce = commands.add_parser("reproduce", parents=[shared], help="print what repeats an attempt")
-    reproduce.add_argument("stage", choices=STAGES)
-    reproduce.add_argument("--attempt", type=int, metavar="K", help="which attempt (the last one)")
-    commands.add_parser("page", parents=[shared], help="draw provenance.html over all gates and attempts")
-    abandon = commands.add_parser("abandon", parents=[shared], help="say that an attempt's owner is gone for certain")
-    abandon.add_argument("stage", choices=STAGES)
-    return parser
+from edgeflownas.parsers import print_json
+from edgeflownas.terminal import GREEN, RED, painted
 
 
 def _start(arguments: argparse.Namespace) -> int:
@@ -101,15 +69,30 @@ def _judge(arguments: argparse.Namespace) -> int:
 
     gate = find_gate(arguments.stage)
     attempt = open_attempt(arguments.output_dir, gate.name)
-    report = judge_gate(gate, attempt, arguments.output_dir)
+    said: list[str] = []
+
+    def say(text: str, colour: str | None = None) -> None:
+        said.append(text)
+        # A row's first character is its mark, and all of it that has a colour.
+        print(painted(text[0], colour) + text[1:] if colour else text, flush=True)
+
+    def decided(finding: dict[str, Any]) -> None:
+        say(table_row(finding), GREEN if finding["passed"] else RED)
+
+    say(f"\n{gate.name}, {gate.title}, attempt {attempt.number}\n{table_head()}")
+    report = judge_gate(gate, attempt, arguments.output_dir, decided)
     _redraw(arguments.output_dir)
-    print(f"\n{gate.name}, {gate.title}, attempt {attempt.number}\n{criteria_table(report['criteria'])}")
-    if report["status"] != "passed":
-        print(f"\n{failure_text(report, attempt.folder)}\n", flush=True)
-        return EXIT_CHECK_FAILED
-    paths = ", ".join(artifact["path"] for artifact in report["artifacts"])
-    print(f"{gate.name} passed; published in {arguments.output_dir}: {paths}\n", flush=True)
-    return EXIT_DONE
+    if report["status"] == "passed":
+        paths = ", ".join(artifact["path"] for artifact in report["artifacts"])
+        say(f"{gate.name} passed; published in {arguments.output_dir}: {paths}")
+        if following := next_command(gate.name, report["provenance"].get("invocation")):
+            say(f"next: `{following}`")
+    else:
+        say(f"\n{failure_text(report, attempt.folder)}")
+    print(flush=True)
+    if arguments.log:
+        write_text(arguments.log, "\n".join(said) + "\n")
+    return EXIT_DONE if report["status"] == "passed" else EXIT_CHECK_FAILED
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -117,8 +100,13 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.config or arguments.assignments:
         overrides = dict(parse_assignment(assignment) for assignment in arguments.assignments)
         config = resolve_config(arguments.config, overrides)
+    states = gate_states(arguments.output_dir, config, thorough=True)
+    if arguments.json:
+        facts = [(state, state.attempt.number if state.attempt else None) for state in states]
+        print_json([{"gate": s.gate.name, "state": s.state, "attempt": n, "why": s.why} for s, n in facts])
+        return EXIT_DONE
     print(f"{'gate':8}{'state':14}{'attempt':9}{'when':22}{'commit':10}why")
-    for state in gate_states(arguments.output_dir, config, thorough=True):
+    for state in states:
         start = state.attempt.start if state.attempt else None
         number = str(state.attempt.number) if state.attempt else ""
         when = start["started"][:19] if start else ""
@@ -141,6 +129,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     from edgeflownas.gates.verifying import verify
 
     faults = verify(arguments.output_dir)
+    if arguments.json:
+        print_json({"output_dir": str(arguments.output_dir), "faults": faults})
+        return EXIT_CHECK_FAILED if faults else EXIT_DONE
     for fault in faults:
         print(f"fault: {fault}")
     if not faults:
@@ -173,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one action. What follows a lone `--` is the command to record."""
     words = list(sys.argv[1:] if argv is None else argv)
     own, command = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
-    arguments = _parser().parse_args(own)
+    arguments = gates_parser().parse_args(own)
     if arguments.action == "record":
         return _record(arguments, command)
     actions = {

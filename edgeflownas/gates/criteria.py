@@ -1,6 +1,6 @@
 """What a criterion is, and the two that every gate has: its commands ended well, and nothing moved under it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +40,8 @@ def none_of(faults: Sequence[str], looked_at: str) -> Finding:
     return Finding(f"{looked_at}, no fault", f"{looked_at}, no fault", True)
 
 
-def judge_criteria(criteria: Sequence[Criterion], evidence: Evidence) -> list[dict[str, Any]]:
-    """Every criterion's finding as a JSON value; evidence that is missing or unreadable fails its criterion."""
-    findings = []
+def judge_criteria(criteria: Sequence[Criterion], evidence: Evidence) -> Iterator[dict[str, Any]]:
+    """Each criterion's finding as a JSON value, once decided; unreadable or missing evidence fails its criterion."""
     for criterion in criteria:
         try:
             finding = criterion.check(evidence)
@@ -50,16 +49,13 @@ def judge_criteria(criteria: Sequence[Criterion], evidence: Evidence) -> list[di
             finding = Finding(str(error), "readable evidence", False)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             finding = Finding(f"evidence of another shape: {error!r}", "readable evidence", False)
-        findings.append(
-            {
-                "sentence": criterion.sentence,
-                "observed": finding.observed,
-                "expected": finding.expected,
-                "passed": finding.passed,
-                "commands": list(criterion.commands),
-            }
-        )
-    return findings
+        yield {
+            "sentence": criterion.sentence,
+            "observed": finding.observed,
+            "expected": finding.expected,
+            "passed": finding.passed,
+            "commands": list(criterion.commands),
+        }
 
 
 def _commands_done(evidence: Evidence) -> Finding:

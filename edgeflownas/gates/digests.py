@@ -52,7 +52,9 @@ FIRST_GATE = (
     ("scripts/local/*", 4),
     # What only a reader of finished gates runs: no verdict depends on it.
     ("edgeflownas/reporting/*", 5),
+    ("edgeflownas/terminal.py", 5),
     ("edgeflownas/gates/page.py", 5),
+    ("edgeflownas/gates/quieting.py", 5),
     ("edgeflownas/gates/verifying.py", 5),
     # What decides whether and when commands run, and not what they do.
     ("edgeflownas/gates/cluster.py", 5),

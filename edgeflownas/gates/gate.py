@@ -82,6 +82,8 @@ GATES = (
 )
 # The long run is recorded like a gate, but it judges nothing and keeps its run directory, from which it resumes.
 LONG_RUN = "supernet"
+# What `snakemake` without a target makes.
+DEFAULT_TARGET = "gate4"
 
 
 def find_gate(name: str) -> Gate:

@@ -1,5 +1,6 @@
 """Judging an attempt: criteria, publication, verdict. A gate passes when all its criteria do, and not otherwise."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,22 @@ CRITERIA: dict[str, tuple[Criterion, ...]] = {
 }
 
 
-def judge_gate(gate: Gate, attempt: Attempt, output_dir: Path) -> dict[str, Any]:
+def judge_gate(
+    gate: Gate, attempt: Attempt, output_dir: Path, decided: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
     """Judge an attempt whose commands have run; close it with its report, and publish if it passed.
 
-    The verdict is written last: while it is missing, nothing of this gate counts.
+    `decided` is told each criterion's finding as it comes. The verdict is written last: while it is missing, nothing
+    of this gate counts.
     """
     start = attempt.start["config"]
     config = resolve_config(start["path"], start["overrides"])
     evidence = Evidence(gate, attempt, output_dir, config)
-    findings = judge_criteria((*COMMON, *CRITERIA[gate.name]), evidence)
+    findings = []
+    for finding in judge_criteria((*COMMON, *CRITERIA[gate.name]), evidence):
+        if decided:
+            decided(finding)
+        findings.append(finding)
     why = [
         f"{finding['sentence']}: observed {finding['observed']}; expected {finding['expected']}"
         for finding in findings

@@ -1,16 +1,20 @@
 """The report that closes an attempt, passed or not: as JSON (the verdict's own shape), Markdown and on the terminal."""
 
+import itertools
+import shlex
+import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import write_json, write_text
-from edgeflownas.gates.attempts import Attempt
-from edgeflownas.gates.gate import GATES, LONG_RUN
+from edgeflownas.gates.attempts import Attempt, latest_attempt
+from edgeflownas.gates.gate import DEFAULT_TARGET, GATES, LONG_RUN
 from edgeflownas.gates.recorder import command_line, now
 
-_COLUMNS = (54, 32, 32)
+# Criterion, observed, expected: on a terminal of 124 columns, and how many of them are gaps and the mark.
+_COLUMNS, _GAPS = (54, 32, 32), 6
 
 
 def close_attempt(
@@ -57,41 +61,52 @@ def _lines(record: dict[str, Any]) -> list[str]:
     return tail
 
 
-def criteria_table(criteria: Sequence[dict[str, Any]]) -> str:
-    """Criterion, observed and expected side by side, a mark in front, for a terminal of 124 columns."""
-    lines = [_row("", ("criterion", "observed", "expected"))]
-    for finding in criteria:
-        mark = "✓" if finding["passed"] else "✗"
-        lines.append(_row(mark, (finding["sentence"], finding["observed"], finding["expected"])))
-    return "\n".join(lines)
+def table_head() -> str:
+    """The head of a table of criteria on the terminal."""
+    return _row(" ", ("criterion", "observed", "expected"))
+
+
+def table_row(finding: Mapping[str, Any]) -> str:
+    """A criterion with what was observed and expected, side by side, a mark in front."""
+    return _row("✓" if finding["passed"] else "✗", (finding["sentence"], finding["observed"], finding["expected"]))
 
 
 def _row(mark: str, cells: Sequence[str]) -> str:
-    wrapped = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, _COLUMNS, strict=True)]
-    lines = []
-    for line in range(max(map(len, wrapped))):
-        parts = [
-            (cell[line] if line < len(cell) else "").ljust(width) for cell, width in zip(wrapped, _COLUMNS, strict=True)
-        ]
-        lines.append(f"{mark if line == 0 else '':1s} {'  '.join(parts)}".rstrip())
-    return "\n".join(lines)
+    # Logs have no width: they get that of the widest table.
+    usable = min(shutil.get_terminal_size((sum(_COLUMNS) + _GAPS, 0)).columns, sum(_COLUMNS) + _GAPS) - _GAPS
+    widths = [max(usable * width // sum(_COLUMNS), 8) for width in _COLUMNS]
+    wrapped = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths, strict=True)]
+    lines = [
+        "  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
+        for parts in itertools.zip_longest(*wrapped, fillvalue="")
+    ]
+    return f"{mark} " + "\n  ".join(lines)
 
 
 def failure_text(report: dict[str, Any], folder: Path) -> str:
-    """What a person needs after a failure: why, the commands to repeat alone, their last lines, what to do next."""
-    lines = [f"{report['gate']} {report['status']} (attempt {report['attempt']})"]
+    """What a person needs after a failure, the most needed last, where a terminal stops: the last lines of the
+    commands behind it, then why, how to repeat them alone, their logs, the report and what to do next.
+    """
+    lines = []
+    for record in commands_at_fault(report):
+        lines += [f"last lines of {record['log']}:", *(f"  {line}" for line in record["log_tail"]), ""]
+    lines.append(f"{report['gate']} {report['status']} (attempt {report['attempt']})")
     lines += [f"  because {reason}" for reason in report["why"]]
     for record in commands_at_fault(report):
-        lines += [
-            "",
-            f"repeat {record['name']} alone:",
-            f"  {command_line(record['argv'])}",
-            "",
-            f"last lines of {record['log']}:",
-        ]
-        lines += [f"  {line}" for line in record["log_tail"]]
-    lines += ["", f"report: {folder / 'report.md'}", f"next: {next_step(report)}"]
+        lines += [f"repeat {record['name']} alone: {command_line(record['argv'])}", f"log: {record['log']}"]
+    lines += [f"report: {folder / 'report.md'}", f"next: {next_step(report)}"]
     return "\n".join(lines)
+
+
+def failures_since(started: str, output_dir: Path) -> list[str]:
+    """What a person needs about each gate, or long run, that did not pass since `started` (UTC, ISO 8601)."""
+    failures = []
+    for stage in (*(gate.name for gate in GATES), LONG_RUN):
+        attempt = latest_attempt(output_dir, stage)
+        report = attempt.report if attempt else None
+        if attempt and report and report["status"] != "passed" and report["ended"] >= started:
+            failures.append(failure_text(report, attempt.folder))
+    return failures
 
 
 def in_short(lines: Sequence[str], shown: int) -> str:
@@ -116,6 +131,23 @@ def next_step(report: dict[str, Any]) -> str:
     if report["status"] == "interrupted":
         return f"`{typed}`; it runs all of {report['gate']} again, and no gate before it that stands"
     return f"repair it, then `{typed}`; it runs all of {report['gate']} again, and no gate before it that stands"
+
+
+def next_command(gate: str, invocation: str | None) -> str | None:
+    """What to type after a gate passed; None where what was typed goes on to a later gate by itself.
+
+    Args:
+        gate: the gate that passed.
+        invocation: what was typed to run it; None outside Snakemake.
+    """
+    stages = [*(other.name for other in GATES), LONG_RUN]
+    following = stages[stages.index(gate) + 1]
+    words = shlex.split(invocation or f"snakemake {gate}")
+    targets = [word for word in words if word in stages] or [DEFAULT_TARGET]
+    if max(stages.index(target) for target in targets) > stages.index(gate):
+        return None
+    kept = [word for word in words[1:] if word not in stages]
+    return shlex.join([words[0], following, *kept])
 
 
 def report_markdown(report: dict[str, Any], folder: Path) -> str:

@@ -80,8 +80,7 @@ def write_start(attempt: Attempt, facts: dict[str, Any], config: Config, previou
     }
     start["changes"] = None if previous is None else changes_since(previous.start, start)
     write_json(attempt.folder / "start.json", start, schema="attempt_start.schema.json")
-    resolved = {"values": config.values, "origins": config.origins, "hash": config.hash}
-    write_json(attempt.folder / "config.json", resolved, schema="resolved_config.schema.json")
+    write_json(attempt.folder / "config.json", config.resolved(), schema="resolved_config.schema.json")
     if provenance["git"]["dirty"]:
         write_text(attempt.folder / "dirty.diff", dirty_diff(shown=facts["source_files"]))
 

@@ -156,16 +156,6 @@ def standing_gates(plan: WorkflowPlan) -> list[GateState]:
     return states
 
 
-def failure_lines(output_dir: Path, config: Config) -> list[str]:
-    """For the end of a run that failed: which gate, why, and where its report is."""
-    lines = []
-    for state in gate_states(output_dir, config):
-        if state.state in ("failed", "interrupted") and state.attempt is not None:
-            lines.append(f"{state.gate.name} {state.state}: {'; '.join(state.why)}")
-            lines.append(f"report: {state.attempt.folder / 'report.md'}")
-    return lines
-
-
 def take_workplace(output_dir: Path) -> IO[str]:
     """Make this process the only one that runs gates below `output_dir`; the system undoes it when we die.
 

@@ -5,13 +5,13 @@ A code is one digit per choice block, written `0,1,2,0,0,1,2,1,0`, `[0,1,2,0,0,1
 
 import argparse
 import itertools
-import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, SupportsInt
 
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, run_command
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, ArchCode, SearchSpace, load_search_space
+from edgeflownas.parsers import command_parser, print_json
 
 
 def parse_code(text: str, space: SearchSpace) -> ArchCode:
@@ -95,19 +95,25 @@ def self_test(space: SearchSpace) -> list[str]:
     return faults
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `python -m edgeflownas.nas.arch_codec`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m edgeflownas.nas.arch_codec", description="Check and describe arch codes."
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "edgeflownas.nas.arch_codec",
+        "Check and describe arch codes.",
+        ("--describe 0,1,2,0,0,1,2,1,0", "--self_test"),
     )
     parser.add_argument("--space", default=DEFAULT_SEARCH_SPACE, help="name or file of the search space (%(default)s)")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--self_test", action="store_true", help="check the codec on every code of the space")
     action.add_argument("--describe", metavar="CODE", help="print a code as JSON, one entry per choice block")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.nas.arch_codec`."""
+    arguments = _parser().parse_args(argv)
     space = load_search_space(arguments.space)
     if arguments.describe is not None:
-        print(json.dumps(describe_code(parse_code(arguments.describe, space), space), indent=2))
+        print_json(describe_code(parse_code(arguments.describe, space), space))
         return EXIT_DONE
     faults = self_test(space)
     for fault in faults:

@@ -14,6 +14,7 @@ from typing import Any
 from edgeflownas.artifacts import read_json, sha256_file
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, run_command
 from edgeflownas.nas.run_records import read_history, subnet_epes
+from edgeflownas.parsers import add_json_flag, command_parser, print_json
 from edgeflownas.training.checkpoints import read_header
 
 OWN_ENDS = ("num_epochs", "early_stop")
@@ -158,11 +159,12 @@ def _strict_faults(manifest: dict[str, Any], path: Path) -> list[str]:
     return faults
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `python -m edgeflownas.nas.check_manifest`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m edgeflownas.nas.check_manifest",
-        description="Validate a training manifest and every file it names; prints one line per fault.",
+def _parser() -> argparse.ArgumentParser:
+    manifest = "outputs/supernet/train_manifest.json"
+    parser = command_parser(
+        "edgeflownas.nas.check_manifest",
+        "Validate a training manifest and every file it names; prints one line per fault.",
+        (f"--path {manifest}", f"--path {manifest} --strict --json"),
     )
     parser.add_argument("--path", type=Path, required=True, help="the train_manifest.json")
     parser.add_argument(
@@ -170,8 +172,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="also refuse a missing or dirty git commit, samples left out, and a run that was stopped early",
     )
-    arguments = parser.parse_args(argv)
+    add_json_flag(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.nas.check_manifest`."""
+    arguments = _parser().parse_args(argv)
     faults = manifest_faults(arguments.path, arguments.strict)
+    if arguments.json:
+        print_json({"path": str(arguments.path), "faults": faults})
+        return EXIT_CHECK_FAILED if faults else EXIT_DONE
     for fault in faults:
         print(f"fault: {fault}")
     if not faults:

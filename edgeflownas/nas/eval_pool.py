@@ -12,6 +12,7 @@ from edgeflownas.errors import EXIT_DONE, UserError, run_command
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import add_counts, complete_cycle, empty_counts, fair_cycle
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, ArchCode, SearchSpace, load_search_space
+from edgeflownas.parsers import add_json_flag, command_parser, print_json
 
 POOL_CYCLES = 4
 # The pool is the same for every run, whatever its seed, so that runs can be compared.
@@ -64,21 +65,31 @@ def pool_report(space: SearchSpace) -> dict[str, Any]:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `python -m edgeflownas.nas.eval_pool`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m edgeflownas.nas.eval_pool", description="Print the eval pool and its option coverage."
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "edgeflownas.nas.eval_pool",
+        "Print the eval pool and its option coverage.",
+        ("--json", "--out eval_pool_12.json"),
     )
     parser.add_argument("--space", default=DEFAULT_SEARCH_SPACE, help="name or file of the search space (%(default)s)")
     parser.add_argument("--out", type=Path, help="write the pool as JSON (eval_pool_12.json)")
-    arguments = parser.parse_args(argv)
+    add_json_flag(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.nas.eval_pool`."""
+    arguments = _parser().parse_args(argv)
     report = pool_report(load_search_space(arguments.space))
+    if arguments.out:
+        write_json(arguments.out, report, schema="eval_pool.schema.json")
+    if arguments.json:
+        print_json(report)
+        return EXIT_DONE
     for code in report["codes"]:
         print(code)
     for name, options in report["coverage"].items():
         print(f"{name:8s} {options}")
-    if arguments.out:
-        write_json(arguments.out, report, schema="eval_pool.schema.json")
     return EXIT_DONE
 
 

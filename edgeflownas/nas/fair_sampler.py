@@ -18,6 +18,7 @@ from edgeflownas.artifacts import write_json
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, run_command
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, ArchCode, SearchSpace, load_search_space
+from edgeflownas.parsers import add_json_flag, command_parser, print_json
 
 OptionCounts = dict[str, list[int]]
 
@@ -117,30 +118,40 @@ def unfair_blocks(report: dict[str, Any]) -> list[str]:
     return faults
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `python -m edgeflownas.nas.fair_sampler`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m edgeflownas.nas.fair_sampler", description="Draw fair cycles and check that they are fair."
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "edgeflownas.nas.fair_sampler",
+        "Draw fair cycles and check that they are fair.",
+        ("--cycles 300 --seed 42 --check", "--cycles 3 --json"),
     )
     parser.add_argument("--space", default=DEFAULT_SEARCH_SPACE, help="name or file of the search space (%(default)s)")
     parser.add_argument("--cycles", type=int, default=300, help="number of fair cycles (%(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="seed, 0 or more (%(default)s)")
     parser.add_argument("--check", action="store_true", help="exit with 1 if any option count differs")
     parser.add_argument("--out", type=Path, help="write the report as JSON (fair_sampler_check.json)")
-    arguments = parser.parse_args(argv)
+    add_json_flag(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.nas.fair_sampler`."""
+    arguments = _parser().parse_args(argv)
     if arguments.cycles < 1:
         raise UserError(f"--cycles must be at least 1, got {arguments.cycles}")
     if not 0 <= arguments.seed < 2**64:
         raise UserError(f"--seed must be in 0 … 2^64 - 1, got {arguments.seed}")
     report = check_sampler(load_search_space(arguments.space), arguments.cycles, arguments.seed)
-    for name, options in report["counts"].items():
-        print(f"{name:8s} {' '.join(f'{count:7d}' for count in options)}")
-    print(f"fairness gap {report['fairness_gap']} after {report['cycles']} cycles, sha256 {report['sha256']}")
     if arguments.out:
         write_json(arguments.out, report, schema="fair_sampler_check.schema.json")
     faults = unfair_blocks(report)
-    for fault in faults:
-        print(f"unfair: {fault}")
+    if arguments.json:
+        print_json(report)
+    else:
+        for name, options in report["counts"].items():
+            print(f"{name:8s} {' '.join(f'{count:7d}' for count in options)}")
+        print(f"fairness gap {report['fairness_gap']} after {report['cycles']} cycles, sha256 {report['sha256']}")
+        for fault in faults:
+            print(f"unfair: {fault}")
     return EXIT_CHECK_FAILED if arguments.check and faults else EXIT_DONE
 
 

@@ -13,6 +13,7 @@ from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import independent_paths
 from edgeflownas.nas.search_space import ArchCode, SearchSpace, load_search_space
 from edgeflownas.network.stages import FLOW_CHANNELS, INPUT_CHANNELS, network_stages, size_at
+from edgeflownas.parsers import add_json_flag, command_parser, print_json
 
 SCHEMA = "model_shape_check.schema.json"
 
@@ -60,11 +61,11 @@ def check_shapes(
     return results
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `python -m edgeflownas.nas.model_shape_check`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m edgeflownas.nas.model_shape_check",
-        description="Run random subnets and check that their outputs have the right shapes and are finite.",
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "edgeflownas.nas.model_shape_check",
+        "Run random subnets and check that their outputs have the right shapes and are finite.",
+        ("--h 180 --w 240 --batch 2 --samples 20", "--config config/config.yaml --samples 3 --json"),
     )
     add_config_flags(parser)
     parser.add_argument("--h", type=int, default=180, help="input height, pixels (%(default)s)")
@@ -72,7 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=2, help="inputs per subnet (%(default)s)")
     parser.add_argument("--samples", type=int, default=20, help="number of random subnets (%(default)s)")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
-    arguments = parser.parse_args(argv)
+    add_json_flag(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.nas.model_shape_check`."""
+    arguments = _parser().parse_args(argv)
     for name, smallest in (("h", 8), ("w", 8), ("batch", 1), ("samples", 1)):
         if getattr(arguments, name) < smallest:
             raise UserError(f"--{name} must be at least {smallest}, got {getattr(arguments, name)}")
@@ -84,13 +91,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_backend(config)
     codes = random_codes(space, config["seed"], arguments.samples)
     results = check_shapes(config, space, codes, arguments.h, arguments.w, arguments.batch)
-    for result in results:
-        shapes = " ".join("×".join(map(str, shape)) for shape in result["shapes"])
-        print(f"{result['code']}  {shapes}  {'; '.join(result['faults']) or 'ok'}")
-    failed = sum(bool(result["faults"]) for result in results)
-    print(f"{len(results) - failed} of {len(results)} subnets of {space.name} ok at {arguments.h}×{arguments.w}")
+    report = {"height": arguments.h, "width": arguments.w, "subnets": results}
     if arguments.out:
-        write_json(arguments.out, {"height": arguments.h, "width": arguments.w, "subnets": results}, schema=SCHEMA)
+        write_json(arguments.out, report, schema=SCHEMA)
+    failed = sum(bool(result["faults"]) for result in results)
+    if arguments.json:
+        print_json(report)
+    else:
+        for result in results:
+            shapes = " ".join("×".join(map(str, shape)) for shape in result["shapes"])
+            print(f"{result['code']}  {shapes}  {'; '.join(result['faults']) or 'ok'}")
+        print(f"{len(results) - failed} of {len(results)} subnets of {space.name} ok at {arguments.h}×{arguments.w}")
     return EXIT_CHECK_FAILED if failed else EXIT_DONE
 
 

@@ -15,23 +15,19 @@ from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import complete_cycle
 from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.parsers import add_json_flag, command_parser, print_json
 
-EXAMPLES = """examples:
-  python -m edgeflownas.nas.supernet_eval --config config/config.yaml --eval_only --bn_recal_batches 8 \\
-      --output_dir outputs/supernet/runs/gate3_epochs
-  python -m edgeflownas.nas.supernet_eval --config config/config.yaml --output_dir RUN --arch 0,0,0,0,2,1,2,2,2
-"""
+EXAMPLES = (
+    "--config config/config.yaml --eval_only --bn_recal_batches 8 --output_dir outputs/supernet/runs/gate3_epochs",
+    "--config config/config.yaml --output_dir outputs/supernet/runs/gate4 --arch 0,0,0,0,2,1,2,2,2",
+)
 
 NETWORK_KEYS = ("network.search_space", "network.init_neurons", "data.flow_scale")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m edgeflownas.nas.supernet_eval",
-        description="Recalibrate and judge subnets of a checkpoint: the eval pool, or the codes given.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    description = "Recalibrate and judge subnets of a checkpoint: the eval pool, or the codes given."
+    parser = command_parser("edgeflownas.nas.supernet_eval", description, EXAMPLES)
     add_config_flags(parser)
     add = parser.add_argument
     add("--eval_only", action="store_true", help="accepted and without effect: this command never trains")
@@ -42,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--gpu_device", type=int, metavar="N", help="index of the GPU; without one the CPU does the work")
     add("--output_dir", metavar="FOLDER", help="the run directory")
     add("--out", type=Path, metavar="FILE", help="where to write the result (supernet_eval.json in the run directory)")
+    add_json_flag(parser)
     return parser
 
 
@@ -136,10 +133,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     config = config_from_flags(arguments, flags)
     result = evaluate(config, arguments.checkpoint, arguments.arch)
-    _print_result(result)
     out = arguments.out or Path(config["train.output_dir"]) / "supernet_eval.json"
     write_json(out, result, schema="supernet_eval.schema.json")
-    print(f"written to {out}")
+    if arguments.json:
+        print_json(result)
+    else:
+        _print_result(result)
+        print(f"written to {out}")
     return EXIT_DONE
 
 

@@ -12,6 +12,7 @@ from string import Template
 
 from edgeflownas.artifacts import PROJECT_ROOT, write_text
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, run_command
+from edgeflownas.parsers import command_parser
 
 TEMPLATES = PROJECT_ROOT / "scripts"
 SCRIPT_NAME = "run_supernet_train.sh"
@@ -102,11 +103,11 @@ def compare_scripts(local: Mapping[str, str | None], hpc: Mapping[str, str | Non
     return allowed, faults
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `python -m edgeflownas.reporting.launch_scripts`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m edgeflownas.reporting.launch_scripts",
-        description="Render the launch scripts of one command for this machine and for Slurm, and compare them.",
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "edgeflownas.reporting.launch_scripts",
+        "Render the launch scripts of one command for this machine and for Slurm, and compare them.",
+        ("--out launch --gpus 1 --minutes 600 -- python -m edgeflownas.train_supernet --resume auto",),
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for local/ and hpc/ with a script each")
     parser.add_argument("--cpus", type=int, default=8, help="CPU cores (%(default)s)")
@@ -115,7 +116,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpus", type=int, default=0, help="GPUs (%(default)s)")
     parser.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="more, as --partition=gpu")
     parser.add_argument("command", nargs="+", help="the command, after --")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.reporting.launch_scripts`."""
+    arguments = _parser().parse_args(argv)
     resources = Resources(arguments.cpus, arguments.mem_mb, arguments.minutes, arguments.gpus, tuple(arguments.sbatch))
     scripts = render_scripts(arguments.command, resources, Path.cwd())
     for place, text in scripts.items():

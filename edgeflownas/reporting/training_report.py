@@ -11,6 +11,7 @@ from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.run_records import read_history, subnet_epes
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
+from edgeflownas.parsers import command_parser
 
 FEW_STEPS = 1000
 FEW_SAMPLES = 100
@@ -150,14 +151,20 @@ def _reproduce(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> list[s
     ]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `python -m edgeflownas.reporting.training_report`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m edgeflownas.reporting.training_report", description="Write the report of a training run."
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "edgeflownas.reporting.training_report",
+        "Write the report of a training run.",
+        ("--run_dir outputs/supernet/runs/supernet --out report.md",),
     )
     parser.add_argument("--run_dir", type=Path, required=True, help="the run directory")
     parser.add_argument("--out", type=Path, required=True, help="the Markdown file to write")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.reporting.training_report`."""
+    arguments = _parser().parse_args(argv)
     report = training_report(arguments.run_dir)
     write_text(arguments.out, report)
     print(arguments.out)

@@ -74,8 +74,7 @@ class RunDirectory:
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration with origins and hash."""
-        resolved = {"values": config.values, "origins": config.origins, "hash": config.hash}
-        write_json(self.config, resolved, schema="resolved_config.schema.json")
+        write_json(self.config, config.resolved(), schema="resolved_config.schema.json")
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write `eval_epe_history.csv`, one row per completed epoch; floats so that they read back the same."""
