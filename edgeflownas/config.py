@@ -5,7 +5,11 @@
 
 import copy
 import difflib
-from collections.abc import Iterator, Mapping
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +20,8 @@ from edgeflownas.errors import UserError
 from edgeflownas.yaml_files import parse_yaml, read_yaml
 
 SCHEMA = "config.schema.json"
+# So many faults are told in full, the others counted.
+MAX_FAULTS = 50
 
 
 @dataclass(frozen=True)
@@ -59,22 +65,25 @@ def resolve_config(path: Path | str | None, overrides: Mapping[str, Any]) -> Con
     Raises:
         UserError: unreadable file, unknown key, wrong type or range; all faults in one message.
     """
-    defaults = _leaves()
-    values = {key: copy.deepcopy(leaf.get("default")) for key, leaf in defaults.items()}
+    values = {key: copy.deepcopy(leaf.get("default")) for key, leaf in schema_leaves().items()}
     origins = dict.fromkeys(values, "default")
     faults: list[str] = []
     if path is not None:
-        tree = read_yaml(path) or {}
+        tree = read_yaml(path, faults) or {}
         if not isinstance(tree, dict):
             raise UserError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
-        _merge(flatten(tree), str(path), values, origins, faults)
-    _merge(overrides, "command line", values, origins, faults)
-    faults += _type_faults(values, origins)
-    if not faults:
-        faults += _contradictions(values)
+        _merge(_dotted(tree), str(path), values, origins, faults)
+    _merge(overrides.items(), "command line", values, origins, faults)
+    wrong = {key: fault for key, leaf in schema_leaves().items() if (fault := _fault(values[key], leaf))}
+    faults += [f"{origins[key]}: {key}: {fault}" for key, fault in wrong.items()]
+    for rule in RULES:
+        if not wrong.keys() & set(rule.keys) and (sentence := rule.contradiction(*map(values.get, rule.keys))):
+            places = sorted({origins[key] for key in rule.keys} - {"default"}) or ["default"]
+            faults.append(f"{' and '.join(places)}: {sentence}")
     if faults:
-        raise UserError("; ".join(faults))
-    return Config(values, origins)
+        more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
+        raise UserError("; ".join(faults[:MAX_FAULTS] + more))
+    return Config({key: _as_typed(value, schema_leaves()[key]) for key, value in values.items()}, origins)
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -91,13 +100,15 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as dotted keys."""
-    flat: dict[str, Any] = {}
+    return dict(_dotted(tree, prefix))
+
+
+def _dotted(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
+            yield from _dotted(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            yield f"{prefix}{key}", value
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -112,8 +123,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 @cache
-def _leaves() -> dict[str, dict[str, Any]]:
-    """The schema's leaves by dotted key, in its order."""
+def schema_leaves() -> dict[str, dict[str, Any]]:
+    """What the schema says of each key, by dotted key, in its order."""
 
     def walk(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, child in node["properties"].items():
@@ -126,45 +137,140 @@ def _leaves() -> dict[str, dict[str, Any]]:
 
 
 def _affects_result(key: str) -> bool:
-    return bool(_leaves()[key].get("affects_result", True))
+    return bool(schema_leaves()[key].get("affects_result", True))
 
 
 def _merge(
-    source: Mapping[str, Any], where: str, values: dict[str, Any], origins: dict[str, str], faults: list[str]
+    pairs: Iterable[tuple[str, Any]], where: str, values: dict[str, Any], origins: dict[str, str], faults: list[str]
 ) -> None:
-    for key, value in source.items():
-        if key in values:
+    for key, value in pairs:
+        if key in values and origins[key] == where:
+            faults.append(f"{where}: {key} is given twice, once with its section and once without")
+        elif key in values:
             values[key] = value
             origins[key] = where
         elif any(known.startswith(f"{key}.") for known in values):
-            faults.append(f"{where}: {key} is a section and takes keys of its own, got {value!r}")
+            if value not in (None, {}):
+                faults.append(f"{where}: {key} is a section and takes keys of its own, got {_shown(value)}")
         else:
-            close = difflib.get_close_matches(key, values, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            faults.append(f"{where}: unknown key {key}{hint}")
+            hint = _hint(key) if len(faults) < MAX_FAULTS else ""
+            faults.append(f"{where}: unknown key {key[:100]}; {hint}")
 
 
-def _type_faults(values: dict[str, Any], origins: dict[str, str]) -> list[str]:
+def _hint(key: str) -> str:
+    """The known keys that somebody who wrote `key` may have meant, or those that stand beside it."""
+    section, _, name = key.rpartition(".")
+    known = {other: other.rpartition(".") for other in schema_leaves()}
+    beside = [leaf for parent, _, leaf in known.values() if parent == section]
+    near = [other for other, (_, _, leaf) in known.items() if leaf == name]
+    if not near:
+        near = [f"{section}.{leaf}" if section else leaf for leaf in difflib.get_close_matches(name, beside, 1, 0.7)]
+    if not near:
+        near = difflib.get_close_matches(key, known, 1, 0.8)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    if section and beside:
+        return f"{section} has {', '.join(beside)}"
+    return f"there are {', '.join(dict.fromkeys(other.partition('.')[0] for other in known))}"
+
+
+def _fault(value: Any, leaf: Mapping[str, Any]) -> str | None:
+    """What is allowed and what was found, if a value does not fit its leaf of the schema."""
     import jsonschema
 
-    faults = []
-    for key, leaf in _leaves().items():
-        for error in jsonschema.Draft202012Validator(leaf).iter_errors(values[key]):
-            faults.append(f"{origins[key]}: {key}: {error.message}")
-    return faults
+    # JSON's types leave these open: numbers that no arithmetic survives, and text that names no place anywhere.
+    if isinstance(value, float):
+        sound = math.isfinite(value)
+    else:
+        sound = not (isinstance(value, str) and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value))
+    if sound and jsonschema.Draft202012Validator(leaf).is_valid(value):
+        return None
+    return f"expected {_allowed(leaf)}, got {_shown(value)}"
 
 
-def _contradictions(values: dict[str, Any]) -> list[str]:
-    """Rules between keys that no schema of a single key can say."""
-    faults = []
-    if values["data.source"] == "synthetic":
-        for axis in ("height", "width"):
-            scene, crop = values[f"data.synthetic.{axis}"], values[f"network.{axis}"]
-            if scene < crop:
-                faults.append(f"data.synthetic.{axis} {scene} is smaller than network.{axis} {crop}")
-    if values["train.supernet_mode"] == "expectation_fairness" and values["train.execution"] == "fused":
-        faults.append(
-            "train.supernet_mode expectation_fairness draws independent paths, which cannot be fused: "
-            "set train.execution to sequential"
-        )
-    return faults
+def _allowed(leaf: Mapping[str, Any]) -> str:
+    """A leaf of the schema in words: `a whole number from 1 to 65536, or null`."""
+    if "enum" in leaf:
+        return f"one of {', '.join(leaf['enum'])}"
+    kind, *rest = leaf["type"] if isinstance(leaf["type"], list) else [leaf["type"]]
+    words = {
+        "integer": "a whole number",
+        "number": "a number",
+        "boolean": "true or false",
+        "string": f"text of 1 to {leaf.get('maxLength')} characters, without control characters",
+    }[kind]
+    bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
+    words += "".join(f", {phrase} {leaf[bound]}" for bound, phrase in bounds.items() if bound in leaf)
+    return ", or ".join([words, *rest])
+
+
+def _shown(value: Any) -> str:
+    """A value as one would write it, shortened."""
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return (text if len(text) <= 100 else f"{text[:97]}...").encode("utf-8", "backslashreplace").decode()
+
+
+def _as_typed(value: Any, leaf: Mapping[str, Any]) -> Any:
+    """A valid value in its leaf's own type: 2.0 and 1e3 are whole numbers, and 50 is the same flow as 50.0."""
+    if isinstance(value, float) and "integer" in leaf.get("type", ()):
+        return int(value)
+    if isinstance(value, int) and leaf.get("type") == "number":
+        return float(value)
+    return value
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule between keys, which no schema of a single key can say.
+
+    `contradiction` takes their values and returns what is wrong and what to do, or None.
+    """
+
+    keys: tuple[str, ...]
+    contradiction: Callable[..., str | None]
+
+
+def _scene_holds_crop(axis: str) -> Rule:
+    def contradiction(source: str, scene: int, crop: int) -> str | None:
+        if source != "synthetic" or scene >= crop:
+            return None
+        return f"data.synthetic.{axis} {scene} is smaller than network.{axis} {crop}; expected at least as much"
+
+    return Rule(("data.source", f"data.synthetic.{axis}", f"network.{axis}"), contradiction)
+
+
+def _fusing_needs_cycles(mode: str, execution: str) -> str | None:
+    if mode == "strict_fairness" or execution != "fused":
+        return None
+    return (
+        f"train.supernet_mode {mode} draws independent paths, which cannot be fused: set train.execution to sequential"
+    )
+
+
+def _run_apart_from_data(root: str | None, output: str) -> str | None:
+    if root is None or not (_within(root, output) or _within(output, root)):
+        return None
+    return (
+        f"data.root {root} and train.output_dir {output} lie in one another; expected them apart, because an earlier "
+        "run in the run directory is moved aside whole"
+    )
+
+
+def _gates_apart_from_data(root: str | None, output: str) -> str | None:
+    ours = [os.path.join(output, folder) for folder in ("gates", "runs")]
+    if root is None or not (_within(output, root) or any(_within(root, folder) for folder in ours)):
+        return None
+    return f"data.root {root} and workflow.output_dir {output}: expected neither to lie where the other is written"
+
+
+def _within(path: str, folder: str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+RULES = (
+    _scene_holds_crop("height"),
+    _scene_holds_crop("width"),
+    Rule(("train.supernet_mode", "train.execution"), _fusing_needs_cycles),
+    Rule(("data.root", "train.output_dir"), _run_apart_from_data),
+    Rule(("data.root", "workflow.output_dir"), _gates_apart_from_data),
+)

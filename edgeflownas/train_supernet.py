@@ -8,6 +8,9 @@ from typing import Any
 from edgeflownas.command_line import add_config_flags, config_from_flags, data_root_overrides
 from edgeflownas.config import Config
 from edgeflownas.errors import EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
+from edgeflownas.nas.eval_pool import eval_pool
+from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.network.stages import network_stages
 from edgeflownas.parsers import command_parser, print_json
 
 EXAMPLES = (
@@ -66,7 +69,12 @@ def _parser() -> argparse.ArgumentParser:
 def _config(arguments: argparse.Namespace) -> Config:
     flags: dict[str, Any] = {f"train.{key}": getattr(arguments, key) for key in TRAIN_FLAGS}
     flags |= {"seed": arguments.seed, **data_root_overrides(arguments.data_root)}
-    return config_from_flags(arguments, flags)
+    config = config_from_flags(arguments, flags)
+    # What the search space's file must have, so that a dry run finds its faults, too.
+    space = load_search_space(config["network.search_space"])
+    network_stages(space, config["network.init_neurons"])
+    eval_pool(space)
+    return config
 
 
 def print_config(config: Config) -> None:
@@ -89,7 +97,6 @@ def train(config: Config, resume: str | None) -> int:
     Raises:
         UserError: anything the user can mend.
     """
-    from edgeflownas.nas.search_space import load_search_space
     from edgeflownas.training.run_directory import RunDirectory
     from edgeflownas.training.run_index import find_index
 

@@ -1,8 +1,11 @@
 """The configuration: defaults, merging, hashing, and every fault named."""
 
+import time
+import tracemalloc
+
 import pytest
 
-from edgeflownas.config import parse_assignment, resolve_config
+from edgeflownas.config import parse_assignment, resolve_config, schema_leaves
 from edgeflownas.errors import UserError
 from edgeflownas.train_supernet import main
 
@@ -54,49 +57,192 @@ def test_the_hash_ignores_comments_order_and_paths_and_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"train.learning_rate": 1e-4}, "unknown key train.learning_rate"),
-        ({"train.batchsize": 2}, "did you mean train.batch_size?"),
-        ({"train.batch_size": "two"}, "train.batch_size: 'two' is not of type 'integer'"),
-        ({"train.batch_size": 0}, "train.batch_size: 0 is less than the minimum of 1"),
-        ({"train.supernet_mode": "unfair"}, "train.supernet_mode: 'unfair' is not one of"),
-        ({"train": 3}, "train is a section"),
+        ({"train.batchsize": 2}, "unknown key train.batchsize; did you mean train.batch_size?"),
+        ({"trian.lr": 1}, "unknown key trian.lr; did you mean train.lr?"),
+        ({"batch_size": 2}, "unknown key batch_size; did you mean train.batch_size or eval.batch_size?"),
+        ({"fast_mode.samples": 2}, "unknown key fast_mode.samples; did you mean fast_mode.max_samples?"),
+        ({"eval.patience": 2}, "unknown key eval.patience; eval has batch_size, bn_recal_batches, max_samples"),
+        ({"nonsense": 2}, "unknown key nonsense; there are seed, network, data, train"),
+        ({"train": 3}, "train is a section and takes keys of its own, got 3"),
+        (
+            {"train.batch_size": "two"},
+            'train.batch_size: expected a whole number, at least 1, at most 65536, got "two"',
+        ),
+        ({"train.batch_size": 0}, "train.batch_size: expected a whole number, at least 1, at most 65536, got 0"),
+        ({"train.batch_size": 2.5}, "train.batch_size: expected a whole number, at least 1, at most 65536, got 2.5"),
+        ({"train.batch_size": True}, "got true"),
+        ({"train.max_steps": []}, "train.max_steps: expected a whole number, at least 1, at most 1000000000, or null"),
+        ({"train.lr": 0}, "train.lr: expected a number, above 0, at most 100, got 0"),
+        ({"train.lr": float("nan")}, "train.lr: expected a number, above 0, at most 100, got NaN"),
+        ({"data.max_flow": float("inf")}, "got Infinity"),
+        ({"train.fast_mode": "yes"}, 'train.fast_mode: expected true or false, got "yes"'),
+        ({"train.supernet_mode": "unfair"}, "expected one of strict_fairness, expectation_fairness, got"),
+        ({"data.root": ""}, "data.root: expected text of 1 to 1024 characters"),
+        (
+            {"data.root": "a\nb"},
+            "data.root: expected text of 1 to 1024 characters, without control characters, or null",
+        ),
+        ({"data.root": "a\0b"}, "data.root: expected text"),
+        ({"data.root": "a\ud800b"}, r'got "a\ud800b"'),
         ({"data.synthetic.height": 100}, "data.synthetic.height 100 is smaller than network.height 180"),
         ({"train.supernet_mode": "expectation_fairness"}, "set train.execution to sequential"),
+        ({"data.root": "x", "train.output_dir": "x"}, "data.root x and train.output_dir x lie in one another"),
+        ({"data.root": "x/y/z", "train.output_dir": "x"}, "data.root x/y/z and train.output_dir x lie in one another"),
+        ({"data.root": "x", "train.output_dir": "x/y"}, "data.root x and train.output_dir x/y lie in one another"),
+        ({"data.root": "x", "workflow.output_dir": "x/y"}, "expected neither to lie where the other is written"),
+        (
+            {"data.root": "outputs/supernet/runs/gate3_trace"},
+            "data.root outputs/supernet/runs/gate3_trace and workflow",
+        ),
     ],
 )
 def test_wrong_values_are_refused_with_key_and_remedy(overrides, words):
     with pytest.raises(UserError) as error:
         resolve_config(SMALL, overrides)
     assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("command line") or SMALL in str(error.value)
 
 
-def test_all_faults_come_at_once():
+def test_all_faults_come_at_once(tmp_path):
+    path = tmp_path / "faulty.yaml"
+    path.write_text(
+        "seed: 1\nseed: 2\n3: 4\ntrain: {batch_size: 0, lr: !!float 1, patience: 3}\nnonsense: [1]\n"
+        "data: {source: synthetic, synthetic: {width: 100}}\n"
+    )
     with pytest.raises(UserError) as error:
-        resolve_config(SMALL, {"train.batch_size": 0, "seed": -1, "nonsense": 1})
-    assert all(word in str(error.value) for word in ("train.batch_size", "seed", "nonsense"))
+        resolve_config(path, {"train.execution": "masked"})
+    train_keys = ", ".join(key.removeprefix("train.") for key in schema_leaves() if key.startswith("train."))
+    assert str(error.value).split("; ") == [
+        f"{path}: not valid YAML at line 2, column 1: key 'seed' is given twice",
+        f"{path}: not valid YAML at line 3, column 1: expected a name as key, got 3",
+        f"{path}: not valid YAML at line 4, column 28: the tag 'tag:yaml.org,2002:float' is not allowed",
+        "write a plain value",
+        f"{path}: unknown key train.patience",
+        f"train has {train_keys}",
+        f"{path}: unknown key nonsense",
+        "there are seed, network, data, train, eval, fast_mode, workflow",
+        'command line: train.execution: expected one of fused, sequential, got "masked"',
+        f"{path}: train.batch_size: expected a whole number, at least 1, at most 65536, got 0",
+        f"{path}: data.synthetic.width 100 is smaller than network.width 240",
+        "expected at least as much",
+    ]
+
+
+def test_of_very_many_faults_the_first_are_told_and_the_others_counted(tmp_path):
+    path = tmp_path / "unknown.yaml"
+    path.write_text("".join(f"k{number}: 1\n" for number in range(7000)))
+    began = time.process_time()
+    with pytest.raises(UserError, match=r"unknown key k49; .*; and 6950 more$"):
+        resolve_config(path, {})
+    assert time.process_time() - began < 10
+
+
+def test_every_number_of_the_schema_has_a_largest_value():
+    for key, leaf in schema_leaves().items():
+        kinds = leaf.get("type", [])
+        assert "maximum" in leaf or not {"integer", "number"} & set([kinds] if isinstance(kinds, str) else kinds), key
+        assert "maxLength" in leaf or "string" not in kinds, key
+
+
+def test_the_same_number_written_otherwise_is_the_same_config(tmp_path):
+    path = tmp_path / "numbers.yaml"
+    path.write_text("seed: 42.0\ndata: {flow_scale: 20, max_flow: 5e1}\ntrain: {num_epochs: 2e2, lr: 0.0001}\n")
+    config = resolve_config(path, {})
+    assert config.hash == resolve_config(None, {}).hash
+    assert type(config["seed"]) is int
+    assert type(config["data.flow_scale"]) is float
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("train: {lr: 1e-4, lr: 2e-4}", "key 'lr' is given twice"),
+        ("train: {lr: 1e-4, lr: 2e-4}", "at line 1, column 19: key 'lr' is given twice"),
+        ("train: {lr: 1e-4}\ntrain.lr: 2e-4", "train.lr is given twice, once with its section and once without"),
         ("train: [1, 2", "not valid YAML at line"),
         ("- a list", "expected a mapping"),
-        ("seed: !!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("seed: !!python/object/apply:os.system ['touch pwned']", "python/object/apply:os.system' is not allowed"),
+        ("__use_yte__: true", "unknown key __use_yte__"),
+        ("seed: &many [1, 2]\ntrain: [*many, *many]", "the alias *many stands for a list or a mapping; write it out"),
+        ("train: &self {lr: *self}", "the alias *self stands for a list or a mapping"),
+        ("seed: " + "[" * 5000, "nested deeper than 20 levels"),
+        ("seed: \0", "special characters are not allowed"),
+        ("# " + "x" * (1 << 16), "longer than 64 KiB"),
     ],
 )
-def test_wrong_files_are_refused_by_name(tmp_path, text, words):
+def test_wrong_files_are_refused_by_name(tmp_path, monkeypatch, text, words):
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as error:
         resolve_config(path, {})
     assert str(path) in str(error.value)
     assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["wrong.yaml"]
+
+
+def test_an_alias_of_a_single_value_is_fine(tmp_path):
+    path = tmp_path / "alias.yaml"
+    path.write_text("train: {batch_size: &b 4}\neval: {batch_size: *b}\n")
+    assert resolve_config(path, {})["eval.batch_size"] == 4
+
+
+def test_a_file_of_100_mb_is_refused_at_once_and_with_little_memory(tmp_path):
+    path = tmp_path / "huge.yaml"
+    with open(path, "wb") as file:
+        for _ in range(100):
+            file.write(b"key: 1\n" * 150_000)
+    assert path.stat().st_size > 100_000_000
+    tracemalloc.start()
+    began = time.process_time()
+    with pytest.raises(UserError, match="longer than 64 KiB"):
+        resolve_config(path, {})
+    assert time.process_time() - began < 1
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_the_longest_and_densest_file_is_read_in_bounded_memory(tmp_path):
+    path = tmp_path / "dense.yaml"
+    path.write_text("a: [" + "1," * 32_700 + "]")
+    tracemalloc.start()
+    with pytest.raises(UserError, match="unknown key a"):
+        resolve_config(path, {})
+    assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ("no_such_space", "no file"),
+        ("blocks: []\nname: a/../b\nreference: []", "does not fit schemas/search_space.schema.json"),
+        ("name: x\nblocks:\n- {name: EB0, kind: depth, options: [1, 99]}\nreference: [0]", "99 is greater than"),
+        ("name: x\nblocks:\n- {name: Nowhere, kind: depth, options: [1]}\nreference: [0]", "Nowhere is no stage"),
+        ("name: x\nblocks:\n- {name: EB0, kind: kernel, options: [3]}\nreference: [0]", "EB0 is of kind depth"),
+        ("name: x\nblocks:\n- {name: EB0, kind: depth, options: [1, 2, 3]}\nreference: [0]", "too few for 4 distinct"),
+        ("name: x\nblocks:\n- {name: EB0, kind: depth, options: [1]}\nreference: [1]", "is not an arch code"),
+    ],
+)
+def test_a_dry_run_refuses_a_search_space_that_no_run_could_use(tmp_path, capsys, space, words):
+    """The pool is made of whole cycles, so its size is a multiple of theirs; a space too small for four is refused."""
+    name = space
+    if "\n" in space:
+        (tmp_path / "space.yaml").write_text(space)
+        name = str(tmp_path / "space.yaml")
+    with pytest.raises(UserError) as error:
+        main(["--config", SMALL, "--dry_run", "--set", f"network.search_space={name}"])
+    assert words in str(error.value)
+    assert capsys.readouterr().out == ""
 
 
 def test_numbers_are_read_as_people_write_them():
     assert parse_assignment("train.lr=1e-4") == ("train.lr", 1e-4)
     assert parse_assignment("train.max_epochs=null") == ("train.max_epochs", None)
+    for text in ("yes", "2020-01-01", "1:30", "0x10", "1_000"):
+        assert parse_assignment(f"data.root={text}") == ("data.root", text)
+    assert parse_assignment("seed=010") == ("seed", 10)
     with pytest.raises(UserError, match="expected key=value"):
         parse_assignment("train.lr")
 

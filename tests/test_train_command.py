@@ -279,7 +279,7 @@ def test_bad_data_end_with_one_line_and_nothing_half_written(synthetic_root, tmp
     ("flags", "words"),
     [
         (["--set", "train.bathc_size=2"], "did you mean train.batch_size?"),
-        (["--set", "train.lr=fast"], "'fast' is not of type 'number'"),
+        (["--set", "train.lr=fast"], "train.lr: expected a number"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: no such config file"),
         (["--set", "network.search_space=nowhere"], "search space 'nowhere'"),
         (["--batch_size", "8", "--set", "train.steps_per_epoch=null"], "only 7 samples"),

@@ -65,12 +65,14 @@ def load_search_space(name_or_path: str = DEFAULT_SEARCH_SPACE) -> SearchSpace:
         raise UserError(f"search space {name_or_path!r}: no file {path}; known spaces: {known}")
     values = read_yaml(path)
     validate(values, "search_space.schema.json", where=str(path))
-    blocks = tuple(ChoiceBlock(block["name"], block["kind"], tuple(block["options"])) for block in values["blocks"])
+    blocks = tuple(
+        ChoiceBlock(block["name"], block["kind"], tuple(map(int, block["options"]))) for block in values["blocks"]
+    )
     names = [block.name for block in blocks]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{path}: choice block {name} is listed {names.count(name)} times")
-    space = SearchSpace(values["name"], blocks, tuple(values["reference"]))
+    space = SearchSpace(values["name"], blocks, tuple(map(int, values["reference"])))
     fits = len(space.reference) == len(blocks) and all(
         digit < len(block.options) for digit, block in zip(space.reference, blocks, strict=True)
     )
