@@ -5,10 +5,12 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgeflownas.errors import UserError
+from edgeflownas.quick_schema import Check, quick_check
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FOLDER = PROJECT_ROOT / "schemas"
@@ -101,9 +103,16 @@ def validate(value: Any, schema: str, where: str) -> None:
     Raises:
         UserError: with one clause per fault, each naming the key path.
     """
+    if _quick_check(schema)(value):
+        return
     import jsonschema
 
     errors = sorted(jsonschema.Draft202012Validator(load_schema(schema)).iter_errors(value), key=lambda e: e.json_path)
     if errors:
         faults = "; ".join(f"{error.json_path}: {error.message}" for error in errors[:10])
         raise UserError(f"{where}: does not fit schemas/{schema}: {faults}")
+
+
+@cache
+def _quick_check(schema: str) -> Check:
+    return quick_check(load_schema(schema))

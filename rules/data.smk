@@ -46,6 +46,8 @@ rule data_index:
             *(PYTHON, "-m", "edgeflownas.data.index", "--root", data_root(), "--out", DATA_INDEX),
             *("--height", str(CONFIG["network.height"]), "--width", str(CONFIG["network.width"])),
             *("--max_flow", str(CONFIG["data.max_flow"]), "--on_bad_sample", CONFIG["data.on_bad_sample"]),
+            *("--max_bad_fraction", str(CONFIG["data.max_bad_fraction"])),
+            *(["--allow_copies"] if CONFIG["data.allow_copies"] else []),
         ],
         folder=[] if SYNTHETIC else folder_state,
     log:

@@ -45,7 +45,8 @@ def make_index(path: Path) -> None:
         "mtime_ns": [1, 1, 1],
     }
     split = {"count": 1, "zero_flow_epe": 9.0, "samples": [sample], "rejected": []}
-    index = {"root": "unused", "digest": DIGEST, "crop": [45, 64], "max_flow": 50.0, "on_bad_sample": "stop"}
+    index = {"root": "unused", "digest": DIGEST, "crop": [45, 64], "max_flow": 50.0}
+    index |= {"on_bad_sample": "stop", "allow_copies": False}
     write_json(path, index | {"splits": {"train": split, "val": split}}, schema="data_index.schema.json")
 
 
@@ -180,7 +181,7 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
             "digest": DIGEST,
             "train_samples": 1,
             "val_samples": 1,
-            "rejected": 0,
+            "rejected": [],
             "zero_flow_epe": 9.0,
         },
         "files": {

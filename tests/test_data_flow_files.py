@@ -1,12 +1,9 @@
-import contextlib
 import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from edgeflownas.data.flow_files import read_flow, write_flow
 from edgeflownas.errors import UserError
@@ -35,7 +32,7 @@ def test_the_first_channel_is_the_x_displacement(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "expected the magic 'PIEH', found ''"),
+        (b"", "the file is empty"),
         (b"PIEX" + struct.pack("<ii", 1, 1) + bytes(8), "found 'PIEX'"),
         (b"PIEH" + b"\0\0", "expected a header of 12 bytes, found 6"),
         (b"PIEH" + struct.pack("<ii", 2, 2) + bytes(31), "truncated .* 2x2 pixels, so 44 bytes .* found 43"),
@@ -43,7 +40,9 @@ def test_the_first_channel_is_the_x_displacement(tmp_path: Path) -> None:
         (b"PIEH" + struct.pack("<ii", 0, 2), "claims 0x2 pixels"),
         (b"PIEH" + struct.pack("<ii", 2, -1), "claims 2x-1 pixels"),
         (b"PIEH" + struct.pack("<ii", 2**31 - 1, 1), "a width and a height of 1 to 16384"),
-        (b"PIEH" + struct.pack("<ii", 16384, 16384), "truncated .* 2147483660 bytes were expected, found 12"),
+        (b"PIEH" + struct.pack("<ii", 65536, 32768), "claims 65536x32768 pixels"),
+        (b"PIEH" + struct.pack("<ii", 16384, 16384), "at most 33554432 pixels"),
+        (b"PIEH" + struct.pack("<ii", 8192, 4096), "truncated .* 268435468 bytes were expected, found 12"),
     ],
 )
 def test_a_broken_flow_file_is_refused_with_its_name_and_what_was_found(
@@ -58,15 +57,6 @@ def test_a_broken_flow_file_is_refused_with_its_name_and_what_was_found(
 def test_a_missing_flow_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none.flo: .*No such file"):
         read_flow(tmp_path / "none.flo")
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.one_of(st.binary(max_size=64), st.binary(max_size=64).map(lambda tail: b"PIEH" + tail)))
-def test_no_bytes_end_in_anything_but_a_flow_or_a_user_error(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "any.flo"
-    path.write_bytes(content)
-    with contextlib.suppress(UserError):
-        assert read_flow(path).nbytes == len(content) - 12
 
 
 def test_only_height_width_2_is_written(tmp_path: Path) -> None:

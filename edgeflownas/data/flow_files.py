@@ -1,24 +1,20 @@
 """Middlebury .flo files: `PIEH`, int32 width, int32 height, then H×W×2 float32, all little-endian, u before v."""
 
-import os
 import struct
 from pathlib import Path
 
 import numpy as np
 
+from edgeflownas.data.files import Content, open_regular, require_size
 from edgeflownas.errors import UserError
 
 MAGIC = b"PIEH"
 HEADER_BYTES = 12
 BYTES_PER_PIXEL = 8
-MAX_SIDE = 16384
-"""Largest width or height that is read, in pixels: far above any flow data set, and 2 GiB at most in memory."""
 
 
 def read_flow(path: Path | str) -> np.ndarray:
     """Read a flow field.
-
-    The header's claim is compared with the file's size before any memory is taken for the pixels.
 
     Args:
         path: a Middlebury .flo file.
@@ -28,28 +24,44 @@ def read_flow(path: Path | str) -> np.ndarray:
         judged; a file of NaN reads as NaN.
 
     Raises:
-        UserError: the file cannot be opened, has another magic, a size outside 1 to MAX_SIDE, or not exactly as
-            many bytes as its header claims.
+        UserError: as `read_flo`.
     """
-    try:
-        with open(path, "rb") as file:
-            found = os.fstat(file.fileno()).st_size
-            width, height = _read_header(path, file.read(HEADER_BYTES))
-            expected = HEADER_BYTES + width * height * BYTES_PER_PIXEL
-            if found != expected:
-                fault = "truncated" if found < expected else "oversized"
-                raise UserError(
-                    f"{path}: {fault} flow file: the header claims {width}x{height} pixels, "
-                    f"so {expected} bytes were expected, found {found}; fetch the file again"
-                )
-            values = np.fromfile(file, dtype="<f4", count=width * height * 2)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the flow file: {error.strerror}") from error
-    return values.reshape(height, width, 2).astype(np.float32, copy=False)
+    return decode_flow(read_flo(path))
+
+
+def read_flo(path: Path | str) -> Content:
+    """Read a .flo file's bytes. The header is compared with the file's size before any memory is taken for the pixels.
+
+    Raises:
+        UserError: the file cannot be opened, has another magic, a size that no flow field has, or not exactly as many
+            bytes as its header claims.
+    """
+    with open_regular(path) as (file, status):
+        width, height = _read_header(path, file.read(HEADER_BYTES))
+        expected = HEADER_BYTES + width * height * BYTES_PER_PIXEL
+        if status.st_size != expected:
+            fault = "truncated" if status.st_size < expected else "oversized"
+            raise UserError(
+                f"{path}: {fault} flow file: the header claims {width}x{height} pixels, "
+                f"so {expected} bytes were expected, found {status.st_size}; fetch the file again"
+            )
+        file.seek(0)
+        data = np.fromfile(file, np.uint8, count=expected)
+    if len(data) != expected:
+        raise UserError(f"{path}: truncated flow file: it shrank while it was read; fetch the file again")
+    return Content(data, height, width, status)
+
+
+def decode_flow(content: Content) -> np.ndarray:
+    """The flow field in a .flo file's bytes: (H, W, 2) float32, pixels."""
+    values = content.data[HEADER_BYTES:].view("<f4").astype(np.float32, copy=False)
+    return values.reshape(content.height, content.width, 2)
 
 
 def _read_header(path: Path | str, header: bytes) -> tuple[int, int]:
-    """Width and height that a header claims, both within 1 to MAX_SIDE."""
+    """Width and height that a header claims."""
+    if not header:
+        raise UserError(f"{path}: the file is empty; fetch it again")
     if header[:4] != MAGIC:
         raise UserError(
             f"{path}: not a .flo file: expected the magic {MAGIC.decode()!r}, "
@@ -61,10 +73,7 @@ def _read_header(path: Path | str, header: bytes) -> tuple[int, int]:
             "fetch the file again"
         )
     width, height = struct.unpack("<ii", header[4:])
-    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
-        raise UserError(
-            f"{path}: the header claims {width}x{height} pixels; expected a width and a height of 1 to {MAX_SIDE}"
-        )
+    require_size(path, width, height)
     return width, height
 
 

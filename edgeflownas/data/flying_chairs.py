@@ -1,20 +1,24 @@
 """The FlyingChairs2 layout on disk: `<root>/{train,val}/NNNNNNN-img_0.png`, `-img_1.png`, `-flow_01.flo`."""
 
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from edgeflownas.data.flow_files import read_flow
+from edgeflownas.data.files import Content
+from edgeflownas.data.flow_files import decode_flow, read_flo
+from edgeflownas.data.png_files import decode_frame, read_png
 from edgeflownas.errors import UserError
 
 SPLITS = ("train", "val")
 FILE_KINDS = ("img_0.png", "img_1.png", "flow_01.flo")
 """The three files of a sample, in the order used everywhere. Other files (FlyingChairs2 ships many) are ignored."""
+LAYOUT = f"the layout is <root>/{{train,val}}/NNNNNNN-{{{','.join(FILE_KINDS)}}}"
 
-_SAMPLE_FILE = re.compile(rf"(\d+)-({'|'.join(map(re.escape, FILE_KINDS))})")
+_SAMPLE_FILE = re.compile(rf"([0-9]+)-({'|'.join(map(re.escape, FILE_KINDS))})")
 
 
 @dataclass(frozen=True, order=True)
@@ -31,28 +35,43 @@ class Sample:
         return frame_0, frame_1, flow
 
 
+def sample_files(root: Path | str, split: str) -> Iterator[tuple[str, str, os.DirEntry[str]]]:
+    """Every file of a split that belongs to a sample: the sample's name, which of the three it is, and the file.
+
+    Raises:
+        UserError: the root or the split's folder is missing or unreadable.
+    """
+    folder = Path(root) / split
+    try:
+        os.stat(root)
+    except OSError as error:
+        raise UserError(
+            f"{root}: no such data folder ({error.strerror}); correct data.root, or generate it "
+            "(data.source: synthetic)"
+        ) from error
+    try:
+        with os.scandir(folder) as files:
+            for file in files:
+                if match := _SAMPLE_FILE.fullmatch(file.name):
+                    yield match[1], match[2], file
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the data folder has no split {split!r} that can be listed ({error.strerror}); {LAYOUT}"
+        ) from error
+
+
 def scan_split(root: Path | str, split: str) -> tuple[list[Sample], dict[str, list[str]]]:
     """Every sample of a split in the order of its name, complete or not, and which files are missing of whom.
 
     Raises:
-        UserError: the root or the split's folder is missing or unreadable, or holds no file of a sample.
+        UserError: as `sample_files`, or there is no file of a sample.
     """
-    root = Path(root)
-    folder = root / split
-    layout = f"the layout is <root>/{{train,val}}/NNNNNNN-{{{','.join(FILE_KINDS)}}}"
-    if not root.is_dir():
-        raise UserError(f"{root}: no such data folder; correct data.root, or generate it (data.source: synthetic)")
-    if not folder.is_dir():
-        raise UserError(f"{folder}: the data folder has no split {split!r}; {layout}")
+    folder = Path(root) / split
     kinds_of: dict[str, set[str]] = {}
-    try:
-        for entry in folder.iterdir():
-            if match := _SAMPLE_FILE.fullmatch(entry.name):
-                kinds_of.setdefault(match[1], set()).add(match[2])
-    except OSError as error:
-        raise UserError(f"{folder}: cannot list the split: {error.strerror}") from error
+    for name, kind, _ in sample_files(root, split):
+        kinds_of.setdefault(name, set()).add(kind)
     if not kinds_of:
-        raise UserError(f"{folder}: the split {split!r} is empty: found no sample; {layout}")
+        raise UserError(f"{folder}: the split {split!r} is empty: found no sample; {LAYOUT}")
     missing = {
         name: [f"{name}-{kind}" for kind in FILE_KINDS if kind not in kinds]
         for name, kinds in sorted(kinds_of.items())
@@ -78,30 +97,22 @@ def list_samples(root: Path | str, split: str) -> list[Sample]:
     return samples
 
 
-def read_frame(path: Path | str) -> np.ndarray:
-    """Read one frame.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
+def read_files(sample: Sample) -> tuple[Content, Content, Content]:
+    """Read the bytes of a frame pair and its flow, and compare their sizes before anything is decoded.
 
     Raises:
-        UserError: the file is missing, is not an image OpenCV can decode, or is not 8-bit RGB.
+        UserError: a file is missing or broken, or the three do not have the same size.
     """
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the frame: {error.strerror}") from error
-    # UNCHANGED, because COLOR would turn grey, transparent and 16-bit images into 8-bit RGB without a word.
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except cv2.error:  # a size beyond what OpenCV decodes
-        image = None
-    if image is None:
-        raise UserError(f"{path}: not a readable image ({data.size} bytes); fetch the file again")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        channels = image.shape[2] if image.ndim == 3 else 1
-        raise UserError(f"{path}: expected 8-bit RGB, found {image.dtype} with {channels} channel(s)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    frame_0, frame_1, flow = sample.files
+    contents = read_png(frame_0), read_png(frame_1), read_flo(flow)
+    first = contents[0]
+    for path, content in zip(sample.files, contents, strict=True):
+        if (content.height, content.width) != (first.height, first.width):
+            raise UserError(
+                f"{path}: is {content.width}x{content.height} pixels, but its frame 0 is "
+                f"{first.width}x{first.height} (width x height); the three files of a sample have one size"
+            )
+    return contents
 
 
 def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -111,14 +122,8 @@ def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         frame 0 and frame 1, (H, W, 3) uint8 RGB each, and the flow, (H, W, 2) float32, pixels.
 
     Raises:
-        UserError: a file is missing or broken, or the three do not have the same size.
+        UserError: as `read_files`, or a frame cannot be decoded.
     """
-    frame_0_path, frame_1_path, flow_path = sample.files
-    frame_0, frame_1, flow = read_frame(frame_0_path), read_frame(frame_1_path), read_flow(flow_path)
-    for path, array in ((frame_1_path, frame_1), (flow_path, flow)):
-        if array.shape[:2] != frame_0.shape[:2]:
-            raise UserError(
-                f"{path}: is {array.shape[1]}x{array.shape[0]} pixels, but its frame 0 is "
-                f"{frame_0.shape[1]}x{frame_0.shape[0]} (width x height); the three files of a sample have one size"
-            )
-    return frame_0, frame_1, flow
+    *pngs, flo = read_files(sample)
+    frame_0, frame_1 = (decode_frame(path, png) for path, png in zip(sample.files, pngs, strict=False))
+    return frame_0, frame_1, decode_flow(flo)

@@ -3,24 +3,33 @@
     python -m edgeflownas.data.index --root DIR --height H --width W --max_flow 50 --out FILE
 
 A run trains on what the index lists and on nothing else. Its `digest` is that of the listed files' bytes: the same
-data have the same digest wherever they lie.
+data have the same digest wherever they lie. An interrupted build goes on where it ended, by what it left beside FILE.
 """
 
 import argparse
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeflownas.artifacts import read_json, sha256_file, sha256_of, write_json
-from edgeflownas.data.flying_chairs import FILE_KINDS, SPLITS, Sample, read_sample, scan_split
+from edgeflownas.artifacts import read_json, sha256_of, write_json
+from edgeflownas.data.bad_samples import LIST_FILE, POLICIES, require_good
+from edgeflownas.data.flying_chairs import FILE_KINDS, SPLITS, Sample, scan_split
+from edgeflownas.data.journal import Journal
+from edgeflownas.data.judging import Entry, copies, judge
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import UserError, run_command
 from edgeflownas.parsers import command_parser
 
 SCHEMA = "data_index.schema.json"
-POLICIES = ("stop", "exclude")
+JOURNAL_FILE = "data_index.partial.jsonl"
+REJECTED_KEYS = ("name", "reason", "bytes", "mtime_ns")
+SECONDS_BETWEEN_REPORTS = 5.0
+
+Say = Callable[[str], None]
 
 
 def build_index(
@@ -28,7 +37,11 @@ def build_index(
     crop: tuple[int, int],
     max_flow: float = 50.0,
     on_bad_sample: str = "stop",
+    max_bad_fraction: float = 0.01,
+    allow_copies: bool = False,
     workers: int = 2,
+    folder: Path | None = None,
+    say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Read and judge every sample of both splits.
 
@@ -37,102 +50,88 @@ def build_index(
         crop: (height, width) that each sample must at least have, pixels.
         max_flow: flow is clipped to ± this before its zero-flow EPE is taken, pixels.
         on_bad_sample: "stop" refuses the data set, "exclude" lists bad samples under `rejected`.
+        max_bad_fraction: the largest share of a split that may be excluded, 0 to 1.
+        allow_copies: whether a split may hold the same frames more than once; both splits never may.
         workers: number of threads.
+        folder: where an interrupted build leaves what it has, and a refused one its list of bad samples.
+        say: is told how far it is, every few seconds.
 
     Returns:
         An index that fits `schemas/data_index.schema.json`.
 
     Raises:
-        UserError: a folder or split is missing or empty; a sample is bad and the policy is "stop"; or no sample of
-            a split is left.
+        UserError: a folder or split is missing or empty; there are bad samples and the policy does not allow so
+            many; or no sample of a split is left.
     """
     if on_bad_sample not in POLICIES:
         raise UserError(f"on_bad_sample is {on_bad_sample!r}; expected one of {', '.join(POLICIES)}")
     if min(crop) < 1 or max_flow <= 0:
         raise UserError(f"crop is {crop[0]}x{crop[1]} and max_flow {max_flow}; expected values above 0")
-    splits = {split: _index_split(root, split, crop, max_flow, workers) for split in SPLITS}
-    _apply_policy(splits, on_bad_sample, root)
+    settings = {"root": str(Path(root).absolute()), "crop": list(crop), "max_flow": float(max_flow)}
+    journal = Journal(folder / JOURNAL_FILE, settings) if folder else None
+    if journal and journal.count:
+        say(f"going on after an interrupted build that had judged {journal.count} samples")
+    with journal.writing() if journal else nullcontext():
+        entries = {split: _judge_split(root, split, crop, max_flow, workers, journal, say) for split in SPLITS}
+    usable = {split: [entry for entry in entries[split] if "reason" not in entry] for split in SPLITS}
+    reasons = copies(usable, within_split=not allow_copies)
+    splits = {split: _summary(entries[split], reasons.get(split, {})) for split in SPLITS}
+    require_good(splits, root, on_bad_sample, max_bad_fraction, folder)
+    if folder and journal:
+        journal.remove()
+        (folder / LIST_FILE).unlink(missing_ok=True)
     return {
         "root": str(root),
         "digest": _digest(splits),
         "crop": list(crop),
         "max_flow": float(max_flow),
         "on_bad_sample": on_bad_sample,
+        "allow_copies": allow_copies,
         "splits": splits,
     }
 
 
-def _index_split(root: Path | str, split: str, crop: tuple[int, int], max_flow: float, workers: int) -> dict[str, Any]:
+def _judge_split(
+    root: Path | str,
+    split: str,
+    crop: tuple[int, int],
+    max_flow: float,
+    workers: int,
+    journal: Journal | None,
+    say: Say,
+) -> list[Entry]:
     samples, missing = scan_split(root, split)
 
-    def judge(sample: Sample) -> dict[str, Any]:
-        return _judge(sample, missing.get(sample.name, []), crop, max_flow)
+    def entry_of(sample: Sample) -> Entry:
+        known = journal.known(split, sample) if journal else None
+        return known or judge(sample, missing.get(sample.name, []), crop, max_flow)
 
-    entries = list(prefetch(judge, samples, workers))
+    entries: list[Entry] = []
+    started = told = time.monotonic()
+    for entry in prefetch(entry_of, samples, workers, ahead=32 * workers):
+        entries.append(entry)
+        if journal:
+            journal.add(split, entry)
+        if (now := time.monotonic()) - told >= SECONDS_BETWEEN_REPORTS:
+            told, rate = now, len(entries) / (now - started)
+            left = (len(samples) - len(entries)) / rate
+            say(f"{split}: looked at {len(entries)} of {len(samples)} samples, {rate:.0f}/s, {left:.0f} s left")
+    return entries
+
+
+def _summary(entries: list[Entry], copied: Mapping[str, str]) -> dict[str, Any]:
+    """A split of the index; `copied` has the reasons, by name, why samples are copies."""
+    entries = [entry | {"reason": copied[entry["name"]]} if entry["name"] in copied else entry for entry in entries]
     listed = [entry for entry in entries if "reason" not in entry]
     return {
         "count": len(listed),
         "zero_flow_epe": float(np.mean([entry["zero_flow_epe"] for entry in listed])) if listed else None,
         "samples": listed,
-        "rejected": [entry for entry in entries if "reason" in entry],
+        "rejected": [{key: entry[key] for key in REJECTED_KEYS} for entry in entries if "reason" in entry],
     }
 
 
-def _judge(sample: Sample, missing: Sequence[str], crop: tuple[int, int], max_flow: float) -> dict[str, Any]:
-    """The index's entry of a sample: with a `reason` if it cannot be used."""
-    try:
-        if missing:
-            raise UserError(f"{sample.folder}: missing {', '.join(missing)}")
-        stats = [path.stat() for path in sample.files]
-        flow = read_sample(sample)[2]
-        height, width = flow.shape[:2]
-        if height < crop[0] or width < crop[1]:
-            raise UserError(
-                f"{sample.files[0]}: is {height}x{width} pixels (height x width), smaller than the crop "
-                f"{crop[0]}x{crop[1]}"
-            )
-        if bad := int(np.count_nonzero(~np.isfinite(flow).all(axis=2))):
-            raise UserError(f"{sample.files[2]}: flow is not finite at {bad} of {height * width} pixels")
-        return {
-            "name": sample.name,
-            "height": height,
-            "width": width,
-            "zero_flow_epe": zero_flow_epe(flow, max_flow),
-            "bytes": [stat.st_size for stat in stats],
-            "sha256": [sha256_file(path) for path in sample.files],
-            "mtime_ns": [stat.st_mtime_ns for stat in stats],
-        }
-    except UserError as error:
-        return {"name": sample.name, "reason": str(error)}
-    except OSError as error:
-        return {"name": sample.name, "reason": f"{error.filename}: {error.strerror}"}
-
-
-def zero_flow_epe(flow: np.ndarray, max_flow: float) -> float:
-    """EPE of predicting no motion: the mean length of the flow clipped to ±max_flow per component, pixels."""
-    clipped = np.clip(flow, -max_flow, max_flow).astype(np.float64)
-    return float(np.hypot(clipped[..., 0], clipped[..., 1]).mean())
-
-
-def _apply_policy(splits: dict[str, Any], on_bad_sample: str, root: Path | str) -> None:
-    rejected = [(split, entry) for split in SPLITS for entry in splits[split]["rejected"]]
-    if rejected and on_bad_sample == "stop":
-        faults = "; ".join(f"{split} {entry['name']}: {entry['reason']}" for split, entry in rejected[:10])
-        more = f"; and {len(rejected) - 10} more" if len(rejected) > 10 else ""
-        raise UserError(
-            f"{root}: {len(rejected)} bad sample(s): {faults}{more}. "
-            "Mend or remove them, or set data.on_bad_sample to exclude"
-        )
-    for split in SPLITS:
-        if not splits[split]["samples"]:
-            first = splits[split]["rejected"][0]
-            raise UserError(
-                f"{Path(root) / split}: no usable sample is left of {len(splits[split]['rejected'])}; "
-                f"the first, {first['name']}: {first['reason']}"
-            )
-
-
-def _digest(splits: dict[str, Any]) -> str:
+def _digest(splits: Mapping[str, Any]) -> str:
     return sha256_of({split: [[e["name"], *e["sha256"]] for e in splits[split]["samples"]] for split in SPLITS})
 
 
@@ -154,39 +153,6 @@ def indexed_samples(index: dict[str, Any], split: str) -> list[Sample]:
     return [Sample(folder, entry["name"]) for entry in index["splits"][split]["samples"]]
 
 
-def check_unchanged(index: dict[str, Any]) -> None:
-    """Compare the files on disk with the index: sizes and times, and the bytes of files whose time has changed.
-
-    Raises:
-        UserError: listed files have vanished or changed (the first 10 are named).
-    """
-    faults = []
-    for split in SPLITS:
-        for sample, entry in zip(indexed_samples(index, split), index["splits"][split]["samples"], strict=True):
-            for number, path in enumerate(sample.files):
-                if fault := _change(path, *(entry[key][number] for key in ("bytes", "mtime_ns", "sha256"))):
-                    faults.append(f"{path}: {fault}")
-    if faults:
-        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise UserError(
-            f"{index['root']}: the data are not what was indexed: {'; '.join(faults[:10])}{more}. "
-            "Restore the files, or build the index again"
-        )
-
-
-def _change(path: Path, size: int, mtime_ns: int, sha256: str) -> str | None:
-    try:
-        stat = path.stat()
-        if stat.st_size != size:
-            return f"has {stat.st_size} bytes, was indexed with {size}"
-        # A copied data set has new times and old bytes.
-        if stat.st_mtime_ns != mtime_ns and sha256_file(path) != sha256:
-            return "has other bytes than were indexed"
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "edgeflownas.data.index",
@@ -199,6 +165,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max_flow", type=float, default=50.0, help="flow is clipped to ± this, pixels (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="the data_index.json to write")
     parser.add_argument("--on_bad_sample", choices=POLICIES, default="stop", help="(%(default)s)")
+    parser.add_argument(
+        "--max_bad_fraction", type=float, default=0.01, help="most that may be left out of a split (%(default)s)"
+    )
+    parser.add_argument("--allow_copies", action="store_true", help="a split may hold the same frames several times")
     parser.add_argument("--workers", type=int, default=2, help="threads (%(default)s)")
     return parser
 
@@ -208,14 +178,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.workers < 1:
         raise UserError(f"--workers is {arguments.workers}; expected at least 1")
-    crop = (arguments.height, arguments.width)
-    index = build_index(arguments.root, crop, arguments.max_flow, arguments.on_bad_sample, arguments.workers)
+    index = build_index(
+        arguments.root,
+        (arguments.height, arguments.width),
+        arguments.max_flow,
+        arguments.on_bad_sample,
+        arguments.max_bad_fraction,
+        arguments.allow_copies,
+        arguments.workers,
+        folder=arguments.out.parent,
+        say=lambda line: print(line, flush=True),
+    )
     write_json(arguments.out, index, SCHEMA)
     for split, part in index["splits"].items():
         print(
             f"{split}: {part['count']} samples, zero-flow EPE {part['zero_flow_epe']:.3f} px, "
             f"{len(part['rejected'])} rejected"
         )
+        for entry in part["rejected"]:
+            print(f"left out: {split} {entry['name']}: {entry['reason']}")
     print(f"digest {index['digest']}, written to {arguments.out}")
     return 0
 

@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 
 from edgeflownas.artifacts import read_json, write_json
-from edgeflownas.data.flow_files import MAX_SIDE, write_flow
+from edgeflownas.data.files import MAX_SIDE
+from edgeflownas.data.flow_files import write_flow
 from edgeflownas.data.flying_chairs import SPLITS, Sample, list_samples
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.scenes import SceneSettings, render_scene

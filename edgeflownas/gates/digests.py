@@ -97,9 +97,13 @@ def data_digest(output_dir: Path) -> str | None:
         return None
     index = read_json(path)
     try:
-        facts = {key: index[key] for key in ("digest", "crop", "max_flow", "on_bad_sample")}
+        facts = {key: index[key] for key in ("digest", "crop", "max_flow", "on_bad_sample", "allow_copies")}
         facts["splits"] = {
-            name: {"count": split["count"], "zero_flow_epe": split["zero_flow_epe"], "rejected": split["rejected"]}
+            name: {
+                "count": split["count"],
+                "zero_flow_epe": split["zero_flow_epe"],
+                "rejected": [[entry["name"], entry["reason"]] for entry in split["rejected"]],
+            }
             for name, split in index["splits"].items()
         }
     except (KeyError, TypeError, AttributeError) as error:

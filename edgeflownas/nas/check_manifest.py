@@ -153,7 +153,7 @@ def _strict_faults(manifest: dict[str, Any], path: Path) -> list[str]:
     elif manifest["git_dirty"]:
         faults.append(f"{path}: git_dirty: the code differed from commit {manifest['git_commit']}")
     if manifest["data"]["rejected"]:
-        faults.append(f"{path}: {manifest['data']['rejected']} samples were left out of the data")
+        faults.append(f"{path}: {len(manifest['data']['rejected'])} samples were left out of the data")
     if manifest["stopped_because"] not in OWN_ENDS:
         faults.append(f"{path}: stopped_because is {manifest['stopped_because']}, not one of {', '.join(OWN_ENDS)}")
     return faults

@@ -33,6 +33,8 @@ def training_report(run: Path) -> str:
     lines += ["## Cautions", "", *_cautions(manifest, history), "", "## Settings", "", *_settings(manifest), ""]
     if history:
         lines += ["## Epochs", "", *_epochs(history), "", "## Subnets", "", *_subnets(manifest, history), ""]
+    if manifest["data"]["rejected"]:
+        lines += ["## Samples left out", "", *_left_out(manifest), ""]
     lines += ["## How to reproduce", "", *_reproduce(manifest, config)]
     return "\n".join(lines) + "\n"
 
@@ -72,7 +74,7 @@ def _cautions(manifest: Mapping[str, Any], history: History) -> list[str]:
     if data["source"] == "synthetic":
         cautions.append("The data are generated: the EPE cannot be compared with published ones.")
     if data["rejected"]:
-        cautions.append(f"{data['rejected']} samples were left out of the data; data_index.json says which and why.")
+        cautions.append(f"{len(data['rejected'])} samples were left out of the data; they are listed below.")
     if manifest["epochs_done"] < manifest["num_epochs"] and manifest["stopped_because"] != "early_stop":
         cautions.append("The run ended before its schedule: the learning rate had not decayed to its end.")
     if manifest["device"]["requested"] is not None and manifest["device"]["kind"] == "cpu":
@@ -88,6 +90,12 @@ def _cautions(manifest: Mapping[str, Any], history: History) -> list[str]:
     if last["fairness_gap"]:
         cautions.append(f"The options were not trained equally often: the fairness gap is {last['fairness_gap']}.")
     return [f"- {caution}" for caution in cautions] or ["- none"]
+
+
+def _left_out(manifest: Mapping[str, Any]) -> list[str]:
+    data = manifest["data"]
+    lines = [f"{len(data['rejected'])} of {data['train_samples'] + data['val_samples'] + len(data['rejected'])}:", ""]
+    return lines + [f"- {sample['split']} {sample['name']}: {sample['reason']}" for sample in data["rejected"]]
 
 
 def _settings(manifest: Mapping[str, Any]) -> list[str]:

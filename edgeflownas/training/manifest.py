@@ -90,7 +90,11 @@ def write_manifest(
             "digest": data.digest,
             "train_samples": splits["train"]["count"],
             "val_samples": splits["val"]["count"],
-            "rejected": sum(len(split["rejected"]) for split in splits.values()),
+            "rejected": [
+                {"split": name, "name": entry["name"], "reason": entry["reason"]}
+                for name, split in splits.items()
+                for entry in split["rejected"]
+            ],
             "zero_flow_epe": splits["val"]["zero_flow_epe"],
         },
         "files": {name: _file_entry(path, run.path) for name, path in files.items() if path.is_file()},

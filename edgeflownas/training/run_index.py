@@ -1,34 +1,38 @@
 """The data index of a run. Imports no Keras: a fault in the data is told before the backend is loaded."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
-from edgeflownas.data.index import build_index, check_unchanged, load_index
+from edgeflownas.data.bad_samples import require_good
+from edgeflownas.data.changes import check_unchanged
+from edgeflownas.data.index import build_index, load_index
 from edgeflownas.errors import UserError
 
 
 def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
     """The index to train by: `data.index` if given, else that of the `earlier` run that is resumed, else a new one.
 
+    What has changed among files that the index does not list is a warning on stderr.
+
     Raises:
-        UserError: no data, bad data, data that changed since they were indexed, or an index of another folder.
+        UserError: no data, bad data, data that changed since they were indexed, or an index of another folder or of
+            another policy for bad samples.
     """
     root = config["data.root"]
     if config["data.index"] is not None:
         index = load_index(config["data.index"])
         if index["root"] != root:
             raise UserError(f"{config['data.index']}: is the index of {index['root']}, but data.root is {root}")
-        check_unchanged(index)
-        return index
+        return _accepted(index, config)
     if root is None:
         raise UserError("data.root is not set: give --data_root FOLDER (with train/ and val/), or set it in the config")
     if earlier is not None:
         index = load_index(earlier)
         # A data set that was moved is indexed again; whether it is still the same is for the digests to say.
         if index["root"] == root:
-            check_unchanged(index)
-            return index
+            return _accepted(index, config)
     if config["data.source"] == "synthetic" and not Path(root).exists():
         flags = " ".join(f"--{key} {value}" for key, value in config.nested()["data"]["synthetic"].items())
         raise UserError(
@@ -36,4 +40,24 @@ def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
             f"or `python -m edgeflownas.data.synthetic --root {root} {flags}`"
         )
     crop = (config["network.height"], config["network.width"])
-    return build_index(root, crop, config["data.max_flow"], config["data.on_bad_sample"], config["data.workers"])
+    return build_index(
+        root,
+        crop,
+        config["data.max_flow"],
+        config["data.on_bad_sample"],
+        config["data.max_bad_fraction"],
+        config["data.allow_copies"],
+        config["data.workers"],
+        folder=Path(config["train.output_dir"]),
+        say=lambda line: print(line, flush=True),
+    )
+
+
+def _accepted(index: dict[str, Any], config: Config) -> dict[str, Any]:
+    """An index that was there before, if the config would build the same and the data are still what it says."""
+    if index["allow_copies"] and not config["data.allow_copies"]:
+        raise UserError(f"the index of {index['root']} allows copies, data.allow_copies does not; build it again")
+    require_good(index["splits"], index["root"], config["data.on_bad_sample"], config["data.max_bad_fraction"])
+    for remark in check_unchanged(index):
+        print(f"WARNING: {index['root']}: {remark}; build the index again to use it", file=sys.stderr)
+    return index

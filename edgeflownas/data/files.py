@@ -1,0 +1,56 @@
+"""Opening files of a data set that may hold anything: nothing waits, and no memory is taken on a file's word alone."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from edgeflownas.errors import UserError
+
+MAX_SIDE = 16384
+"""Largest width or height that is read, pixels."""
+MAX_PIXELS = 2**25
+"""Largest frame that is read, 8192×4096: far above any flow data set, and 256 MiB of flow at most."""
+
+
+class Content(NamedTuple):
+    """The bytes of a file whose header has been checked, (bytes,) uint8; its size in pixels, and its status."""
+
+    data: np.ndarray
+    height: int
+    width: int
+    status: os.stat_result
+
+
+@contextmanager
+def open_regular(path: Path | str) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """Open a file for reading.
+
+    Raises:
+        UserError: it is missing, unreadable, a loop of links, or not a regular file (a pipe would wait for a writer).
+    """
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"{path}: not a regular file; put the sample's own file in its place")
+            yield file, status
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file: {error.strerror}") from error
+
+
+def require_size(path: Path | str, width: int, height: int) -> None:
+    """Refuse a size that no frame or flow field has, before anything is allocated for it.
+
+    Raises:
+        UserError: a side outside 1 to MAX_SIDE, or more than MAX_PIXELS.
+    """
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        raise UserError(
+            f"{path}: the header claims {width}x{height} pixels; expected a width and a height of 1 to {MAX_SIDE} "
+            f"and at most {MAX_PIXELS} pixels"
+        )

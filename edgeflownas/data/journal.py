@@ -1,0 +1,93 @@
+"""What an interrupted build of an index leaves, so that the next one goes on where it ended."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+from edgeflownas.artifacts import canonical_json, load_schema
+from edgeflownas.data.flying_chairs import Sample
+from edgeflownas.data.judging import Entry, file_state, same_files
+from edgeflownas.errors import UserError
+from edgeflownas.quick_schema import Check, quick_check
+
+
+class Journal:
+    """JSON lines: first what the entries depend on, then one usable sample each, as `[split, entry]`.
+
+    An entry is taken over only while the sizes and times of its files are those it was judged with.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        """Read what is there; nothing of it under other settings.
+
+        Raises:
+            UserError: the file is there and cannot be read.
+        """
+        self._path = path
+        self._head = canonical_json(settings)
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            lines = []
+        except OSError as error:
+            raise UserError(f"{path}: cannot read the file: {error.strerror}") from error
+        self._continues = bool(lines) and lines[0] == self._head
+        self._known = dict(_entries(lines[1:])) if self._continues else {}
+        self._file: IO[str] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many samples an earlier build had judged."""
+        return len(self._known)
+
+    def known(self, split: str, sample: Sample) -> Entry | None:
+        """The entry of a sample that was judged before and has not changed since."""
+        entry = self._known.get((split, sample.name))
+        unchanged = entry is not None and same_files(entry, [file_state(path) for path in sample.files])
+        return entry if unchanged else None
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep the file open for `add`.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # A line at a time: that is all that a kill can cost. The last one may lack its end.
+            with open(self._path, "a" if self._continues else "w", buffering=1, encoding="utf-8") as self._file:
+                self._file.write("\n" if self._continues else f"{self._head}\n")
+                yield
+        except OSError as error:
+            raise UserError(f"{error.filename or self._path}: {error.strerror}") from error
+
+    def add(self, split: str, entry: Entry) -> None:
+        """Note what is new. A sample that cannot be used is judged again each time: its owner may be mending it."""
+        assert self._file is not None, "add() is for within writing()"
+        if "reason" not in entry and self._known.get((split, entry["name"])) != entry:
+            self._file.write(canonical_json([split, entry]) + "\n")
+
+    def remove(self) -> None:
+        """Delete the file: the index is complete."""
+        self._path.unlink(missing_ok=True)
+
+
+def _entries(lines: list[str]) -> Iterator[tuple[tuple[str, str], Entry]]:
+    """The entries of whole lines; a line that a kill cut short is judged anew."""
+    for line in lines:
+        try:
+            split, entry = json.loads(line)
+        except (ValueError, TypeError):
+            continue
+        if isinstance(split, str) and _fits()(entry):
+            yield (split, entry["name"]), entry
+
+
+@cache
+def _fits() -> Check:
+    definitions = load_schema("data_index.schema.json")["$defs"]
+    return quick_check({**definitions["sample"], "$defs": definitions})

@@ -1,0 +1,113 @@
+"""PNG frames, 8-bit RGB: header, checksums and pixels, each read no further than its user needs."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgeflownas.data.files import Content, open_regular, require_size
+from edgeflownas.errors import UserError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEADER_BYTES = 33
+"""Signature (8), then the chunk IHDR: length and type (8), content (13), checksum (4)."""
+SPARE_BYTES = 2**20
+"""What a file may hold besides its pixels: text, colour profiles."""
+
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_RGB = 2
+
+
+def read_png(path: Path | str) -> Content:
+    """Read a PNG's bytes, and judge its header before: a small file may claim a frame that fills the memory.
+
+    Raises:
+        UserError: unreadable, no PNG, not 8-bit RGB, a size that no frame has, or a file far larger than its pixels.
+    """
+    with open_regular(path) as (file, status):
+        header = file.read(HEADER_BYTES)
+        width, height = _read_header(path, header)
+        if status.st_size > (most := 2 * 3 * width * height + SPARE_BYTES):
+            raise UserError(
+                f"{path}: {status.st_size} bytes are too many for {width}x{height} pixels (at most {most}); "
+                "fetch the file again"
+            )
+        file.seek(0)
+        data = np.fromfile(file, np.uint8, count=status.st_size)
+    return Content(data, height, width, status)
+
+
+def _read_header(path: Path | str, header: bytes) -> tuple[int, int]:
+    if not header:
+        raise UserError(f"{path}: the file is empty; fetch it again")
+    if header[:8] != SIGNATURE:
+        raise UserError(f"{path}: not a PNG file; convert it, or fetch it again")
+    if len(header) < HEADER_BYTES or header[8:16] != b"\0\0\0\x0dIHDR":
+        raise UserError(f"{path}: truncated or damaged PNG header; fetch the file again")
+    width, height, depth, colour = struct.unpack(">IIBB", header[16:26])
+    if (depth, colour) != (8, _RGB):
+        channels = _CHANNELS.get(colour, "an unknown number of")
+        palette = " and a palette" if colour == 3 else ""
+        raise UserError(f"{path}: expected 8-bit RGB, found {depth} bit, {channels} channel(s){palette}; convert it")
+    require_size(path, width, height)
+    return width, height
+
+
+def check_checksums(path: Path | str, data: np.ndarray) -> None:
+    """Go through a PNG's chunks and compare their checksums, which decodes nothing and takes a fiftieth of the time.
+
+    So a file that was cut, or changed anywhere after it was written, is found. What an encoder compressed wrongly
+    under a right checksum is not; `decode_frame` refuses that.
+
+    Args:
+        data: (bytes,) uint8, of `read_png`.
+
+    Raises:
+        UserError: the file ends too early, has bytes after its end, or a checksum that does not fit.
+    """
+    view, place = data.data, len(SIGNATURE)
+    while place + 12 <= len(view):
+        length, kind = struct.unpack_from(">I4s", view, place)
+        end = place + 8 + length
+        if end + 4 > len(view):
+            break
+        if zlib.crc32(view[place + 4 : end]) != struct.unpack_from(">I", view, end)[0]:
+            raise UserError(f"{path}: damaged PNG: the checksum at byte {place} does not fit; fetch the file again")
+        place = end + 4
+        if kind == b"IEND":
+            if place != len(view):
+                raise UserError(f"{path}: damaged PNG: {len(view) - place} bytes after its end; fetch the file again")
+            return
+    raise UserError(f"{path}: truncated PNG: its {len(view)} bytes end within a chunk; fetch the file again")
+
+
+def decode_frame(path: Path | str, png: Content) -> np.ndarray:
+    """The pixels of a PNG.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        UserError: the image cannot be decoded, or is not what its header said.
+    """
+    # UNCHANGED, because COLOR would drop a transparent colour without a word.
+    try:
+        image = cv2.imdecode(png.data, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise UserError(f"{path}: damaged PNG: its {len(png.data)} bytes cannot be decoded; fetch the file again")
+    if image.dtype != np.uint8 or image.shape != (png.height, png.width, 3):
+        raise UserError(f"{path}: expected 8-bit RGB, found {image.dtype} of shape {image.shape}; convert it")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def read_frame(path: Path | str) -> np.ndarray:
+    """Read one frame: (H, W, 3) uint8, RGB.
+
+    Raises:
+        UserError: as `read_png` and `decode_frame`.
+    """
+    return decode_frame(path, read_png(path))
