@@ -1,0 +1,111 @@
+"""The index that a run trains by: built, taken over, or refused, before the backend is loaded."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgeflownas.artifacts import read_json, write_json
+from edgeflownas.config import Config, resolve_config
+from edgeflownas.data.flying_chairs import Sample
+from edgeflownas.data.index import JOURNAL_FILE, SCHEMA
+from edgeflownas.errors import UserError
+from edgeflownas.reporting.training_report import training_report
+from edgeflownas.train_supernet import main
+from edgeflownas.training.run_index import find_index
+from tests.tiny import TINY, tiny_flags
+
+EXCLUDE = {"on_bad_sample": "exclude", "max_bad_fraction": 0.2}
+
+
+@pytest.fixture
+def root(synthetic_root: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(synthetic_root, tmp_path / "copy"))
+
+
+def config_of(root: Path, **data: object) -> Config:
+    """The tiny run on `root`, with these keys of the section data."""
+    places = {"data.root": str(root), "train.output_dir": str(root.parent / "run")}
+    return resolve_config(None, {**TINY, **places, **{f"data.{key}": value for key, value in data.items()}})
+
+
+def written(index: dict, path: Path) -> str:
+    write_json(path, index, SCHEMA)
+    return str(path)
+
+
+def cut_flow(sample: Sample) -> None:
+    sample.files[2].write_bytes(sample.files[2].read_bytes()[:-8])
+
+
+def test_a_run_without_an_index_builds_one_and_leaves_nothing_beside_it(root: Path) -> None:
+    index = find_index(config_of(root))
+    assert {split: part["count"] for split, part in index["splits"].items()} == {"train": 7, "val": 3}
+    assert list((root.parent / "run").iterdir()) == []
+
+
+def test_a_build_that_was_refused_is_gone_on_with_in_the_run_directory(root: Path, capsys) -> None:
+    cut_flow(Sample(root / "train", "0000004"))
+    with pytest.raises(UserError, match=r"train 0000004: 0000004-flow_01.flo: truncated"):
+        find_index(config_of(root))
+    assert [path.name for path in (root.parent / "run").iterdir()] == [JOURNAL_FILE]
+    find_index(config_of(root, **EXCLUDE))
+    assert "going on after an interrupted build that had judged 9 samples" in capsys.readouterr().out
+
+
+def test_a_changed_file_stops_a_run_that_brings_its_index(root: Path) -> None:
+    path = written(find_index(config_of(root)), root.parent / "index.json")
+    find_index(config_of(root, index=path))
+    cut_flow(Sample(root / "val", "0000001"))
+    for config, earlier in ((config_of(root, index=path), None), (config_of(root), Path(path))):
+        with pytest.raises(UserError, match=r"not what was indexed: .*0000001-flow_01.flo: has \d+ bytes, was indexed"):
+            find_index(config, earlier)
+
+
+def test_a_new_time_alone_stops_nothing(root: Path) -> None:
+    path = written(find_index(config_of(root)), root.parent / "index.json")
+    for file in root.rglob("*.png"):
+        os.utime(file, (5, 5))
+    find_index(config_of(root, index=path))
+
+
+def test_an_index_of_a_looser_policy_is_refused(root: Path) -> None:
+    cut_flow(Sample(root / "train", "0000004"))
+    path = written(find_index(config_of(root, **EXCLUDE)), root.parent / "index.json")
+    find_index(config_of(root, index=path, **EXCLUDE))
+    with pytest.raises(UserError, match=r"1 bad sample\(s\): train 0000004"):
+        find_index(config_of(root, index=path))
+    with pytest.raises(UserError, match=r"train: 1 of 7 samples are bad \(14.3%\), and .* allows 1.0%"):
+        find_index(config_of(root, index=path, on_bad_sample="exclude"))
+    index = json.loads(Path(path).read_text()) | {"allow_copies": True}
+    with pytest.raises(UserError, match=r"allows copies, data.allow_copies does not"):
+        find_index(config_of(root, index=written(index, root.parent / "copies.json"), **EXCLUDE))
+
+
+def test_what_an_index_does_not_list_and_has_changed_is_a_warning(root: Path, capsys) -> None:
+    cut_flow(Sample(root / "train", "0000004"))
+    index = find_index(config_of(root, **EXCLUDE))
+    path = written(index, root.parent / "index.json")
+    cut_flow(Sample(root / "train", "0000004"))
+    (root / "train" / "0000009-img_0.png").touch()
+    assert find_index(config_of(root, index=path, **EXCLUDE)) == index
+    warnings = capsys.readouterr().err.splitlines()
+    assert [line.partition("copy: ")[2] for line in warnings] == [
+        "train 0000004 was left out as bad, and has changed since; build the index again to use it",
+        "train has 1 new sample(s), such as 0000009; build the index again to use it",
+    ]
+
+
+@pytest.mark.slow
+def test_samples_left_out_are_listed_in_manifest_and_report(root: Path, tmp_path: Path) -> None:
+    cut_flow(Sample(root / "train", "0000004"))
+    flags = [flag for key, value in EXCLUDE.items() for flag in ("--set", f"data.{key}={value}")]
+    run = tmp_path / "run"
+    assert main(tiny_flags(root, run, *flags, "--max_steps", "1")) == 0
+    (sample,) = read_json(run / "train_manifest.json", "train_manifest.schema.json")["data"]["rejected"]
+    assert (sample["split"], sample["name"]) == ("train", "0000004")
+    report = training_report(run)
+    assert "1 samples were left out of the data; they are listed below" in report
+    assert f"## Samples left out\n\n1 of 10:\n\n- train 0000004: {sample['reason']}\n" in report
