@@ -12,6 +12,7 @@ from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.stages import network_stages
 from edgeflownas.parsers import command_parser, print_json
+from edgeflownas.training.voice import Verbosity, Voice
 
 EXAMPLES = (
     "--config config/config.yaml --dry_run",
@@ -63,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("required", "auto"),
         help="continue from the run directory's last checkpoint; auto: or start where there is none",
     )
+    says = parser.add_mutually_exclusive_group()
+    says.add_argument("--quiet", action="store_true", help="say nothing but what goes wrong")
+    says.add_argument("--verbose", action="store_true", help="say a line for every step")
     return parser
 
 
@@ -87,12 +91,13 @@ def print_config(config: Config) -> None:
     print(f"config hash {config.hash}")
 
 
-def train(config: Config, resume: str | None) -> int:
+def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     """Train as `config` says and leave a complete run directory.
 
     Args:
         config: the resolved configuration.
         resume: None to start anew, 'required' to continue, 'auto' to continue if there is something to continue.
+        verbosity: how much it says while it goes.
 
     Raises:
         UserError: anything the user can mend.
@@ -118,25 +123,27 @@ def train(config: Config, resume: str | None) -> int:
     from edgeflownas.training.run_data import RunData
     from edgeflownas.training.trainer import Trainer
 
+    voice = Voice(verbosity)
     data = RunData(config, index)
     device = check_device(config)
     with run.claimed(fresh=not resuming) as aside:
         if aside:
-            print(f"an earlier run in {run.path} was moved to {aside}", flush=True)
-        trainer = Trainer(config, space, data, run, say=lambda line: print(line, flush=True))
-        if resuming:
-            trainer.resume()
-            print(f"resumed at step {trainer.progress.global_step}", flush=True)
-        write_json(run.data_index, data.index, schema="data_index.schema.json")
-        run.write_config(config)
-        write_json(run.eval_pool, pool_report(space), schema="eval_pool.schema.json")
-        reason = trainer.train()
-        progress = trainer.progress
-        write_counts(run, config, space, progress)
-        write_manifest(run, config, data, progress, trainer.model.optimizer, device, reason)
-    print(f"stopped at step {progress.global_step} ({reason}); run directory {run.path}")
+            voice.say(f"an earlier run in {run.path} was moved to {aside}")
+        trainer = Trainer(config, space, data, run, voice)
+        with trainer.told_when_it_fails():
+            if resuming:
+                trainer.resume()
+            write_json(run.data_index, data.index, schema="data_index.schema.json")
+            run.write_config(config)
+            write_json(run.eval_pool, pool_report(space), schema="eval_pool.schema.json")
+            reason = trainer.train()
+            progress = trainer.progress
+            write_counts(run, config, space, progress)
+            write_manifest(run, config, data, progress, trainer.model.optimizer, device, reason)
+            trainer.monitor.ended(progress, reason)
+    voice.say(f"stopped at step {progress.global_step} ({reason}); run directory {run.path}")
     if reason == "interrupted":
-        print("continue with the same command and --resume")
+        voice.say("continue with the same command and --resume")
         return EXIT_INTERRUPTED
     return EXIT_DONE
 
@@ -153,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_DONE
     if arguments.json:
         raise UserError("--json goes with --dry_run; a run's results are in its run directory")
-    return train(config, arguments.resume)
+    return train(config, arguments.resume, "quiet" if arguments.quiet else "verbose" if arguments.verbose else "normal")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.gates.attempts import Attempt, next_attempt
-from edgeflownas.gates.processes import is_alive, this_process
 from edgeflownas.gates.recorder import command_line, record_command
+from edgeflownas.processes import is_alive, this_process
 
 # Runs the recorder in a process of its own, on the command that follows.
 RECORD = """

@@ -17,9 +17,9 @@ from edgeflownas.gates.attempts import Attempt, latest_attempt, open_attempt
 from edgeflownas.gates.digests import relevant_config, relevant_source
 from edgeflownas.gates.gate import GATES, find_gate
 from edgeflownas.gates.judging import judge_gate
-from edgeflownas.gates.processes import this_process
 from edgeflownas.gates.starting import close_interrupted, start_gate
 from edgeflownas.gates.states import GateState, gate_states, require_standing, verdict_path
+from edgeflownas.processes import this_process
 from tests.handmade_gates import make_evidence
 from tests.handmade_runs import OVERRIDES, make_config
 

@@ -37,6 +37,7 @@ def test_a_run_leaves_what_every_run_leaves(whole_run):
         "eval_pool_12.json",
         "eval_epe_history.csv",
         "fairness_counts.json",
+        "progress.json",
         "trace.jsonl",
         "train_manifest.json",
     }

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeflownas import processes
 from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.errors import UserError
-from edgeflownas.gates import processes
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from edgeflownas.artifacts import read_json, write_text
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt, attempts
 from edgeflownas.gates.gate import LONG_RUN
-from edgeflownas.gates.processes import describe
 from edgeflownas.gates.recorder import command_line, now
 from edgeflownas.gates.reports import commands_at_fault, next_step
 from edgeflownas.gates.states import NEVER_RUN, gate_states
+from edgeflownas.processes import describe
 from edgeflownas.reporting.provenance_page import AttemptView, StageView, render_page
 
 PAGE = "provenance.html"

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from edgeflownas.errors import EXIT_INTERRUPTED
 from edgeflownas.gates.attempts import Attempt
-from edgeflownas.gates.processes import this_process
+from edgeflownas.processes import this_process
 
 TAIL_LINES = 20
 # SIGTERM arrives twice from Slurm, and people press Ctrl-C twice: only the third one stops asking politely.

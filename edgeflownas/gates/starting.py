@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeflownas import processes
 from edgeflownas.artifacts import read_json, sha256_file, write_json, write_text
 from edgeflownas.config import Config, differences
 from edgeflownas.errors import UserError
-from edgeflownas.gates import processes
 from edgeflownas.gates.attempts import Attempt, attempts, latest_attempt, next_attempt
 from edgeflownas.gates.digests import gate_digests, relevant_config, source_files
 from edgeflownas.gates.gate import Gate

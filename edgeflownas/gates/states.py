@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeflownas import processes
 from edgeflownas.artifacts import read_json, sha256_file
 from edgeflownas.config import Config, differences, resolve_config
 from edgeflownas.errors import UserError
-from edgeflownas.gates import processes
 from edgeflownas.gates.attempts import Attempt, latest_attempt
 from edgeflownas.gates.digests import gate_digests, relevant_config, relevant_source, source_files
 from edgeflownas.gates.gate import GATES, Gate

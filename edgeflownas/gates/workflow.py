@@ -18,9 +18,9 @@ import yaml
 from edgeflownas.config import Config, flatten, resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import living_attempts
-from edgeflownas.gates.processes import describe, this_process
 from edgeflownas.gates.states import GateState, gate_states, require_standing
 from edgeflownas.locks import LockHeld, take_lock
+from edgeflownas.processes import describe, this_process
 from edgeflownas.yaml_files import parse_yaml
 
 PLAN_VARIABLE = "EDGEFLOWNAS_PLAN"

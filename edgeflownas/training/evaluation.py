@@ -4,7 +4,7 @@ Subnets are judged a fair cycle at a time through the same graph that trains the
 traces. Nothing here assigns a variable: judging a subnet changes nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from edgeflownas.network.stages import network_stages
 from edgeflownas.training.metrics import METRICS
 from edgeflownas.training.supernet_model import JudgementModel, RecalibrationModel
 
+Watch = Callable[[str, int, int], None]
+"""Told the part of the evaluation, the batch and the cycle that are worked on, numbered from 1."""
 CycleMoments = list[list[np.ndarray]]
 """[mean, variance] of every batch norm in order of execution; each (paths that ran it, 1, 1, 1, channels)."""
 
@@ -42,7 +44,11 @@ class Evaluator:
         self._judgement = JudgementModel(network, flow_scale)
 
     def judge(
-        self, cycles: np.ndarray, recalibration: Iterable[Batch], validation: Iterable[Batch]
+        self,
+        cycles: np.ndarray,
+        recalibration: Iterable[Batch],
+        validation: Iterable[Batch],
+        watch: Watch | None = None,
     ) -> list[dict[str, Any]]:
         """Judge every subnet of some fair cycles.
 
@@ -50,20 +56,25 @@ class Evaluator:
             cycles: (cycles, paths, blocks) int32.
             recalibration: fixed training batches; the moments are their cumulative average, from nothing.
             validation: batches of one size, each sample once.
+            watch: told before each cycle meets each batch.
 
         Returns:
             Per subnet, in order: what `measure` gives, `bn_recal_batches`, and `bn_shift`, how far the statistics
             still moved with the last batch.
         """
-        moments, shifts, batches = self.recalibrate(cycles, recalibration)
-        results = self.measure(cycles, moments, validation)
+        moments, shifts, batches = self.recalibrate(cycles, recalibration, watch)
+        results = self.measure(cycles, moments, validation, watch)
         return [
             {**result, "bn_recal_batches": batches, "bn_shift": shift}
             for result, shift in zip(results, shifts, strict=True)
         ]
 
     def measure(
-        self, cycles: np.ndarray, moments: list[CycleMoments], validation: Iterable[Batch]
+        self,
+        cycles: np.ndarray,
+        moments: list[CycleMoments],
+        validation: Iterable[Batch],
+        watch: Watch | None = None,
     ) -> list[dict[str, Any]]:
         """Measure every subnet with the batch-norm moments of its cycle.
 
@@ -72,12 +83,12 @@ class Evaluator:
             standard error of its EPE against the mean of all (`standard_errors`), pixels.
         """
         seen: list[np.ndarray] = []
-        for batch in validation:
+        for number, batch in enumerate(validation, start=1):
             by_cycle = [
                 self._judgement.predict_on_batch(
                     {"frames": batch.frames, "codes": codes, "moments": moments[index], "flow": batch.flow}
                 )
-                for index, codes in enumerate(cycles)
+                for index, codes in _watched(cycles, "validation", number, watch)
             ]
             seen.append(np.concatenate(by_cycle, dtype=np.float64)[:, : batch.samples])
         per_sample = np.concatenate(seen, axis=1)
@@ -93,7 +104,9 @@ class Evaluator:
             )
         ]
 
-    def recalibrate(self, cycles: np.ndarray, batches: Iterable[Batch]) -> tuple[list[CycleMoments], list[float], int]:
+    def recalibrate(
+        self, cycles: np.ndarray, batches: Iterable[Batch], watch: Watch | None = None
+    ) -> tuple[list[CycleMoments], list[float], int]:
         """Estimate the moments of every cycle as the cumulative average over `batches`.
 
         Returns:
@@ -103,7 +116,10 @@ class Evaluator:
         previous: list[CycleMoments] = []
         count = 0
         for count, batch in enumerate(batches, start=1):
-            new = [self._recalibration.predict_on_batch({"frames": batch.frames, "codes": codes}) for codes in cycles]
+            new = [
+                self._recalibration.predict_on_batch({"frames": batch.frames, "codes": codes})
+                for _, codes in _watched(cycles, "recalibration", count, watch)
+            ]
             previous = averages if count > 1 else new
             averages = new if count == 1 else _cumulative_average(averages, new, count)
         shifts = [
@@ -124,6 +140,13 @@ class Evaluator:
             for flow in batch.flow[: batch.samples]
         ]
         return float(np.mean(magnitudes))
+
+
+def _watched(cycles: np.ndarray, part: str, batch: int, watch: Watch | None) -> Iterator[tuple[int, np.ndarray]]:
+    for index, codes in enumerate(cycles):
+        if watch:
+            watch(part, batch, index + 1)
+        yield index, codes
 
 
 def _cumulative_average(averages: list[CycleMoments], new: list[CycleMoments], count: int) -> list[CycleMoments]:

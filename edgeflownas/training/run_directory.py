@@ -28,6 +28,7 @@ class RunDirectory:
         self.eval_pool = self.path / "eval_pool_12.json"
         self.history = self.path / "eval_epe_history.csv"
         self.fairness_counts = self.path / "fairness_counts.json"
+        self.progress = self.path / "progress.json"
         self.trace = self.path / "trace.jsonl"
         self.nonfinite = self.path / "nonfinite.json"
         self.manifest = self.path / "train_manifest.json"

@@ -7,7 +7,7 @@ stopped anywhere continues with the same bits.
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NoReturn
@@ -26,24 +26,24 @@ from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.training.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.training.evaluation import Evaluator, pool_summary
+from edgeflownas.training.monitor import RunLength, RunMonitor
 from edgeflownas.training.progress import Progress
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.run_directory import RunDirectory
 from edgeflownas.training.schedule import cosine_lr
 from edgeflownas.training.supernet_model import TrainingModel
-
-Say = Callable[[str], None]
+from edgeflownas.training.voice import Voice
 
 
 class Trainer:
     """One run: a network, its data, its state and its directory."""
 
-    def __init__(self, config: Config, space: SearchSpace, data: RunData, run: RunDirectory, say: Say = print) -> None:
+    def __init__(self, config: Config, space: SearchSpace, data: RunData, run: RunDirectory, voice: Voice) -> None:
         self.config = config
         self.space = space
         self.data = data
         self.run = run
-        self.say = say
+        self.say = voice.say
         self.network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
         self.model = TrainingModel(
             self.network,
@@ -60,6 +60,8 @@ class Trainer:
         self.steps_per_epoch = data.steps_per_epoch
         self.total_steps = config["train.num_epochs"] * self.steps_per_epoch
         self._stop_requested = threading.Event()
+        length = RunLength(config["train.num_epochs"], self.steps_per_epoch, self._last_step())
+        self.monitor = RunMonitor(run.progress, length, config["train.grad_clip"], voice)
 
     def resume(self) -> None:
         """Load the last checkpoint.
@@ -80,6 +82,7 @@ class Trainer:
         self.progress = Progress.from_header(checkpoint.header["progress"])
         self.run.cut_trace(self.progress.global_step)
         self.run.write_history(self.progress.history)
+        self.say(f"resumed at step {self.progress.global_step}")
 
     def train(self) -> str:
         """Run to the end.
@@ -87,6 +90,7 @@ class Trainer:
         Returns:
             Why it stopped: num_epochs, max_epochs, max_steps, early_stop or interrupted.
         """
+        self.monitor.starting(self.progress)
         with self._signals():
             steps = range(self.progress.global_step, self._last_step())
             batches = prefetch(self.data.train_batch, steps, workers=self.config["data.workers"])
@@ -144,7 +148,7 @@ class Trainer:
                 "lr": lr,
             }
             self.run.append_trace(line)
-        self._say_step(step, observed, lr)
+        self.monitor.step(self.progress, observed, lr)
 
     def _stop_on_nonfinite(self, step: int, codes: np.ndarray, observed: Mapping[str, Any]) -> NoReturn:
         """Write down what met, keep the state before the step (the optimizer did not touch it), and end."""
@@ -166,19 +170,11 @@ class Trainer:
             f"{self.run.last}; details in {self.run.nonfinite}"
         )
 
-    def _say_step(self, step: int, observed: Mapping[str, Any], lr: float) -> None:
-        within = step % self.steps_per_epoch + 1
-        if within in (1, self.steps_per_epoch) or within % max(1, self.steps_per_epoch // 10) == 0:
-            self.say(
-                f"epoch {step // self.steps_per_epoch + 1}/{self.config['train.num_epochs']} "
-                f"step {within}/{self.steps_per_epoch}  loss {np.mean(observed['losses']):.4f}  "
-                f"grad norm {observed['global_grad_norm_before']:.3f}  lr {lr:.3g}  "
-                f"{self.progress.epoch_seconds / len(self.progress.epoch_losses):.2f} s/step"
-            )
-
     def _end_epoch(self) -> None:
         started = time.monotonic()
-        results = self.evaluator.judge(self.pool, self.data.recalibration(), self.data.validation())
+        results = self.evaluator.judge(
+            self.pool, self.data.recalibration(), self.data.validation(), watch=self._watch_judging
+        )
         mean_epe, std_epe, noise_epe = pool_summary(results)
         progress = self.progress
         improved = progress.note_evaluation(mean_epe, self.config["train.early_stop_min_delta"])
@@ -198,16 +194,17 @@ class Trainer:
             **{f"epe_{result['code'].replace(',', '')}": result["epe"] for result in results},
         }
         progress.finish_epoch(row)
-        self.say(
-            f"epoch {row['epoch']} done: mean EPE {mean_epe:.4f} ± {std_epe:.4f} px over {len(results)} subnets"
-            f"{' (best so far)' if improved else ''}, zero-flow EPE {row['zero_flow_epe']:.4f} px, "
-            f"fairness gap {row['fairness_gap']}, {row['seconds']:.1f} s"
-        )
         # Best before last: a run killed between the two repeats the epoch and writes the same best again.
         if improved:
             self._save(self.run.best)
         self._save(self.run.last)
         self.run.write_history(progress.history)
+        self.monitor.epoch(progress)
+
+    def _watch_judging(self, part: str, batch: int, cycle: int) -> None:
+        cycles, paths, _ = self.pool.shape
+        first = (cycle - 1) * paths + 1
+        self.monitor.judging(self.progress, part, batch, first, at_once=paths, subnets=cycles * paths)
 
     @cached_property
     def _zero_flow_epe(self) -> float:
@@ -232,6 +229,15 @@ class Trainer:
         """What must be the same for a resumed run to give the same result."""
         blocks = {f"search_space.{block.name}": list(block.options) for block in self.space.blocks}
         return {**self.config.result_values(), **blocks, "data.digest": self.data.digest}
+
+    @contextmanager
+    def told_when_it_fails(self) -> Iterator[None]:
+        """Let those who watch know that the run failed, and why."""
+        try:
+            yield
+        except BaseException as error:
+            self.monitor.ended(self.progress, f"failed: {error or type(error).__name__}")
+            raise
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -1,0 +1,142 @@
+"""What a run tells while it goes: to its terminal, and to those who watch from elsewhere by `progress.json`."""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import write_json
+from edgeflownas.processes import this_process
+from edgeflownas.training.pace import Pace
+from edgeflownas.training.progress import Progress
+from edgeflownas.training.voice import Voice, epoch_line
+
+# Seconds between two writes of progress.json, apart from changes of phase.
+WRITE_EVERY = 5.0
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """How long a run is: `epochs` of its schedule, steps in each, and the step at which it stops at the latest."""
+
+    epochs: int
+    steps_per_epoch: int
+    last_step: int
+
+
+class RunMonitor:
+    """Told of every step, judged batch and epoch; works only when somebody would see it."""
+
+    def __init__(
+        self,
+        path: Path,
+        length: RunLength,
+        grad_clip: float,
+        voice: Voice,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._length = length
+        self._grad_clip = grad_clip
+        self._voice = voice
+        self._clock = clock
+        self._pace = Pace()
+        self._write_due = clock()
+        self._facts: dict[str, Any] = {
+            "phase": "starting",
+            "epochs": length.epochs,
+            "steps_per_epoch": length.steps_per_epoch,
+            "last_step": length.last_step,
+            "loss": None,
+            "lr": None,
+            "grad_norm": None,
+            "clip_rate": None,
+            "judging": None,
+            "stopped_because": None,
+            "process": this_process(),
+            "started": _now(),
+        }
+
+    def starting(self, progress: Progress) -> None:
+        """The run directory is claimed; the first step follows."""
+        self._tell(progress, at_once=True, phase="starting")
+
+    def step(self, progress: Progress, observed: Mapping[str, Any], lr: float) -> None:
+        """A training step was made."""
+        self._pace.step_done(self._clock())
+        if not self._is_due():
+            return
+        statistics = progress.epoch_statistics(self._grad_clip)
+        self._tell(
+            progress,
+            phase="training",
+            judging=None,
+            loss=statistics["train_loss"],
+            clip_rate=statistics["clip_rate"],
+            grad_norm=observed["global_grad_norm_before"],
+            lr=lr,
+        )
+
+    def judging(self, progress: Progress, part: str, batch: int, subnet: int, at_once: int, subnets: int) -> None:
+        """The subnets from number `subnet` on, `at_once` of them, meet a batch of a part of the evaluation."""
+        first = self._facts["phase"] != "judging"
+        if first:
+            self._pace.pause_begins(self._clock())
+        if first or self._is_due():
+            where = {"part": part, "batch": batch, "subnet": subnet, "at_once": at_once, "subnets": subnets}
+            self._tell(progress, at_once=first, phase="judging", judging=where)
+
+    def epoch(self, progress: Progress) -> None:
+        """An epoch is judged and saved."""
+        assert progress.best is not None
+        self._pace.pause_ends(self._clock())
+        self._voice.say(epoch_line(progress.history[-1], self._length.epochs, progress.best["epoch"]))
+        self._facts |= {"phase": "training", "judging": None}
+        self._write(progress)
+
+    def ended(self, progress: Progress, reason: str) -> None:
+        """The run is over, or stopped to be resumed."""
+        self._voice.end_line()
+        self._facts |= {"phase": "ended", "judging": None, "stopped_because": reason}
+        self._write(progress)
+
+    def _is_due(self) -> bool:
+        return self._voice.is_due() or self._clock() >= self._write_due
+
+    def _tell(self, progress: Progress, at_once: bool = False, **facts: Any) -> None:
+        self._facts |= facts
+        if at_once or self._clock() >= self._write_due:
+            self._write(progress)
+        self._voice.progress(self._now(progress))
+
+    def _now(self, progress: Progress) -> dict[str, Any]:
+        steps = self._length.steps_per_epoch
+        done = progress.epochs_done
+        # Between two epochs a run stands at the end of the one that is done.
+        epoch = done if done and progress.global_step == done * steps else done + 1
+        left = self._length.last_step - progress.global_step
+        judgements = self._length.last_step // steps - progress.global_step // steps
+        return {
+            **self._facts,
+            "epoch": epoch,
+            "step": progress.global_step - (epoch - 1) * steps,
+            "global_step": progress.global_step,
+            "steps_per_second": self._pace.steps_per_second,
+            "seconds_left": self._pace.seconds_left(left, judgements),
+            "mean_epe_12": progress.history[-1]["mean_epe_12"] if progress.history else None,
+            "best": progress.best,
+            "updated": _now(),
+        }
+
+    def _write(self, progress: Progress) -> None:
+        self._write_due = self._clock() + WRITE_EVERY
+        # Nobody's training ends because it cannot be watched: a full disk is the checkpoints' business.
+        with contextlib.suppress(OSError):
+            write_json(self._path, self._now(progress))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,118 @@
+"""How a run sounds: one line that is written over on a terminal, plain lines with the time anywhere else.
+
+Used by the process that trains and by `edgeflownas.watch`, which tells the same from the run's files.
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import IO, Any, Literal
+
+from edgeflownas.terminal import is_live
+
+Verbosity = Literal["quiet", "normal", "verbose"]
+# Seconds between two looks at a terminal, and between two plain lines.
+LIVE_EVERY, PLAIN_EVERY = 0.2, 30.0
+
+
+class Voice:
+    """Speaks to one stream; `quiet` says nothing, `verbose` has a plain line of its own for every step."""
+
+    def __init__(
+        self,
+        verbosity: Verbosity = "normal",
+        stream: IO[str] | None = None,
+        live: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        self._quiet = verbosity == "quiet"
+        self._live = (is_live(self._stream) if live is None else live) and verbosity == "normal"
+        self._every = 0.0 if verbosity == "verbose" else LIVE_EVERY if self._live else PLAIN_EVERY
+        self._clock = clock
+        self._due = clock()
+        self._line_is_open = False
+
+    def is_due(self) -> bool:
+        """Whether a line of progress would be shown now; asked before every step's line is made."""
+        return not self._quiet and self._clock() >= self._due
+
+    def progress(self, facts: Mapping[str, Any]) -> None:
+        """Show where the run stands (`progress.json`), at a bearable rate."""
+        if not self.is_due():
+            return
+        self._due = self._clock() + self._every
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"\r{progress_line(facts)[:width]}\x1b[K")
+            self._line_is_open = True
+        else:
+            self._write(f"{_now()} {progress_line(facts)}\n")
+
+    def say(self, text: str) -> None:
+        """Say something that stays."""
+        if not self._quiet:
+            self.end_line()
+            self._write(f"{text}\n" if self._live else f"{_now()} {text}\n")
+
+    def end_line(self) -> None:
+        """Take the line of progress away, so that other output starts at the left."""
+        if self._line_is_open:
+            self._write("\r\x1b[K")
+            self._line_is_open = False
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def progress_line(facts: Mapping[str, Any]) -> str:
+    """Where a run stands, in one line; the most needed first, because a narrow terminal cuts it."""
+    place = f"epoch {facts['epoch']}/{facts['epochs']}"
+    if facts["phase"] == "starting":
+        return f"{place} starting: building the graph takes half a minute and more"
+    if facts["phase"] == "ended":
+        return f"{place} ended: {facts['stopped_because']}"
+    if judging := facts["judging"]:
+        last = min(judging["subnet"] + judging["at_once"] - 1, judging["subnets"])
+        subnets = f"subnets {judging['subnet']} to {last} of {judging['subnets']}"
+        return f"{place} judging {subnets}, {judging['part']} batch {judging['batch']}"
+    parts = [f"{place} step {facts['step']}/{facts['steps_per_epoch']}"]
+    if facts["steps_per_second"]:
+        parts.append(f"{facts['steps_per_second']:.3g} steps/s")
+    if facts["seconds_left"] is not None:
+        parts.append(f"{duration(facts['seconds_left'])} left")
+    parts.append(f"loss {facts['loss']:.4f}")
+    if facts["mean_epe_12"] is not None:
+        best = facts["best"]
+        parts.append(f"EPE {facts['mean_epe_12']:.3f} (best {best['mean_epe_12']:.3f}, epoch {best['epoch']})")
+    parts += [f"lr {facts['lr']:.3g}", f"grad norm {facts['grad_norm']:.3g}", f"clipped {facts['clip_rate']:.0%}"]
+    return "  ".join(parts)
+
+
+def epoch_line(row: Mapping[str, Any], epochs: int, best_epoch: int) -> str:
+    """An epoch in one line, from its row of `eval_epe_history.csv`."""
+    is_best = best_epoch == row["epoch"]
+    best = "the best so far" if is_best else f"best {row['best_mean_epe_12']:.4f}, epoch {best_epoch}"
+    return (
+        f"epoch {row['epoch']}/{epochs} done: mean EPE {row['mean_epe_12']:.4f} ± {row['std_epe_12']:.4f} px ({best}), "
+        f"zero-flow EPE {row['zero_flow_epe']:.4f} px, fairness gap {row['fairness_gap']}, {duration(row['seconds'])}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """`41 s`, `7 min 05 s`, `3 h 20 min` or `2 d 04 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def _now() -> str:
+    return datetime.now().strftime("%Y-%m-%d %H:%M:%S")
