@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -78,16 +79,35 @@ def read_json(path: Path | str, schema: str | None = None) -> Any:
     """Read JSON and validate it against `schemas/<schema>`.
 
     Raises:
-        UserError: the file is missing, is not JSON, or does not fit its schema.
+        UserError: the file is missing, is not strict JSON, or does not fit its schema.
     """
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = parse_json(Path(path).read_text(encoding="utf-8"), where=str(path))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid JSON ({error})") from error
     if schema is not None:
         validate(value, schema, where=str(path))
+    return value
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """Parse strict JSON: no NaN or Infinity, and no number that overflows to one.
+
+    Raises:
+        UserError: `text` is anything else.
+    """
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not valid JSON ({error})") from error
+
+
+def _finite(token: str) -> float:
+    value = float(token)
+    if not math.isfinite(value):
+        raise ValueError(f"{token} is no number of JSON")
     return value
 
 

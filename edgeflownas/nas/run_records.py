@@ -1,13 +1,12 @@
 """Reading what a run recorded step by step and epoch by epoch: `trace.jsonl` and `eval_epe_history.csv`."""
 
 import csv
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.artifacts import validate
+from edgeflownas.artifacts import parse_json, validate
 from edgeflownas.errors import UserError
 
 EPE_COLUMN = "epe_"
@@ -21,10 +20,7 @@ def read_trace(path: Path) -> list[dict[str, Any]]:
     """
     rows = []
     for number, line in enumerate(_lines(path), start=1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}: line {number} is not JSON ({error})") from error
+        row = parse_json(line, where=f"{path} line {number}")
         validate(row, "trace_row.schema.json", where=f"{path} line {number}")
         rows.append(row)
     return rows
@@ -68,3 +64,5 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
