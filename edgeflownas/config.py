@@ -207,7 +207,7 @@ def _allowed(leaf: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> str:
     """A value as one would write it, shortened."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
-    return (text if len(text) <= 100 else f"{text[:97]}...").encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _as_typed(value: Any, leaf: Mapping[str, Any]) -> Any:

@@ -11,7 +11,15 @@ EXIT_INTERRUPTED = 3
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: says what was expected, what was found, where, and what to do."""
+    """A mistake in what the user gave: says what was expected, what was found, where, and what to do.
+
+    Its text is one line that any terminal shows as it is, whatever the names and values in it: control characters and
+    bytes that are no text appear escaped.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
 
 
 class CheckFailed(Exception):
