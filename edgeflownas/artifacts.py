@@ -15,6 +15,7 @@ from edgeflownas.quick_schema import Check, quick_check
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FOLDER = PROJECT_ROOT / "schemas"
+TEMPORARY = ".tmp"
 
 
 def canonical_json(value: Any) -> str:
@@ -33,24 +34,41 @@ def sha256_file(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomic(path: Path | str, write: Callable[[BinaryIO], None]) -> None:
+def write_atomic(path: Path | str, write: Callable[[BinaryIO], None], keep: Path | None = None) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it over `path`.
 
-    Readers see the old file or the new one, never a part. A failed write leaves the old file.
+    Readers see the old file or the new one, never a part. A failed write leaves the old file. `keep` is another name
+    in the same folder: there the old file stays once the new one is complete.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
+        if keep is not None and path.exists():
+            _name_also(path, keep)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote left in `folder` and below."""
+    for unfinished in folder.rglob(f".*{TEMPORARY}"):
+        unfinished.unlink(missing_ok=True)
+
+
+def _name_also(path: Path, other: Path) -> None:
+    other.unlink(missing_ok=True)
+    try:
+        os.link(path, other)
+    except OSError:  # a file system without hard links: for a moment there is only the other name
+        os.replace(path, other)
 
 
 def _umask() -> int:

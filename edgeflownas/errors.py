@@ -1,5 +1,6 @@
 """The package's one exception for mistakes that the user can mend, and how commands end on it."""
 
+import io
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -32,6 +33,9 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     A UserError becomes one line on stderr and exit code 2, a CheckFailed one line and 1, Ctrl-C one line and 3. Any
     other exception is a bug and keeps its trace.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A locale that has no ± or × must not end a training.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = main()
     except UserError as error:

@@ -106,7 +106,7 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     from edgeflownas.training.run_index import find_index
 
     run = RunDirectory(config["train.output_dir"])
-    resuming = resume is not None and run.last.is_file()
+    resuming = resume is not None and bool(run.checkpoints)
     if resume == "required" and not resuming:
         raise UserError(f"{run.last}: nothing to resume; start without --resume, or correct --output_dir")
     space = load_search_space(config["network.search_space"])

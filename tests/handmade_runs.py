@@ -124,6 +124,7 @@ def _history_row(epoch: int, codes: list[str]) -> dict[str, Any]:
         "grad_norm_p90": 7.0,
         "grad_norm_p99": 7.0,
         "clip_rate": 1.0,
+        "skipped_steps": 0,
         "seconds": 2.0,
         **epes,
     }
@@ -171,6 +172,8 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
         "num_epochs": config["train.num_epochs"],
         "epochs_done": epochs,
         "global_step": epochs * STEPS_PER_EPOCH,
+        "skipped_steps": 0,
+        "recoveries": 0,
         "stopped_because": "num_epochs" if epochs == config["train.num_epochs"] else "max_epochs",
         "best": best,
         "device": {"kind": "cpu", "name": "a processor", "requested": None},

@@ -1,6 +1,9 @@
 """Checkpoints: what is written is read back, what is damaged is refused by name, the old file survives a failure."""
 
+import io
 import json
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -71,6 +74,28 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, arrays, monkeypatch)
         save_checkpoint(path, {**HEADER, "epoch": 4}, arrays)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["supernet_last.ckpt"]
+
+
+@pytest.mark.parametrize("claim", ["an array of 4 TiB", "a member of 4 GiB"])
+def test_claimed_sizes_are_checked_before_memory_is_taken(tmp_path, arrays, claim):
+    path = tmp_path / "supernet_last.ckpt"
+    save_checkpoint(path, HEADER, arrays)
+    content = path.read_bytes()
+    if claim == "an array of 4 TiB":
+        with zipfile.ZipFile(path, "w") as archive:
+            member = io.BytesIO()
+            np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": (2**40,)})
+            archive.writestr("header.npy", member.getvalue() + b"\0" * 100)
+    else:
+        name = content.rindex(b"weights.E0.npy")
+        # The sizes stand 26 bytes before the name of an entry of the central directory.
+        path.write_bytes(content[: name - 26] + b"\xfe\xff\xff\xff" * 2 + content[name - 18 :])
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"supernet_last\.ckpt: damaged.*(reshape|claims to hold 4\d{9} bytes)"):
+        load_checkpoint(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * len(content)
 
 
 def test_nothing_that_is_pickled_is_read(tmp_path):

@@ -34,6 +34,7 @@ def test_a_run_leaves_what_every_run_leaves(whole_run):
         "data_index.json",
         "checkpoints/supernet_best.ckpt",
         "checkpoints/supernet_last.ckpt",
+        "checkpoints/supernet_last.previous.ckpt",
         "eval_pool_12.json",
         "eval_epe_history.csv",
         "fairness_counts.json",
@@ -160,7 +161,7 @@ def test_numbers_that_go_bad_stop_before_they_touch_the_weights(whole_run, synth
         run_command(lambda: main(flags))
     assert end.value.code == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    finding = json.loads((run / "nonfinite.json").read_text())
+    (finding,) = read_json(run / "nonfinite.json", "nonfinite.schema.json")
     assert f"step {finding['step']}: loss or gradient is not finite" in line
     assert len(finding["codes"]) == 3
     assert len(finding["samples"]) == 2

@@ -2,8 +2,8 @@
 
 Checked: the manifest's schema, the digest and size of each file it names, the fairness counts (equal over complete
 cycles), the history (finite, one row per epoch), the eval pool, the config hash and the checkpoints' headers.
-`--strict` asks for more than a valid run: a commit to check out again, no sample left out, and a run that came to
-its own end.
+`--strict` asks for more than a valid run: a commit to check out again, no sample left out, no step without an update,
+and a run that came to its own end.
 """
 
 import argparse
@@ -71,8 +71,11 @@ def _fairness_faults(manifest: dict[str, Any], path: Path) -> list[str]:
     faults = []
     if report["supernet_mode"] != manifest["supernet_mode"]:
         faults.append(f"supernet_mode {report['supernet_mode']}, the manifest says {manifest['supernet_mode']}")
-    if report["cycles"] != manifest["global_step"]:
-        faults.append(f"{report['cycles']} cycles, the manifest's global_step is {manifest['global_step']}")
+    if report["cycles"] + manifest["skipped_steps"] != manifest["global_step"]:
+        faults.append(
+            f"{report['cycles']} cycles, the manifest's global_step is {manifest['global_step']} "
+            f"with {manifest['skipped_steps']} skipped_steps"
+        )
     paths = report["cycles"] * report["cycle_length"]
     gap = max(max(counts) - min(counts) for counts in report["counts"].values())
     if report["fairness_gap"] != gap:
@@ -154,6 +157,8 @@ def _strict_faults(manifest: dict[str, Any], path: Path) -> list[str]:
         faults.append(f"{path}: git_dirty: the code differed from commit {manifest['git_commit']}")
     if manifest["data"]["rejected"]:
         faults.append(f"{path}: {len(manifest['data']['rejected'])} samples were left out of the data")
+    if manifest["skipped_steps"]:
+        faults.append(f"{path}: {manifest['skipped_steps']} steps made no update")
     if manifest["stopped_because"] not in OWN_ENDS:
         faults.append(f"{path}: stopped_because is {manifest['stopped_because']}, not one of {', '.join(OWN_ENDS)}")
     return faults
@@ -170,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="also refuse a missing or dirty git commit, samples left out, and a run that was stopped early",
+        help="also refuse a missing or dirty git commit, samples left out, steps skipped, and a run stopped early",
     )
     add_json_flag(parser)
     return parser

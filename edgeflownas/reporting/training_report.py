@@ -75,6 +75,11 @@ def _cautions(manifest: Mapping[str, Any], history: History) -> list[str]:
         cautions.append("The data are generated: the EPE cannot be compared with published ones.")
     if data["rejected"]:
         cautions.append(f"{len(data['rejected'])} samples were left out of the data; they are listed below.")
+    if manifest["skipped_steps"]:
+        cautions.append(
+            f"{manifest['skipped_steps']} steps made no update, because loss or gradient was not finite; "
+            "nonfinite.json says which."
+        )
     if manifest["epochs_done"] < manifest["num_epochs"] and manifest["stopped_because"] != "early_stop":
         cautions.append("The run ended before its schedule: the learning rate had not decayed to its end.")
     if manifest["device"]["requested"] is not None and manifest["device"]["kind"] == "cpu":

@@ -14,16 +14,17 @@ from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.stages import INPUT_CHANNELS
 from edgeflownas.provenance import git_state
 from edgeflownas.training.progress import Progress
+from edgeflownas.training.recovery import recoveries
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.run_directory import RunDirectory
 
 
 def write_counts(run: RunDirectory, config: Config, space: SearchSpace, progress: Progress) -> None:
-    """Write `fairness_counts.json`: how often each option of each block was executed."""
+    """Write `fairness_counts.json`: how often each option of each block was trained; a skipped cycle trained none."""
     counts = {
         "search_space": space.name,
         "supernet_mode": config["train.supernet_mode"],
-        "cycles": progress.global_step,
+        "cycles": progress.global_step - len(progress.skipped),
         "cycle_length": space.cycle_length,
         "counts": progress.counts,
         "fairness_gap": fairness_gap(progress.counts),
@@ -50,6 +51,8 @@ def write_manifest(
         "eval_pool": run.eval_pool,
         "config": run.config,
         "data_index": run.data_index,
+        "nonfinite": run.nonfinite,
+        "recoveries": run.recoveries,
     }
     git = git_state()
     manifest = {
@@ -80,6 +83,8 @@ def write_manifest(
         "num_epochs": config["train.num_epochs"],
         "epochs_done": progress.epochs_done,
         "global_step": progress.global_step,
+        "skipped_steps": len(progress.skipped),
+        "recoveries": len(recoveries(run)),
         "stopped_because": stopped_because,
         "best": progress.best,
         "device": device,

@@ -6,17 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from edgeflownas.errors import UserError
+
 
 @dataclass
 class Progress:
     """The run's state, as it stands in a checkpoint's header.
 
-    global_step: fair cycles done, which is also the index of the next one.
+    global_step: fair cycles done, skipped ones too, which is also the index of the next one.
     history: one row of `eval_epe_history.csv` per completed epoch.
     best: epoch and mean_epe_12 (pixels) of the best epoch so far, None before the first evaluation.
     patience_reference, epochs_without_improvement: early stopping counts from the last decrease by min_delta.
-    counts: how often each option of each block was executed.
-    epoch_*: what the steps of the unfinished epoch gave.
+    counts: how often each option of each block was trained: executed in a cycle that made an update.
+    skipped: what was found in each cycle whose loss or gradient was not finite, and which made no update.
+    epoch_*: what the updates of the unfinished epoch gave, and the seconds of all its steps.
     """
 
     counts: dict[str, list[int]]
@@ -25,6 +28,7 @@ class Progress:
     best: dict[str, Any] | None = None
     patience_reference: float | None = None
     epochs_without_improvement: int = 0
+    skipped: list[dict[str, Any]] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)
     epoch_norms: list[float] = field(default_factory=list)
     epoch_seconds: float = 0.0
@@ -40,15 +44,32 @@ class Progress:
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> "Progress":
-        """Back from JSON values."""
-        return cls(**header)
+        """Back from JSON values.
+
+        Raises:
+            UserError: the header is of another version.
+        """
+        try:
+            return cls(**header)
+        except TypeError as error:
+            raise UserError(f"the checkpoint's state is not that of this version of EdgeFlowNAS: {error}") from error
 
     def record_step(self, observed: Mapping[str, Any], seconds: float) -> None:
-        """Count one finished fair cycle."""
+        """Count one fair cycle that made an update."""
         self.global_step += 1
         self.epoch_losses.append(float(np.mean(observed["losses"])))
         self.epoch_norms.append(observed["global_grad_norm_before"])
         self.epoch_seconds += seconds
+
+    def record_skip(self, finding: dict[str, Any], seconds: float) -> None:
+        """Count one fair cycle that was done and made no update."""
+        self.global_step += 1
+        self.skipped.append(finding)
+        self.epoch_seconds += seconds
+
+    def skipped_since(self, step: int) -> int:
+        """How many cycles were skipped from `step` on."""
+        return sum(finding["step"] >= step for finding in self.skipped)
 
     def epoch_statistics(self, grad_clip: float) -> dict[str, float]:
         """Mean loss, quantiles of the gradient norm before clipping, and the share of clipped steps."""

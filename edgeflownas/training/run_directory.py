@@ -6,11 +6,11 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
-from edgeflownas.artifacts import write_json, write_text
+from edgeflownas.artifacts import remove_unfinished, write_json, write_text
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.locks import LockHeld, take_lock
@@ -34,6 +34,14 @@ class RunDirectory:
         self.manifest = self.path / "train_manifest.json"
         self.best = self.path / "checkpoints" / "supernet_best.ckpt"
         self.last = self.path / "checkpoints" / "supernet_last.ckpt"
+        self.previous = self.path / "checkpoints" / "supernet_last.previous.ckpt"
+        self.recoveries = self.path / "recoveries.json"
+        self._claim: IO[str] | None = None
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints that are there and hold all that it takes to continue, the last one first."""
+        return [path for path in (self.last, self.previous, self.best) if path.is_file()]
 
     @contextmanager
     def claimed(self, fresh: bool) -> Iterator[Path | None]:
@@ -46,32 +54,52 @@ class RunDirectory:
             Where the earlier run went, or None.
 
         Raises:
-            UserError: another process is training here (names host and pid), or the folder cannot be made.
+            UserError: another process is training here (names host and pid), the folder cannot be made, or a file in
+                it cannot be written (no space, no permission, …).
         """
         try:
-            with self._lock():
-                earlier = fresh and any(file.is_file() and file.name != LOCK for file in self.path.rglob("*"))
-                if not earlier:
-                    yield None
-                    return
-                number = 1
-                while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
-                    number += 1
-                self.path.rename(aside)
-            with self._lock():
-                yield aside
+            aside = self._moved_aside() if fresh else None
+            with self._lock() as self._claim:
+                remove_unfinished(self.path)
+                try:
+                    yield aside
+                except OSError:
+                    self.check_claim()
+                    raise
+                self.check_claim()
         except OSError as error:
-            raise UserError(f"{error.filename or self.path}: {error.strerror}") from error
+            intact = f"; {self.last} is whole: mend this, then continue with --resume" if self.last.is_file() else ""
+            raise UserError(f"{error.filename or self.path}: {error.strerror}{intact}") from error
+
+    def check_claim(self) -> None:
+        """Raises: UserError if the claimed folder is no longer at its place: what is written now would be lost."""
+        assert self._claim is not None
+        try:
+            here = os.path.samestat(os.fstat(self._claim.fileno()), os.stat(self.path / LOCK))
+        except FileNotFoundError:
+            here = False
+        if not here:
+            raise UserError(f"{self.path}: the run directory was deleted or moved away under the run, which stops here")
+
+    def _moved_aside(self) -> Path | None:
+        with self._lock():
+            if not any(file.is_file() and file.name != LOCK for file in self.path.rglob("*")):
+                return None
+            number = 1
+            while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
+                number += 1
+            self.path.rename(aside)
+        return aside
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[IO[str]]:
         self.best.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock = take_lock(self.path / LOCK, f"{socket.gethostname()} pid {os.getpid()}")
         except LockHeld as owner:
             raise UserError(f"{self.path}: {owner} is training in this run directory; wait or stop it") from None
         with lock:
-            yield
+            yield lock
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration with origins and hash."""
@@ -81,6 +109,10 @@ class RunDirectory:
         """Write `eval_epe_history.csv`, one row per completed epoch; floats so that they read back the same."""
         if rows:
             write_text(self.history, pd.DataFrame(rows).to_csv(index=False))
+
+    def write_nonfinite(self, findings: Sequence[Mapping[str, Any]]) -> None:
+        """Write `nonfinite.json`: every step so far whose loss or gradient was not finite."""
+        write_json(self.nonfinite, findings, schema="nonfinite.schema.json")
 
     def append_trace(self, line: Mapping[str, Any]) -> None:
         """Add one step to `trace.jsonl`."""

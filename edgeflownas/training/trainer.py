@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from keras import ops
 
-from edgeflownas.artifacts import write_json
-from edgeflownas.config import Config, differences
+from edgeflownas.config import Config
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import CheckFailed, UserError
 from edgeflownas.nas.arch_codec import format_code
@@ -24,10 +24,11 @@ from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import SAMPLERS, add_counts, empty_counts, fairness_gap
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork
-from edgeflownas.training.checkpoints import load_checkpoint, save_checkpoint
+from edgeflownas.training.checkpoints import save_checkpoint
 from edgeflownas.training.evaluation import Evaluator, pool_summary
 from edgeflownas.training.monitor import RunLength, RunMonitor
 from edgeflownas.training.progress import Progress
+from edgeflownas.training.recovery import find_checkpoint
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.run_directory import RunDirectory
 from edgeflownas.training.schedule import cosine_lr
@@ -64,18 +65,12 @@ class Trainer:
         self.monitor = RunMonitor(run.progress, length, config["train.grad_clip"], voice)
 
     def resume(self) -> None:
-        """Load the last checkpoint.
+        """Load the last checkpoint, or the newest whole one if that is damaged.
 
         Raises:
-            UserError: it is damaged, or was written under a config or data that would give other results.
+            UserError: all are damaged, or were written under a config or data that would give other results.
         """
-        checkpoint = load_checkpoint(self.run.last)
-        changes = differences(checkpoint.header["identity"], self._identity())
-        if changes:
-            raise UserError(
-                f"{self.run.last}: cannot resume, because this would change the result: {'; '.join(changes)}. "
-                "Undo the changes, or start a new run in another --output_dir"
-            )
+        checkpoint = find_checkpoint(self.run, self._identity(), self.say)
         restore_weights(self.network, checkpoint.arrays, str(self.run.last))
         for index, variable in enumerate(self.model.optimizer.variables):
             _assign(variable, checkpoint.arrays, f"optimizer.{index}", str(self.run.last))
@@ -131,27 +126,38 @@ class Trainer:
         return every is not None and self.progress.global_step % every == 0
 
     def _train_step(self, step: int, batch: tuple[np.ndarray, np.ndarray]) -> None:
+        self.run.check_claim()
         started = time.monotonic()
         codes = SAMPLERS[self.config["train.supernet_mode"]](self.space, self.config["seed"], step)
         lr = cosine_lr(step, self.total_steps, self.config["train.lr"])
         observed = self.model.train_cycle(*batch, codes, lr)
-        if observed["forward"] != len(codes) or not np.isfinite(observed["global_grad_norm_before"]):
-            self._stop_on_nonfinite(step, codes, observed)
-        add_counts(self.progress.counts, codes, self.space)
-        self.progress.record_step(observed, time.monotonic() - started)
+        is_finite = observed["forward"] == len(codes) and np.isfinite(observed["global_grad_norm_before"])
+        if is_finite:
+            add_counts(self.progress.counts, codes, self.space)
+            self.progress.record_step(observed, time.monotonic() - started)
+        else:
+            self._skip_or_stop(step, codes, observed, time.monotonic() - started)
         if self.config["train.debug_trace"]:
             line = {
                 "step": step,
                 "epoch": step // self.steps_per_epoch + 1,
                 "codes": [format_code(code) for code in codes],
-                **observed,
+                **_without_nonfinite(observed),
                 "lr": lr,
             }
             self.run.append_trace(line)
-        self.monitor.step(self.progress, observed, lr)
+        if is_finite:
+            self.monitor.step(self.progress, observed, lr)
 
-    def _stop_on_nonfinite(self, step: int, codes: np.ndarray, observed: Mapping[str, Any]) -> NoReturn:
-        """Write down what met, keep the state before the step (the optimizer did not touch it), and end."""
+    def _skip_or_stop(self, step: int, codes: np.ndarray, observed: Mapping[str, Any], seconds: float) -> None:
+        """Write down what met in a step that is not finite; the optimizer left weights and moments as they were.
+
+        Raises:
+            CheckFailed: unless `train.on_nonfinite` is skip and `train.max_skipped_steps` is not reached. The last
+                checkpoint then is the state before the step.
+        """
+        if observed["optimizer_step"]:
+            raise RuntimeError(f"step {step} made an update although {observed} is not finite")
         names = [format_code(code) for code in codes]
         losses = [str(loss) for loss in observed["losses"]]
         samples = self.data.train_sample_names(step)
@@ -162,21 +168,37 @@ class Trainer:
             "global_grad_norm": str(observed["global_grad_norm_before"]),
             "samples": samples,
         }
-        write_json(self.run.nonfinite, finding)
-        self._save(self.run.last)
-        raise CheckFailed(
+        self.run.write_nonfinite([*self.progress.skipped, finding])
+        what = (
             f"step {step}: loss or gradient is not finite (losses {', '.join(losses)}; arch codes "
-            f"{' '.join(names)}; samples {', '.join(samples)}). The weights are those before the step, in "
-            f"{self.run.last}; details in {self.run.nonfinite}"
+            f"{' '.join(names)}; samples {', '.join(samples)})"
+        )
+        allowed = self.config["train.max_skipped_steps"] if self.config["train.on_nonfinite"] == "skip" else 0
+        if len(self.progress.skipped) < allowed:
+            self.progress.record_skip(finding, seconds)
+            self.say(f"{what}: skipped, {len(self.progress.skipped)} of at most {allowed}")
+            return
+        self._save(self.run.last)
+        limit = f" train.max_skipped_steps {allowed} is used up." if allowed else ""
+        raise CheckFailed(
+            f"{what}.{limit} The weights are those before the step, in {self.run.last}; details in {self.run.nonfinite}"
         )
 
     def _end_epoch(self) -> None:
         started = time.monotonic()
+        progress = self.progress
+        if not progress.epoch_losses:
+            raise CheckFailed(f"epoch {progress.epochs_done + 1}: every step was skipped; see {self.run.nonfinite}")
         results = self.evaluator.judge(
             self.pool, self.data.recalibration(), self.data.validation(), watch=self._watch_judging
         )
         mean_epe, std_epe, noise_epe = pool_summary(results)
-        progress = self.progress
+        if not np.isfinite(mean_epe):
+            codes = " ".join(result["code"] for result in results if not np.isfinite(result["epe"]))
+            raise CheckFailed(
+                f"epoch {progress.epochs_done + 1}: the EPE of these subnets is not finite: {codes}. The weights have "
+                f"grown too large; a smaller train.lr may help"
+            )
         improved = progress.note_evaluation(mean_epe, self.config["train.early_stop_min_delta"])
         assert progress.best is not None
         row = {
@@ -190,6 +212,7 @@ class Trainer:
             "fairness_gap": fairness_gap(progress.counts),
             "lr": cosine_lr(progress.global_step - 1, self.total_steps, self.config["train.lr"]),
             **progress.epoch_statistics(self.config["train.grad_clip"]),
+            "skipped_steps": progress.skipped_since(progress.global_step - self.steps_per_epoch),
             "seconds": round(progress.epoch_seconds + time.monotonic() - started, 3),
             **{f"epe_{result['code'].replace(',', '')}": result["epe"] for result in results},
         }
@@ -211,7 +234,8 @@ class Trainer:
         # The validation samples are the same in every epoch: read them for this once.
         return self.evaluator.zero_flow_epe(self.data.validation())
 
-    def _save(self, path: Any) -> None:
+    def _save(self, path: Path) -> None:
+        self.run.check_claim()
         header = {
             "epoch": self.progress.epochs_done,
             "global_step": self.progress.global_step,
@@ -223,7 +247,7 @@ class Trainer:
         arrays = {f"weights.{v.name}": ops.convert_to_numpy(v) for v in self.network.trainable_variables}
         for index, variable in enumerate(self.model.optimizer.variables):
             arrays[f"optimizer.{index}"] = ops.convert_to_numpy(variable)
-        save_checkpoint(path, header, arrays)
+        save_checkpoint(path, header, arrays, keep=self.run.previous if path == self.run.last else None)
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a resumed run to give the same result."""
@@ -253,6 +277,18 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _without_nonfinite(observed: Mapping[str, Any]) -> dict[str, Any]:
+    """With null for what is not finite, as strict JSON has no number for it."""
+
+    def number(value: float) -> float | None:
+        return value if np.isfinite(value) else None
+
+    return {
+        name: [number(item) for item in value] if isinstance(value, list) else number(value)
+        for name, value in observed.items()
+    }
 
 
 def restore_weights(network: FlowNetwork, arrays: Mapping[str, np.ndarray], where: str) -> None:

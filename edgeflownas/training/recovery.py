@@ -1,0 +1,91 @@
+"""Which checkpoint a resumed run continues from: the last one, or the newest whole one where that is damaged."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import read_json, write_json
+from edgeflownas.config import differences
+from edgeflownas.errors import UserError
+from edgeflownas.training.checkpoints import Checkpoint, load_checkpoint
+from edgeflownas.training.run_directory import RunDirectory
+
+RECOVERIES_SCHEMA = "recoveries.schema.json"
+
+
+def find_checkpoint(run: RunDirectory, identity: Mapping[str, Any], say: Callable[[str], None]) -> Checkpoint:
+    """The checkpoint to continue from.
+
+    Every checkpoint of a run continues to the same bits; an older one only repeats more steps. So where the last one
+    is missing or cannot be used, it is the newest of the others. What cannot be used is renamed, never overwritten,
+    and `recoveries.json` says so.
+
+    Args:
+        identity: what must be the same for a resumed run to give the same result.
+
+    Raises:
+        UserError: none can be used; says what is wrong with each.
+    """
+    faults: dict[Path, str] = {}
+    if last := _usable(run.last, identity, faults):
+        return last
+    others = {path: _usable(path, identity, faults) for path in run.checkpoints if path != run.last}
+    usable = {path: checkpoint for path, checkpoint in others.items() if checkpoint}
+    if not usable:
+        raise UserError(f"cannot resume: {_told_together(faults)}")
+    path, checkpoint = max(usable.items(), key=lambda item: item[1].header["global_step"])
+    _set_aside(run, faults, path, checkpoint.header["global_step"], say)
+    return checkpoint
+
+
+def recoveries(run: RunDirectory) -> list[dict[str, Any]]:
+    """What `recoveries.json` says: each time that the last checkpoint could not be used."""
+    recorded: list[dict[str, Any]] = read_json(run.recoveries, RECOVERIES_SCHEMA) if run.recoveries.is_file() else []
+    return recorded
+
+
+def _usable(path: Path, identity: Mapping[str, Any], faults: dict[Path, str]) -> Checkpoint | None:
+    try:
+        checkpoint = load_checkpoint(path)
+        if not {"identity", "progress", "global_step"} <= checkpoint.header.keys():
+            raise UserError(f"{path}: has no state to continue from")
+        if changes := differences(checkpoint.header["identity"], identity):
+            raise UserError(
+                f"{path}: this would change the result: {'; '.join(changes)}. "
+                "Undo the changes, or start a new run in another --output_dir"
+            )
+    except UserError as fault:
+        faults[path] = str(fault)
+        return None
+    return checkpoint
+
+
+def _set_aside(
+    run: RunDirectory, faults: Mapping[Path, str], path: Path, step: int, say: Callable[[str], None]
+) -> None:
+    set_aside = []
+    for damaged, reason in faults.items():
+        kept = None
+        if damaged.exists():
+            kept = _free_name(damaged)
+            damaged.rename(kept)
+        kept_as = None if kept is None else kept.relative_to(run.path).as_posix()
+        set_aside.append({"file": damaged.relative_to(run.path).as_posix(), "kept_as": kept_as, "reason": reason})
+        say(f"{reason}{'' if kept is None else f'; kept as {kept.name}'}; continuing from {path.name} at step {step}")
+    entry = {"continued_from": path.relative_to(run.path).as_posix(), "global_step": step, "set_aside": set_aside}
+    write_json(run.recoveries, [*recoveries(run), entry], RECOVERIES_SCHEMA)
+
+
+def _told_together(faults: Mapping[Path, str]) -> str:
+    """`a, b: reason; c: other reason`."""
+    files: dict[str, list[str]] = {}
+    for path, fault in faults.items():
+        files.setdefault(fault.removeprefix(f"{path}: "), []).append(str(path))
+    return "; ".join(f"{', '.join(paths)}: {reason}" for reason, paths in files.items())
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (name := path.with_name(f"{path.name}.damaged.{number}")).exists():
+        number += 1
+    return name
