@@ -57,8 +57,10 @@ class Chaos:
         for moment in self._moments(kills):
             if time.monotonic() > self.deadline:
                 break
-            kill = draw_kill(moment, self.random)
             before = _step(run)
+            if moment == "resuming" and not before:
+                moment = "writing a checkpoint"
+            kill = draw_kill(moment, self.random)
             ended = self._train(run.path, kill)
             if not ended.killed:
                 # It came to its end before the moment that was drawn; publishing can still be interrupted.
@@ -105,7 +107,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="how many (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the moments (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=60, metavar="N", help="kill no more after so long (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=60, metavar="N", help="no kill after so long (%(default)s)")
     parser.add_argument("--folder", type=Path, help="an empty folder to work in, kept; without it a temporary one")
     arguments = parser.parse_args()
     began = time.monotonic()
