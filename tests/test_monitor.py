@@ -149,6 +149,14 @@ def test_progress_json_fits_its_schema_in_every_phase(tmp_path):
     assert (facts["phase"], facts["epoch"], facts["step"], facts["stopped_because"]) == ("ended", 2, 2, "interrupted")
 
 
+def test_a_short_epoch_is_told_with_its_own_numbers(tmp_path):
+    run = Run(tmp_path, "quiet")
+    run.steps(1)
+    run.progress.epoch_losses = [7.0]
+    run.monitor.judging(run.progress, "recalibration", 1, 1, at_once=3, subnets=12)
+    assert run.facts()["loss"] == 7.0
+
+
 def test_progress_json_is_not_written_at_every_step(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(monitor_module, "write_json", lambda path, facts: written.append(facts["global_step"]))

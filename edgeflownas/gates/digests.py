@@ -53,6 +53,7 @@ FIRST_GATE = (
     # What only a reader of finished gates runs: no verdict depends on it.
     ("edgeflownas/reporting/*", 5),
     ("edgeflownas/terminal.py", 5),
+    ("edgeflownas/watch.py", 5),
     ("edgeflownas/gates/page.py", 5),
     ("edgeflownas/gates/quieting.py", 5),
     ("edgeflownas/gates/verifying.py", 5),

@@ -67,18 +67,9 @@ class RunMonitor:
     def step(self, progress: Progress, observed: Mapping[str, Any], lr: float) -> None:
         """A training step was made."""
         self._pace.step_done(self._clock())
-        if not self._is_due():
-            return
-        statistics = progress.epoch_statistics(self._grad_clip)
-        self._tell(
-            progress,
-            phase="training",
-            judging=None,
-            loss=statistics["train_loss"],
-            clip_rate=statistics["clip_rate"],
-            grad_norm=observed["global_grad_norm_before"],
-            lr=lr,
-        )
+        self._facts |= {"grad_norm": observed["global_grad_norm_before"], "lr": lr}
+        if self._is_due():
+            self._tell(progress, phase="training", judging=None)
 
     def judging(self, progress: Progress, part: str, batch: int, subnet: int, at_once: int, subnets: int) -> None:
         """The subnets from number `subnet` on, `at_once` of them, meet a batch of a part of the evaluation."""
@@ -108,6 +99,9 @@ class RunMonitor:
 
     def _tell(self, progress: Progress, at_once: bool = False, **facts: Any) -> None:
         self._facts |= facts
+        if progress.epoch_losses:
+            statistics = progress.epoch_statistics(self._grad_clip)
+            self._facts |= {"loss": statistics["train_loss"], "clip_rate": statistics["clip_rate"]}
         if at_once or self._clock() >= self._write_due:
             self._write(progress)
         self._voice.progress(self._now(progress))

@@ -1,0 +1,179 @@
+"""The command that follows a run which goes on elsewhere: another terminal, another node; from its files alone."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import read_json
+from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
+from edgeflownas.gates.attempts import living_attempts
+from edgeflownas.nas.run_records import read_history
+from edgeflownas.parsers import add_json_flag, command_parser, print_json
+from edgeflownas.processes import describe, is_alive
+from edgeflownas.training.run_directory import RunDirectory
+from edgeflownas.training.voice import Voice, epoch_line, progress_line
+
+LOOK_EVERY = 2.0
+EPOCHS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the files say now.
+
+    state: `running`; `ended`, as the run itself said; `gone`, when its process is and it said nothing.
+    progress: `progress.json` of the run that was last at work; None before the first.
+    gate: the attempt at a gate, or at the long run, under way, with the command that runs; None if there is none.
+    """
+
+    run: Path | None
+    state: str
+    progress: dict[str, Any] | None
+    epochs: list[dict[str, Any]]
+    gate: dict[str, Any] | None
+
+    @property
+    def exit_code(self) -> int:
+        """That of the run, as far as the files tell."""
+        if self.state != "ended" or self.progress is None:
+            return EXIT_DONE if self.state == "running" else EXIT_CHECK_FAILED
+        reason = self.progress["stopped_because"]
+        if reason == "interrupted":
+            return EXIT_INTERRUPTED
+        return EXIT_CHECK_FAILED if reason.startswith("failed") else EXIT_DONE
+
+
+def look(folder: Path) -> Sight:
+    """Look at a run directory, or at a folder where gates publish, and find the run that was last at work in it.
+
+    Raises:
+        UserError: it is neither, or nothing has begun there.
+    """
+    gate = _gate_under_way(folder)
+    run = _latest_run(folder)
+    if run is None and gate is None:
+        raise UserError(
+            f"{folder}: no run has begun here; expected a run directory, or the folder where gates publish "
+            "(workflow.output_dir)"
+        )
+    progress = read_json(run.progress, schema="progress.schema.json") if run else None
+    if gate or (progress and progress["phase"] != "ended" and is_alive(progress["process"])):
+        state = "running"
+    else:
+        state = "ended" if progress and progress["phase"] == "ended" else "gone"
+    epochs = _epochs(run.history, run.history.stat().st_mtime_ns) if run and run.history.is_file() else []
+    return Sight(run.path if run else None, state, progress, epochs, gate)
+
+
+@lru_cache(maxsize=1)
+def _epochs(history: Path, changed: int) -> list[dict[str, Any]]:
+    """The rows of a history; read again only when it changed, because each row is validated."""
+    return read_history(history)
+
+
+def _latest_run(folder: Path) -> RunDirectory | None:
+    runs = [RunDirectory(path) for path in (folder, *folder.glob("runs/*"))]
+    begun = [run for run in runs if run.progress.is_file()]
+    return max(begun, key=lambda run: run.progress.stat().st_mtime, default=None)
+
+
+def _gate_under_way(folder: Path) -> dict[str, Any] | None:
+    for attempt, owner in living_attempts(folder):
+        running = [record["name"] for record in attempt.commands() if record["status"] == "running"]
+        command = running[-1] if running else None
+        return {"gate": attempt.gate, "attempt": attempt.number, "command": command, "owner": describe(owner)}
+    return None
+
+
+def _gate_line(gate: dict[str, Any]) -> str:
+    doing = f"running {gate['command']}" if gate["command"] else "between two commands"
+    return f"{gate['gate']}, attempt {gate['attempt']}: {doing} ({gate['owner']})"
+
+
+class Teller:
+    """Tells a voice what is new since it last looked."""
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+        self._gate: str | None = None
+        self._run: Path | None = None
+        self._epochs = 0
+
+    def tell(self, sight: Sight) -> None:
+        """Say what has changed; show where the run stands."""
+        gate = _gate_line(sight.gate) if sight.gate else None
+        if gate and gate != self._gate:
+            self._voice.say(gate)
+        self._gate = gate
+        if sight.progress is None:
+            return
+        if sight.run != self._run or len(sight.epochs) < self._epochs:
+            self._voice.say(f"{sight.run}, {describe(sight.progress['process'])}")
+            self._run, self._epochs = sight.run, max(0, len(sight.epochs) - EPOCHS_SHOWN)
+        for row in sight.epochs[self._epochs :]:
+            best = min(sight.epochs[: row["epoch"]], key=lambda other: other["mean_epe_12"])
+            self._voice.say(epoch_line(row, sight.progress["epochs"], best["epoch"]))
+        self._epochs = len(sight.epochs)
+        if sight.state == "running":
+            self._voice.progress(sight.progress)
+        elif sight.state == "ended":
+            self._voice.say(progress_line(sight.progress))
+        else:
+            self._voice.say(
+                f"{describe(sight.progress['process'])} is gone and did not say why; last sign of life "
+                f"{sight.progress['updated']}; continue with --resume"
+            )
+
+
+def _as_json(sight: Sight) -> dict[str, Any]:
+    return {
+        "run": None if sight.run is None else str(sight.run),
+        "state": sight.state,
+        "progress": sight.progress,
+        "epochs": sight.epochs,
+        "gate": sight.gate,
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "edgeflownas.watch",
+        "Follow a run that goes on elsewhere, from its files alone, until it ends; exit as the run did.",
+        ("outputs/supernet", "outputs/supernet/runs/supernet --once", "outputs/supernet --once --json"),
+    )
+    parser.add_argument("folder", type=Path, help="a run directory, or the folder where gates publish")
+    parser.add_argument("--once", action="store_true", help="say where it stands, and exit with 0")
+    add_json_flag(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.watch`."""
+    arguments = _parser().parse_args(argv)
+    if arguments.json and not arguments.once:
+        raise UserError("--json goes with --once")
+    sight = look(arguments.folder)
+    if arguments.json:
+        print_json(_as_json(sight))
+        return EXIT_DONE
+    voice = Voice(live=False) if arguments.once else Voice()
+    teller = Teller(voice)
+    teller.tell(sight)
+    if arguments.once:
+        return EXIT_DONE
+    try:
+        while sight.state == "running":
+            time.sleep(LOOK_EVERY)
+            sight = look(arguments.folder)
+            teller.tell(sight)
+    finally:
+        voice.end_line()
+    return sight.exit_code
+
+
+if __name__ == "__main__":
+    run_command(main)
