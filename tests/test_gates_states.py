@@ -181,6 +181,37 @@ def test_attempt_folder_without_a_start_is_put_aside(tmp_path: Path) -> None:
     assert latest_attempt(tmp_path, "gate1") is None
 
 
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"status": "passed"}', '{"epe": NaN}'])
+def test_damaged_report_is_shown_beside_the_other_gates_and_the_gate_runs_again(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passed_gate(tmp_path, "gate1")
+    attempt = passed_gate(tmp_path, "gate2")
+    (attempt.folder / "report.json").write_text(damage)
+    settings = [word for key, value in OVERRIDES.items() for word in ("--set", f"{key}={value}")]
+    assert main(["status", "--output_dir", str(tmp_path), *settings]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[1:]] == ["passed", "damaged", "never", "never"]
+    assert f"{attempt.folder / 'report.json'}: " in lines[2]
+    assert state(tmp_path, 2).trigger == 2
+    with pytest.raises(UserError, match="gate3 is refused: gate2 is damaged"):
+        start(tmp_path, "gate3")
+    assert start(tmp_path, "gate2").number == 2
+    assert (attempt.folder / "report.json").read_text() == damage
+
+
+@pytest.mark.parametrize("name", ["start.json", "commands/01_help.json"])
+def test_damaged_record_of_an_unfinished_attempt_says_how_to_put_it_aside(name: str, tmp_path: Path) -> None:
+    attempt = start(tmp_path, "gate1")
+    (attempt.folder / name).write_text("{")
+    assert state(tmp_path, 1).state == "damaged"
+    with pytest.raises(UserError, match=r"not valid JSON .* abandon gate1 --output_dir .* puts it aside"):
+        start(tmp_path, "gate1")
+    assert main(["abandon", "gate1", "--output_dir", str(tmp_path)]) == 0
+    assert (tmp_path / "gates/gate1/attempts/0001.damaged" / name).read_text() == "{"
+    assert start(tmp_path, "gate1").number == 1
+
+
 def test_no_attempt_under_way_is_wrong_use(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="gate1 has no attempt under way"):
         open_attempt(tmp_path, "gate1")

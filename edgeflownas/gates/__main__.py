@@ -16,7 +16,7 @@ from edgeflownas.gates.parser import gates_parser
 from edgeflownas.gates.recorder import command_line, record_command
 from edgeflownas.gates.reports import close_attempt, failure_text, in_short, next_command, table_head, table_row
 from edgeflownas.gates.starting import close_interrupted, start_gate
-from edgeflownas.gates.states import gate_states
+from edgeflownas.gates.states import DAMAGED, gate_states
 from edgeflownas.parsers import print_json
 from edgeflownas.terminal import GREEN, RED, painted
 
@@ -107,7 +107,7 @@ def _status(arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     print(f"{'gate':8}{'state':14}{'attempt':9}{'when':22}{'commit':10}why")
     for state in states:
-        start = state.attempt.start if state.attempt else None
+        start = state.attempt.start if state.attempt and state.state != DAMAGED else None
         number = str(state.attempt.number) if state.attempt else ""
         when = start["started"][:19] if start else ""
         commit = (start["provenance"]["git"]["commit"] or "")[:8] if start else ""
@@ -117,7 +117,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _abandon(arguments: argparse.Namespace) -> int:
     attempt = latest_attempt(arguments.output_dir, arguments.stage)
-    if attempt is None or attempt.report is not None:
+    if attempt is None or attempt.is_closed:
         raise UserError(f"{arguments.stage} has no unfinished attempt")
     close_interrupted(arguments.output_dir, arguments.stage)
     _redraw(arguments.output_dir)

@@ -38,6 +38,11 @@ class Attempt:
         value: dict[str, Any] = read_json(path, schema="verdict.schema.json")
         return value
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has its report, readable or not."""
+        return (self.folder / "report.json").is_file()
+
     def commands(self) -> list[dict[str, Any]]:
         """The records of its commands, in the order in which they were started."""
         return [read_json(path) for path in sorted((self.folder / "commands").glob("*.json"))]
@@ -79,12 +84,22 @@ class Attempt:
             raise UserError(f"{self.log_path(name)}: {error.strerror}") from error
 
     def living_owner(self) -> dict[str, Any] | None:
-        """The process or Slurm job that still works on this unfinished attempt; None if there is none."""
-        if (self.folder / "report.json").is_file():
+        """The process or Slurm job that still works on this unfinished attempt; None if there is none.
+
+        Raises:
+            UserError: its records cannot be read.
+        """
+        if self.is_closed:
             return None
-        owners = [record["process"] for record in self.commands() if record["status"] == "running"]
-        if (self.folder / "start.json").is_file():
-            owners.append(self.start["owner"])
+        try:
+            owners = [record["process"] for record in self.commands() if record["status"] == "running"]
+            if (self.folder / "start.json").is_file():
+                owners.append(self.start["owner"])
+        except UserError as error:
+            raise UserError(
+                f"{error}; if nothing works on {self.gate} attempt {self.number} any more, `python -m "
+                f"edgeflownas.gates abandon {self.gate} --output_dir {self.folder.parents[3]}` puts it aside"
+            ) from error
         return next((owner for owner in owners if processes.is_alive(owner)), None)
 
 
@@ -107,7 +122,7 @@ def open_attempt(output_dir: Path, gate: str) -> Attempt:
         UserError: there is none.
     """
     attempt = latest_attempt(output_dir, gate)
-    if attempt is None or attempt.report is not None:
+    if attempt is None or attempt.is_closed:
         raise UserError(
             f"{gate} has no attempt under way: run `snakemake {gate}`, or begin one with "
             f"`python -m edgeflownas.gates start {gate}`"

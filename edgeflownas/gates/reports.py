@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import write_json, write_text
+from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt, latest_attempt
 from edgeflownas.gates.gate import DEFAULT_TARGET, GATES, LONG_RUN
 from edgeflownas.gates.recorder import command_line, now
@@ -103,7 +104,11 @@ def failures_since(started: str, output_dir: Path) -> list[str]:
     failures = []
     for stage in (*(gate.name for gate in GATES), LONG_RUN):
         attempt = latest_attempt(output_dir, stage)
-        report = attempt.report if attempt else None
+        try:
+            report = attempt.report if attempt else None
+        except UserError as error:
+            failures.append(str(error))
+            continue
         if attempt and report and report["status"] != "passed" and report["ended"] >= started:
             failures.append(failure_text(report, attempt.folder))
     return failures

@@ -78,11 +78,18 @@ def write_start(attempt: Attempt, facts: dict[str, Any], config: Config, previou
         **facts,
         "provenance": provenance,
     }
-    start["changes"] = None if previous is None else changes_since(previous.start, start)
+    start["changes"] = None if previous is None else _changes_since(previous, start)
     write_json(attempt.folder / "start.json", start, schema="attempt_start.schema.json")
     write_json(attempt.folder / "config.json", config.resolved(), schema="resolved_config.schema.json")
     if provenance["git"]["dirty"]:
         write_text(attempt.folder / "dirty.diff", dirty_diff(shown=facts["source_files"]))
+
+
+def _changes_since(previous: Attempt, start: Mapping[str, Any]) -> list[str]:
+    try:
+        return changes_since(previous.start, start)
+    except UserError as error:
+        return [f"unknown: {error}"]
 
 
 def changes_since(before: Mapping[str, Any], start: Mapping[str, Any]) -> list[str]:
@@ -124,18 +131,24 @@ def is_ours(owner: Mapping[str, Any]) -> bool:
 
 
 def close_interrupted(output_dir: Path, name: str) -> None:
-    """Give an unfinished attempt, whose owner is gone, the report that it was interrupted."""
+    """Give an unfinished attempt, whose owner is gone, the report that it was interrupted.
+
+    One whose records cannot be read is put aside whole, under another name.
+    """
     attempt = latest_attempt(output_dir, name)
-    if attempt is None or attempt.report is not None:
+    if attempt is None or attempt.is_closed:
         return
     if not (attempt.folder / "start.json").is_file():
         # Killed within the moment between making the folder and writing its first file: nothing ran.
         attempt.folder.rename(attempt.folder.with_name(f"{attempt.folder.name}.unstarted"))
         return
-    for record in attempt.commands():
-        if record["status"] == "running":
-            attempt.write_command(record | {"status": "interrupted"})
-    close_attempt(attempt, "interrupted", ["it ended without a report: its processes are gone"])
+    try:
+        for record in attempt.commands():
+            if record["status"] == "running":
+                attempt.write_command(record | {"status": "interrupted"})
+        close_attempt(attempt, "interrupted", ["it ended without a report: its processes are gone"])
+    except UserError:
+        attempt.folder.rename(attempt.folder.with_name(f"{attempt.folder.name}.damaged"))
 
 
 def _attempt_before(output_dir: Path, attempt: Attempt) -> Attempt | None:

@@ -1,4 +1,4 @@
-"""What each gate stands at: never run, running, interrupted, failed, stale (and why) or passed.
+"""What each gate stands at: never run, running, interrupted, failed, damaged, stale (and why) or passed.
 
 That a verdict exists proves nothing. It stands while the attempt behind it is the last one, its artifacts are as
 published, and the code, config and data it was given for are the ones of now.
@@ -18,6 +18,7 @@ from edgeflownas.gates.digests import gate_digests, relevant_config, relevant_so
 from edgeflownas.gates.gate import GATES, Gate
 
 NEVER_RUN = "never run"
+DAMAGED = "damaged"
 # Digests of larger artifacts are recomputed by `verify` and when the next gate starts, not at every look.
 SMALL_FILE_BYTES = 1 << 20
 
@@ -64,6 +65,16 @@ def _gate_state(
     attempt = latest_attempt(output_dir, gate.name)
     if attempt is None:
         return GateState(gate, NEVER_RUN, (), None, None)
+    try:
+        return _state_of(attempt, gate, output_dir, config, files, thorough)
+    except (UserError, KeyError, TypeError) as error:
+        # Its records are not what we wrote: the gate must run again, and the others are as they are.
+        return GateState(gate, DAMAGED, (str(error),), attempt, None)
+
+
+def _state_of(
+    attempt: Attempt, gate: Gate, output_dir: Path, config: Config | None, files: dict[str, str], thorough: bool
+) -> GateState:
     report = attempt.report
     if report is None:
         owner = attempt.living_owner()

@@ -20,7 +20,7 @@ def verify(output_dir: Path) -> list[str]:
     faults = []
     for state in gate_states(output_dir, thorough=True):
         if state.report is None or state.attempt is None:
-            faults.append(f"{state.gate.name}: {state.state}")
+            faults.append(": ".join((state.gate.name, state.state, *state.why)))
             continue
         claims = state.why if state.state != "passed" else tuple(artifact_faults(state.report, output_dir, True))
         claims += tuple(_record_faults(state.gate, state.attempt, state.report, output_dir))

@@ -11,7 +11,15 @@ from urllib.parse import quote
 import jinja2
 
 TEMPLATE = "provenance.html.jinja"
-MARKS = {"passed": "✓", "failed": "✗", "stale": "↻", "interrupted": "‖", "running": "…", "never run": "○"}
+MARKS = {
+    "passed": "✓",
+    "failed": "✗",
+    "stale": "↻",
+    "interrupted": "‖",
+    "running": "…",
+    "never run": "○",
+    "damaged": "!",
+}
 DIFF_LINES = 1500
 
 
