@@ -1,7 +1,9 @@
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -118,6 +120,26 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"photos: exists, and is not a synthetic data set"):
         generate(tmp_path / "photos", SMALL)
     assert list(tmp_path.rglob("*.*")) == [tmp_path / "photos" / "holiday.jpg"]
+
+
+def test_what_a_killed_generation_left_is_removed_and_a_living_one_is_left_alone(tmp_path: Path) -> None:
+    root = tmp_path / "a [data] set"
+    flags = ["--train", "9999", "--val", "1", "--height", "64", "--width", "64", "--seed", "1"]
+    command = [sys.executable, "-m", "edgeflownas.data.synthetic", "--root", str(root), *flags]
+    with subprocess.Popen(command) as running:
+        try:
+            while not list(tmp_path.glob(".*/train/*.flo")):
+                assert running.poll() is None
+                time.sleep(0.05)
+            (partial,) = tmp_path.iterdir()
+            generate(root, SMALL)
+            assert partial.is_dir()
+            shutil.rmtree(root)
+        finally:
+            running.kill()
+    assert list(tmp_path.iterdir()) == [partial]
+    assert generate(root, SMALL)
+    assert list(tmp_path.iterdir()) == [root]
 
 
 def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

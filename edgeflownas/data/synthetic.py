@@ -7,10 +7,13 @@ The folder appears complete or not at all, and holds `synthetic.json` with the p
 """
 
 import argparse
+import fcntl
+import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,15 +98,47 @@ def generate(root: Path | str, parameters: SyntheticParameters, workers: int = 2
         if _already_there(root, parameters):
             return False
         root.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{root.name}.partial-", dir=root.parent))
-        try:
+        with _partial_folder(root) as partial:
             _write_all(partial, parameters, workers)
             partial.chmod((partial / SPLITS[0]).stat().st_mode)  # mkdtemp makes private folders
             return _put_in_place(partial, root, parameters)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise UserError(f"{root}: cannot write the synthetic data: {error.strerror or error}") from error
+
+
+@contextmanager
+def _partial_folder(root: Path) -> Iterator[Path]:
+    """A folder beside `root` to fill, gone afterwards. Those that killed processes left there are removed first.
+
+    A folder is locked as long as its process lives, so that nobody's is removed under him.
+    """
+    prefix = f".{root.name}.partial-"
+    for left in root.parent.glob(f"{glob.escape(prefix)}*"):
+        if (handle := _lock(left)) is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(handle)
+    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=root.parent))
+    handle = _lock(partial)
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder until the handle is closed; None if another process has it, or this file system cannot say."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def _put_in_place(partial: Path, root: Path, parameters: SyntheticParameters) -> bool:
