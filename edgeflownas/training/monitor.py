@@ -1,6 +1,7 @@
 """What a run tells while it goes: to its terminal, and to those who watch from elsewhere by `progress.json`."""
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.artifacts import write_json
 from edgeflownas.processes import this_process
 from edgeflownas.training.pace import Pace
 from edgeflownas.training.progress import Progress
@@ -132,7 +132,11 @@ class RunMonitor:
             return
         # Nobody's training ends because it cannot be watched: a full disk is the checkpoints' business.
         with contextlib.suppress(OSError):
-            write_json(self._path, self._now(progress))
+            # Atomic for readers, but not forced to the disk, which would take longer than all the rest: after a power
+            # cut nobody needs it.
+            temporary = self._path.with_name(f".{self._path.name}")
+            temporary.write_text(json.dumps(self._now(progress), indent=2, allow_nan=False), encoding="utf-8")
+            temporary.replace(self._path)
 
 
 def _now() -> str:

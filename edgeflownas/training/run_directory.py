@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import pandas as pd
-
 from edgeflownas.artifacts import remove_unfinished, write_json, write_text
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
@@ -108,6 +106,8 @@ class RunDirectory:
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write `eval_epe_history.csv`, one row per completed epoch; floats so that they read back the same."""
         if rows:
+            import pandas as pd  # a second that those who only look need not wait for
+
             write_text(self.history, pd.DataFrame(rows).to_csv(index=False))
 
     def write_nonfinite(self, findings: Sequence[Mapping[str, Any]]) -> None:
