@@ -10,7 +10,7 @@ from keras import ops
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.routes import FixedPath, Options
-from edgeflownas.network.statistics import BatchStatistics
+from edgeflownas.network.statistics import batch_moments, normalised
 from edgeflownas.training.losses import path_losses
 from edgeflownas.training.supernet_model import TrainingModel
 
@@ -18,6 +18,14 @@ Step = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 """(frames, flow, codes) -> whatever; everything is done when it returns."""
 
 SETTINGS = {"learning_rate": 1e-4, "weight_decay": 4e-5, "grad_clip": 5.0}
+
+
+class PlainStatistics:
+    """Batch norm as one writes it down, with the gradient that follows from that."""
+
+    def normalise(self, x: Any, gamma: Any, beta: Any) -> Any:
+        """x (P, N, 1, 1, C) normalised by its own moments."""
+        return normalised(x, batch_moments(x), gamma, beta)
 
 
 class MaskedPath:
@@ -33,19 +41,20 @@ class MaskedPath:
 
 
 class MaskedModel(TrainingModel):
-    """Sequential training whose paths are masked instead of switched."""
+    """Sequential training whose paths are masked instead of switched, of plain operations."""
 
     def call(self, inputs: dict[str, Any]) -> list[Any]:
         """Flow at three scales for one path."""
         route = MaskedPath(inputs["codes"][0])
-        return self.network(inputs["frames"], route=route, statistics=BatchStatistics())
+        return self.network(inputs["frames"], route=route, statistics=PlainStatistics())
 
 
-def package_step(space: SearchSpace, width: int, way: str, rewritten: bool | None = None) -> Step:
+def package_step(space: SearchSpace, width: int, way: str) -> Step:
     """`fused`, `sequential` or `masked`: one update of a training model."""
-    network = FlowNetwork(space, width, seed=0, rewritten=rewritten)
-    kind, execution = (MaskedModel, "sequential") if way == "masked" else (TrainingModel, way)
-    model = kind(network, execution, **SETTINGS)
+    if way == "masked":
+        model: TrainingModel = MaskedModel(FlowNetwork(space, width, seed=0, rewritten=False), "sequential", **SETTINGS)
+    else:
+        model = TrainingModel(FlowNetwork(space, width, seed=0), way, **SETTINGS)
     return lambda frames, flow, codes: model.train_cycle(frames, flow, codes, lr=1e-4)
 
 
@@ -83,7 +92,7 @@ def _fixed_gradient(network: FlowNetwork, code: tuple[int, ...]) -> tuple[Callab
     def run(frames: Any, flow: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            flows = network(frames, route=FixedPath(code), statistics=BatchStatistics())
+            flows = network(frames, route=FixedPath(code), statistics=PlainStatistics())
             loss = ops.mean(path_losses(flows, flow)) / network.space.cycle_length
         return tape.gradient(loss, variables)
 

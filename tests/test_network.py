@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from edgeflownas.nas.fair_sampler import fair_cycle
@@ -10,7 +11,14 @@ from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.layers import resize_bilinear
 from edgeflownas.network.routes import FairCycle, FixedPath, SwitchedPath
-from edgeflownas.network.statistics import BatchStatistics, GivenStatistics, RecordedStatistics
+from edgeflownas.network.statistics import (
+    BatchStatistics,
+    GivenStatistics,
+    RecordedStatistics,
+    batch_moments,
+    normalised,
+    normalised_by_batch,
+)
 from edgeflownas.training.evaluation import batch_norm_owners, path_moments
 from tests.spaces import eleven_block_space
 
@@ -79,15 +87,30 @@ def test_recorded_moments_of_a_path_are_those_of_the_fixed_subnet(network, frame
 
 
 def test_statistics_are_per_path():
-    statistics = BatchStatistics()
-    x = np.random.default_rng(1).normal(size=(3, 2, 5, 4, 2)).astype(np.float32) * [
-        [[[[1.0]]]],
-        [[[[5.0]]]],
-        [[[[9.0]]]],
-    ]
-    mean, variance = statistics.moments(ops.convert_to_tensor(x.astype(np.float32)))
+    x = np.random.default_rng(1).normal(size=(3, 40, 1, 1, 2)) * np.reshape([1.0, 5.0, 9.0], (3, 1, 1, 1, 1))
+    mean, variance = batch_moments(ops.convert_to_tensor(x.astype(np.float32)))
     np.testing.assert_allclose(mean, x.mean(axis=(1, 2, 3), keepdims=True), atol=1e-6)
     np.testing.assert_allclose(variance, x.var(axis=(1, 2, 3), keepdims=True), rtol=1e-5)
+
+
+def test_the_closed_gradient_of_batch_norm_is_that_of_the_chain_rule():
+    rng = np.random.default_rng(2)
+    # Means far from zero, where a careless variance loses its digits.
+    x = tf.constant(rng.normal(30.0, 2.0, (3, 200, 1, 1, 4)).astype(np.float32))
+    gamma, beta = tf.constant([0.5, 1.0, -1.0, 2.0]), tf.constant([0.0, 1.0, 2.0, -3.0])
+    weighting = rng.normal(size=x.shape).astype(np.float32)
+
+    def value_and_gradients(function):
+        with tf.GradientTape() as tape:
+            tape.watch([x, gamma, beta])
+            y = function(x, gamma, beta)
+            loss = ops.sum(y * weighting)
+        return [y, *tape.gradient(loss, [x, gamma, beta])]
+
+    closed = value_and_gradients(normalised_by_batch)
+    chain = value_and_gradients(lambda x, gamma, beta: normalised(x, batch_moments(x), gamma, beta))
+    for mine, other in zip(closed, chain, strict=True):
+        np.testing.assert_allclose(mine, other, atol=3e-5 * np.abs(other).max())
 
 
 def test_weights_are_a_function_of_the_seed_alone():

@@ -5,7 +5,13 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from edgeflownas.network.rewritings import folded_convolution, plain_upsampled_convolution, upsampled_convolution
+from edgeflownas.network.rewritings import (
+    fold,
+    folded_convolution,
+    plain_upsampled_convolution,
+    unfold,
+    upsampled_convolution,
+)
 
 
 def values_and_gradients(function, x, kernel, seed=5):
@@ -26,12 +32,12 @@ def assert_equal_up_to_rounding(fast, plain):
 
 
 @pytest.mark.parametrize("size", [3, 5, 7])
-@pytest.mark.parametrize("shape", [(2, 11, 15, 5), (1, 8, 9, 2)])
+@pytest.mark.parametrize("shape", [(2, 11, 15, 5), (1, 4, 4, 2)])
 def test_the_upsampled_convolution_equals_resize_and_convolution(size, shape):
     rng = np.random.default_rng(size)
     x = rng.normal(size=shape).astype(np.float32)
     kernel = rng.normal(size=(size, size, shape[-1], 3)).astype(np.float32)
-    fast = values_and_gradients(upsampled_convolution, x, kernel)
+    fast = values_and_gradients(lambda x, kernel: unfold(upsampled_convolution(x, kernel)), x, kernel)
     assert_equal_up_to_rounding(fast, values_and_gradients(plain_upsampled_convolution, x, kernel))
 
 
@@ -40,6 +46,6 @@ def test_the_folded_convolution_equals_the_plain_one(size):
     rng = np.random.default_rng(size)
     x = rng.normal(size=(2, 10, 14, 6)).astype(np.float32)
     kernel = rng.normal(size=(size, size, 6, 4)).astype(np.float32)
-    fast = values_and_gradients(folded_convolution, x, kernel)
+    fast = values_and_gradients(lambda x, kernel: unfold(folded_convolution(fold(x), kernel)), x, kernel)
     plain = values_and_gradients(lambda x, kernel: ops.conv(x, kernel, padding="same"), x, kernel)
     assert_equal_up_to_rounding(fast, plain)

@@ -8,7 +8,7 @@ from keras import ops
 
 from edgeflownas.devices import gpu_visible
 from edgeflownas.nas.search_space import SearchSpace
-from edgeflownas.network.layers import BatchNorm, Conv, ResidualBlock, resize_bilinear
+from edgeflownas.network.layers import BatchNorm, Conv, ResidualBlock, resize_bilinear, unfolded
 from edgeflownas.network.routes import Route
 from edgeflownas.network.stages import Stage, network_stages, size_at
 
@@ -20,7 +20,7 @@ HEAD_GAIN = 0.1
 class StageLayer(keras.layers.Layer):
     """One stage: its options, and the batch norm and ReLU that they share, if any."""
 
-    def __init__(self, stage: Stage, strides: int, seed: int, rewritten: bool) -> None:
+    def __init__(self, stage: Stage, strides: int, seed: int, folds: bool) -> None:
         super().__init__(name=stage.name)
         self.stage = stage
         self.options: list[list[keras.layers.Layer]] = []
@@ -32,13 +32,13 @@ class StageLayer(keras.layers.Layer):
                 self.options.append(blocks)
             else:
                 gain = HEAD_GAIN if stage.head else 1.0
-                self.options.append([Conv(convolutions[0], strides, seed, name, gain, rewritten)])
+                self.options.append([Conv(convolutions[0], strides, seed, name, gain, folds)])
         has_norm = stage.kind == "kernel" and not stage.head
         self.norm = BatchNorm(stage.filters_out, f"{stage.name}.norm") if has_norm else None
         self.built = True
 
     def call(self, x: Any, size: tuple[int, int] | None, route: Route, statistics: Any) -> Any:
-        """Map (P or 1, B, H, W, C) to (P, B, H', W', C'), resized to `size` first if that is given.
+        """Map (P or 1, B, H, W, C) to (P, B, H', W', C'), or the same folded; resized to `size` first if that is given.
 
         P stays 1 where the stage is no choice.
         """
@@ -73,9 +73,12 @@ class FlowNetwork(keras.layers.Layer):
         if rewritten is None:
             rewritten = keras.backend.backend() == "tensorflow" and not gpu_visible()
         scale = 0
-        for stage in network_stages(space, init_neurons):
+        stages = network_stages(space, init_neurons)
+        for stage, following in zip(stages, [*stages[1:], None], strict=True):
             strides = 2 if stage.scale > scale else 1
-            self.stage_layers.append(StageLayer(stage, strides, seed, rewritten))
+            # Folding pays where few channels come out, and one can stay folded until then: before the output heads.
+            folds = rewritten and following is not None and following.head
+            self.stage_layers.append(StageLayer(stage, strides, seed, folds))
             scale = stage.scale
         self.built = True
 
@@ -93,15 +96,17 @@ class FlowNetwork(keras.layers.Layer):
         """
         height, width = frames.shape[1:3]
         x = frames[None]
+        scale = 0
         flows: list[Any] = []
         for layer in self.stage_layers:
             size = size_at(layer.stage.scale, height, width)
             if layer.stage.head:
-                flow = layer(x, size=None, route=route, statistics=statistics)
+                flow = unfolded(layer(x, size=None, route=route, statistics=statistics))
                 flows.append(resize_bilinear(flows[-1], *size) + flow if flows else flow)
                 continue
-            grows = size[0] > x.shape[2]
+            grows = layer.stage.scale < scale
             x = layer(x, size=size if grows else None, route=route, statistics=statistics)
+            scale = layer.stage.scale
         return flows
 
     def option_of(self, variable_name: str) -> tuple[int, int] | None:

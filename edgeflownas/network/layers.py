@@ -1,4 +1,7 @@
-"""The layers of the network. All take x of shape (P, B, H, W, C): paths, batch, height, width, channels."""
+"""The layers of the network. All take x of shape (P, B, H, W, C): paths, batch, height, width, channels.
+
+On CPUs some of them answer, and take, the same activations folded: (P, B, H/2, W/2, 4, C), see `rewritings`.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -10,8 +13,6 @@ from keras import ops
 
 from edgeflownas.network import rewritings
 from edgeflownas.network.stages import Convolution
-
-BATCH_NORM_EPSILON = 1e-5
 
 
 def he_normal(seed: int, name: str, gain: float = 1.0) -> Callable[..., np.ndarray]:
@@ -34,11 +35,16 @@ def resize_bilinear(x: Any, height: int, width: int) -> Any:
 
     No antialiasing, also when shrinking. Exports must use the same convention.
     """
-    return _merge_paths(lambda y: ops.image.resize(y, (height, width), interpolation="bilinear"), x)
+    return merge_paths(lambda y: ops.image.resize(y, (height, width), interpolation="bilinear"), x)
 
 
-def _merge_paths(function: Callable[[Any], Any], x: Any) -> Any:
-    """Apply a function of (N, H, W, C) to x (P, B, H, W, C), with N = P·B."""
+def unfolded(x: Any) -> Any:
+    """x as (P, B, H, W, C), also where it comes folded."""
+    return merge_paths(rewritings.unfold, x) if len(x.shape) == 6 else x
+
+
+def merge_paths(function: Callable[[Any], Any], x: Any) -> Any:
+    """Apply a function of (N, …) to x (P, B, …), with N = P·B."""
     paths = x.shape[0]
     y = function(ops.reshape(x, (-1, *x.shape[2:])))
     return ops.reshape(y, (paths, -1, *y.shape[1:]))
@@ -47,16 +53,16 @@ def _merge_paths(function: Callable[[Any], Any], x: Any) -> Any:
 class Conv(keras.layers.Layer):
     """Bias-free 'same' convolution, after a bilinear resize where the input does not have the wanted size.
 
-    With `rewritten`, convolutions that are slow on CPUs are computed in the way of `rewritings`: same values.
+    With `folds`, what it resizes by exactly 2 comes out folded. Folded input stays folded where no resize is asked for.
     """
 
     def __init__(
-        self, spec: Convolution, strides: int, seed: int, name: str, gain: float = 1.0, rewritten: bool = False
+        self, spec: Convolution, strides: int, seed: int, name: str, gain: float = 1.0, folds: bool = False
     ) -> None:
         super().__init__(name=name.replace(".", "_"))
         self.spec = spec
         self.strides = strides
-        self.rewritten = rewritten
+        self.folds = folds
         self.kernel = self.add_weight(
             shape=spec.shape, initializer=he_normal(seed, f"{name}.kernel", gain), name=f"{name}.kernel"
         )
@@ -64,24 +70,26 @@ class Conv(keras.layers.Layer):
 
     def call(self, x: Any, size: tuple[int, int] | None = None) -> Any:
         """Map (P, B, H, W, C) to (P, B, ceil(h / strides), ceil(w / strides), F), where (h, w) is `size` or (H, W)."""
-        return _merge_paths(lambda y: self._convolve(y, size or y.shape[1:3]), x)
+        return merge_paths(lambda y: self._convolve(y, size), x)
 
-    def _convolve(self, x: Any, size: tuple[int, int]) -> Any:
-        height, width = x.shape[1:3]
+    def _convolve(self, x: Any, size: tuple[int, int] | None) -> Any:
         kernel = ops.convert_to_tensor(self.kernel)
-        if self.rewritten and size == (2 * height, 2 * width) and self.spec.kernel in rewritings.UPSAMPLED_KERNELS:
+        if len(x.shape) == 5:
+            if size is None:
+                return rewritings.folded_convolution(x, kernel)
+            x = rewritings.unfold(x)
+        height, width = x.shape[1:3]
+        folds = self.folds and size == (2 * height, 2 * width) and min(height, width) >= rewritings.SMALLEST
+        if folds and self.spec.kernel in rewritings.UPSAMPLED_KERNELS:
             return rewritings.upsampled_convolution(x, kernel)
-        if size != (height, width):
+        if size not in (None, (height, width)):
             x = ops.image.resize(x, size, interpolation="bilinear")
-        is_narrow = self.spec.filters_out <= rewritings.FOLDED_FILTERS
-        fits = self.strides == 1 and size[0] % 2 == size[1] % 2 == 0
-        if self.rewritten and fits and is_narrow and self.spec.kernel in rewritings.FOLDED_KERNELS:
-            return rewritings.folded_convolution(x, kernel)
-        return ops.conv(x, kernel, strides=self.strides, padding="same")
+        y = ops.conv(x, kernel, strides=self.strides, padding="same")
+        return rewritings.fold(y) if folds else y
 
 
 class BatchNorm(keras.layers.Layer):
-    """Batch norm by moments it is handed; scale and offset are its only weights (Ioffe & Szegedy, arXiv:1502.03167)."""
+    """Batch norm by statistics it is handed; its only weights are scale and offset (Ioffe & Szegedy, 1502.03167)."""
 
     def __init__(self, channels: int, name: str) -> None:
         super().__init__(name=name.replace(".", "_"))
@@ -90,10 +98,11 @@ class BatchNorm(keras.layers.Layer):
         self.built = True
 
     def call(self, x: Any, statistics: Any) -> Any:
-        """Normalise x (P, B, H, W, C) per path and channel by `statistics.moments(x)`."""
-        mean, variance = statistics.moments(x)
-        scale = self.gamma * ops.rsqrt(variance + BATCH_NORM_EPSILON)
-        return x * scale + (self.beta - mean * scale)
+        """Normalise x (P, B, …, C) per path and channel, by the moments that `statistics` has for it."""
+        # Copies are tensors: TensorFlow's custom gradients do not take variables.
+        gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
+        y = ops.reshape(x, (x.shape[0], -1, 1, 1, x.shape[-1]))
+        return ops.reshape(statistics.normalise(y, gamma, beta), (x.shape[0], -1, *x.shape[2:]))
 
 
 class ResidualBlock(keras.layers.Layer):

@@ -37,15 +37,27 @@ class FairCycle:
     def __call__(self, digit: int, options: Options, x: Any) -> Any:
         """Run every option once, on the paths that chose it."""
         choices = self.codes[:, digit]
-        if x.shape[0] == 1:
-            # All paths are still the same here: each option runs once and serves every path that chose it.
-            return ops.take(ops.concatenate([option(x) for option in options], axis=0), choices, axis=0)
         paths = self.codes.shape[0]
         # Ties keep the order of the paths: the moments of an option that serves several paths are theirs in this order.
         into_option_order = ops.argsort(choices * paths + ops.arange(paths, dtype=choices.dtype))
-        grouped = ops.split(ops.take(x, into_option_order, axis=0), len(options), axis=0)
-        results = ops.concatenate([option(group) for option, group in zip(options, grouped, strict=True)], axis=0)
-        return ops.take(results, ops.argsort(into_option_order), axis=0)
+        back = ops.argsort(into_option_order)
+        if x.shape[0] == 1:
+            # All paths are still the same here: each option runs once and serves every path that chose it.
+            results = [ops.repeat(option(x), paths // len(options), axis=0) for option in options]
+        else:
+            groups = ops.split(_permuted(x, into_option_order, back), len(options), axis=0)
+            results = [option(group) for option, group in zip(options, groups, strict=True)]
+        return _permuted(ops.concatenate(results, axis=0), back, into_option_order)
+
+
+def _permuted(x: Any, order: Any, inverse: Any) -> Any:
+    """x[order]. Backends do not know that `order` is a permutation, and would sum the gradient by segments."""
+
+    @ops.custom_gradient
+    def permute(x: Any) -> Any:
+        return ops.take(x, order, axis=0), lambda upstream: ops.take(upstream, inverse, axis=0)
+
+    return permute(x)
 
 
 class SwitchedPath:

@@ -13,8 +13,8 @@ import numpy as np
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork
-from edgeflownas.network.layers import BATCH_NORM_EPSILON
 from edgeflownas.network.stages import network_stages
+from edgeflownas.network.statistics import BATCH_NORM_EPSILON
 from edgeflownas.training.metrics import METRICS
 from edgeflownas.training.supernet_model import JudgementModel, RecalibrationModel
 

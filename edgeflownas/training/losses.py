@@ -31,10 +31,10 @@ def path_losses(flows: Sequence[Any], label: Any, uncertainty: bool = True) -> A
     total = 0.0
     for weight, flow in zip(SCALE_WEIGHTS, flows, strict=True):
         target = resize_bilinear(label[None], *flow.shape[2:4])
-        error = ops.abs(flow[..., :2] - target)
+        motion, logits = ops.split(flow, 2, axis=-1)
+        error = ops.abs(motion - target)
         pixels = error
         if uncertainty:
-            logits = flow[..., 2:]
             sigma = ops.maximum(ops.softplus(logits + MIN_SIGMA), MIN_SIGMA)
             pixels = error + error / sigma + ops.softplus(logits)
         total = total + weight * ops.mean(pixels, axis=(1, 2, 3, 4))
