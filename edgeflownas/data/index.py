@@ -164,7 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--width", type=int, required=True, help="width of the crop, pixels")
     parser.add_argument("--max_flow", type=float, default=50.0, help="flow is clipped to ± this, pixels (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="the data_index.json to write")
-    parser.add_argument("--on_bad_sample", choices=POLICIES, default="stop", help="(%(default)s)")
+    parser.add_argument(
+        "--on_bad_sample", choices=POLICIES, default="stop", help="what a bad sample does (%(default)s)"
+    )
     parser.add_argument(
         "--max_bad_fraction", type=float, default=0.01, help="most that may be left out of a split (%(default)s)"
     )

@@ -1,0 +1,173 @@
+"""The words: what they tell to type can be typed, what they quote is said, and both languages say the same."""
+
+import argparse
+import ast
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import edgeflownas
+from edgeflownas.artifacts import SCHEMA_FOLDER, load_schema
+from edgeflownas.config import resolve_config
+
+ROOT = Path(__file__).resolve().parents[1]
+README, README_ZH = ROOT / "README.md", ROOT / "README.zh-CN.md"
+PAGES = [README, README_ZH, *sorted((ROOT / "docs").glob("*.md")), ROOT / "profiles" / "slurm" / "README.md"]
+
+
+def code_blocks(page: Path) -> list[str]:
+    """The fenced blocks of a page, with their language."""
+    return re.findall(r"^```(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def typed_commands(page: Path) -> list[str]:
+    """Every `python -m edgeflownas…` that a page tells to type."""
+    blocks = [block.removeprefix("bash\n") for block in code_blocks(page) if block.startswith("bash\n")]
+    commands = []
+    for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
+        command = line.partition("  #")[0].partition(" && ")[0]
+        if command.startswith("python -m edgeflownas"):
+            commands.append(command.removeprefix("python -m "))
+    return commands
+
+
+TYPED = sorted({command for page in PAGES for command in typed_commands(page)})
+
+
+class Parsed(BaseException):
+    """The command understood its arguments; it need not run."""
+
+
+def test_commands_are_found():
+    assert len(TYPED) > 15
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+@pytest.mark.parametrize("command", TYPED)
+def test_every_command_of_the_pages_parses_and_its_config_is_valid(command, monkeypatch):
+    module, *words = shlex.split(command)
+    parse, seen = argparse.ArgumentParser.parse_args, []
+
+    def parse_and_stop(self, args=None, namespace=None):
+        seen.append(parse(self, args, namespace))
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+    monkeypatch.setattr(sys, "argv", [module, *words])
+    with pytest.raises(Parsed):
+        runpy.run_module(module, run_name="__main__")
+    if config := getattr(seen[0], "config", None):
+        resolve_config(ROOT / config, {})
+
+
+def test_what_the_pages_tell_snakemake_to_make_are_its_targets():
+    targets = set(re.findall(r"^rule (\w+):", (ROOT / "Snakefile").read_text(), flags=re.MULTILINE))
+    said = set()
+    for page in PAGES:
+        said |= set(re.findall(r"`?snakemake ([a-z]+\d?)\b", page.read_text(encoding="utf-8")))
+    assert said <= targets, said - targets
+    assert {"gate4", "supernet", "data"} <= said
+
+
+def said_by_the_package() -> str:
+    """Every text of the source, one per line: the pieces between the braces of an f-string."""
+    texts = []
+    for path in [*(ROOT / "edgeflownas").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_that_is_said():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    words = re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE)
+    assert len(words) > 20
+    source = said_by_the_package()
+    assert [word for word in words if word not in source] == []
+
+
+def outline(page: Path) -> list[int]:
+    """The levels of a page's headings, code left out."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [len(marks) for marks in re.findall(r"^(#+) ", text, flags=re.MULTILINE)]
+
+
+def without_comments(block: str) -> str:
+    return re.sub(r" +# .*", "", block)
+
+
+def test_the_chinese_readme_has_the_same_outline_commands_names_and_links():
+    assert outline(README_ZH) == outline(README)
+    assert [*map(without_comments, code_blocks(README_ZH))] == [*map(without_comments, code_blocks(README))]
+    english, chinese = (
+        re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for page in (README, README_ZH)
+    )
+    # Names and commands in the text, whatever the line breaks within them.
+    names = [{re.sub(r"\s+", " ", name) for name in re.findall(r"`([^`]+)`", text)} for text in (english, chinese)]
+    assert names[1] == names[0]
+    links = [sorted(re.findall(r"\]\(([^)]+)\)", text)) for text in (english, chinese)]
+    assert set(links[1]) - {"README.md"} == set(links[0]) - {"README.zh-CN.md"}
+    markers = [re.findall(r"<!--.*?-->", text) for text in (english, chinese)]
+    assert markers[1] == markers[0]
+
+
+def test_the_citation_names_this_version_and_the_sources_of_the_readme():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == edgeflownas.__version__
+    cited = [identifier["value"] for work in citation["references"] for identifier in work["identifiers"]]
+    assert cited == re.findall(r"\[(arXiv:[\d.]+)\]", README.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The site, built as one does; any warning ends the build."""
+    pytest.importorskip("mkdocs")
+    folder = tmp_path_factory.mktemp("site")
+    # The theme advertises its successor at each start; that is no warning of ours.
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_needs_no_other_host(site):
+    pages = [*site.rglob("*.html")]
+    assert len(pages) > 12
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//', text), page
+        assert not re.search(r'<link[^>]+(?:stylesheet|preconnect|preload|icon)[^>]+href="(?:https?:)?//', text), page
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(?:https?:)?//|@import", sheet.read_text(encoding="utf-8")), sheet
+
+
+@pytest.mark.slow
+def test_the_reference_has_every_key_file_criterion_and_command(site):
+    from edgeflownas.gates.judging import CRITERIA
+    from tests.test_commands import COMMANDS
+
+    def words_of(name: str) -> str:
+        text = re.sub(r"<[^>]+>", "", (site / "reference" / name / "index.html").read_text(encoding="utf-8"))
+        return text.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&").replace("&#39;", "'")
+
+    configuration, artifacts, criteria, commands = map(words_of, ("configuration", "artifacts", "criteria", "commands"))
+    assert [key for key in resolve_config(None, {}).values if key not in configuration] == []
+    schemas = [path.name for path in SCHEMA_FOLDER.glob("*.json") if path.name != "config.schema.json"]
+    assert [name for name in schemas if f"schemas/{name}" not in artifacts] == []
+    assert "mean_epe_12" in artifacts
+    assert load_schema("progress.schema.json")["properties"]["loss"]["description"] in artifacts
+    sentences = [criterion.sentence for of_gate in CRITERIA.values() for criterion in of_gate]
+    assert [sentence for sentence in sentences if sentence not in criteria] == []
+    assert [module for module in COMMANDS if f"usage: python -m {module} " not in commands] == []
