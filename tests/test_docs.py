@@ -68,7 +68,8 @@ def test_every_command_of_the_pages_parses_and_its_config_is_valid(command, monk
 
 
 def test_what_the_pages_tell_snakemake_to_make_are_its_targets():
-    targets = set(re.findall(r"^rule (\w+):", (ROOT / "Snakefile").read_text(), flags=re.MULTILINE))
+    files = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
+    targets = {rule for file in files for rule in re.findall(r"^ *rule (\w+):", file.read_text(), flags=re.MULTILINE)}
     said = set()
     for page in PAGES:
         said |= set(re.findall(r"`?snakemake ([a-z]+\d?)\b", page.read_text(encoding="utf-8")))
