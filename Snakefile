@@ -46,6 +46,7 @@ rule data:
 rule supernet:
     input:
         LONG_RUN,
+        LONG_RUN_REPORT,
 
 
 localrules:

@@ -77,13 +77,18 @@ def _umask() -> int:
     return mask
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text atomically."""
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write bytes atomically."""
 
     def write(file: BinaryIO) -> None:
-        file.write(text.encode())
+        file.write(content)
 
     write_atomic(path, write)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path | str, value: Any, schema: str | None = None) -> None:

@@ -9,6 +9,7 @@ from edgeflownas.command_line import add_config_flags, config_from_flags, data_r
 from edgeflownas.config import Config
 from edgeflownas.errors import EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.nas.eval_pool import eval_pool
+from edgeflownas.nas.run_records import OWN_ENDS
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.stages import network_stages
 from edgeflownas.parsers import command_parser, print_json
@@ -137,6 +138,8 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
             run.write_config(config)
             write_json(run.eval_pool, pool_report(space), schema="eval_pool.schema.json")
             reason = trainer.train()
+            if reason in OWN_ENDS:
+                trainer.keep_flow_samples()
             progress = trainer.progress
             write_counts(run, config, space, progress)
             write_manifest(run, config, data, progress, trainer.model.optimizer, device, reason)
@@ -152,6 +155,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command `python -m edgeflownas.train_supernet`."""
     arguments = _parser().parse_args(argv)
     config = _config(arguments)
+    if config["train.tensorboard"]:
+        from edgeflownas.training.tensorboard import require_tensorboard
+
+        require_tensorboard()
     if arguments.dry_run:
         if arguments.json:
             print_json(config.resolved())

@@ -37,6 +37,7 @@ OUT = PLAN.output_dir
 PYTHON = sys.executable
 DATA_INDEX = f"{OUT}/data_index.json"
 LONG_RUN = f"{OUT}/supernet.json"
+LONG_RUN_REPORT = f"{OUT}/runs/supernet/report.html"
 # Filled by gate1.smk to gate4.smk; gates.smk makes the rules of them.
 COMMANDS, INPUTS, RESOURCES = {}, {}, {}
 # For commands that only look at code and config, for those that train a little, and for the long run. The minutes of a

@@ -13,9 +13,7 @@ COMMANDS["gate4"] = {
     "train": recorded("gate4", "train", *SHORT_RUN),
     "check_manifest": recorded("gate4", "check_manifest", *CHECK_MANIFEST),
     "launch_scripts": recorded("gate4", "launch_scripts", *LAUNCH),
-    "training_report": recorded(
-        "gate4", "training_report", *REPORT, "--out", f"{GATE4_RUN}/supernet_training_report.md"
-    ),
+    "training_report": recorded("gate4", "training_report", *REPORT),
 }
 INPUTS["gate4"] = [DATA_INDEX]
 RESOURCES["gate4"] = TRAINING

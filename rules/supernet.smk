@@ -42,3 +42,22 @@ rule long_run:
         submission=submission,
     shell:
         "{params.start:q} && exec {params.record:q}"
+
+
+rule long_run_report:
+    input:
+        LONG_RUN,
+    output:
+        LONG_RUN_REPORT,
+    params:
+        report=untracked([PYTHON, "-m", "edgeflownas.reporting.training_report", "--run_dir", run_dir("supernet")]),
+        # It names the report in its navigation.
+        provenance=untracked([PYTHON, "-m", "edgeflownas.gates", "page", "--output_dir", OUT]),
+    log:
+        f"{OUT}/logs/long_run_report.log",
+    shell:
+        "{{ {params.report:q} && {params.provenance:q}; }} > >(tee {log:q}) 2>&1"
+
+
+localrules:
+    long_run_report,

@@ -14,6 +14,7 @@ from edgeflownas.nas.eval_pool import pool_report
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fair_cycle, fairness_gap
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.training.checkpoints import save_checkpoint
+from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples
 
 SPACE = load_search_space()
 STEPS_PER_EPOCH = 4
@@ -79,6 +80,9 @@ def make_run(run: Path, epochs: int, config: Config, trace: bool = True) -> None
     )
     rows = [_history_row(epoch, pool["codes"]) for epoch in range(1, epochs + 1)]
     write_history(run, rows)
+    make_pool_results(run, rows[-1])
+    if epochs == config["train.num_epochs"]:
+        make_flow_samples(run, rows[-1], config)
     # The second-last epoch is the best one.
     best = min(rows, key=lambda row: row["mean_epe_12"])
     for name, row in (("best", best), ("last", rows[-1])):
@@ -130,6 +134,34 @@ def _history_row(epoch: int, codes: list[str]) -> dict[str, Any]:
     }
 
 
+def make_pool_results(run: Path, row: dict[str, Any]) -> None:
+    """`pool_results.json` of the epoch of a history row."""
+    codes = pool_report(SPACE)["codes"]
+    subnets = [_judged(code, row[f"epe_{code.replace(',', '')}"], index) for index, code in enumerate(codes)]
+    last = {"epoch": row["epoch"], "global_step": row["global_step"], "samples": 1}
+    write_json(run / "pool_results.json", last | {"subnets": subnets}, schema="pool_results.schema.json")
+
+
+def _judged(code: str, epe: float, index: int) -> dict[str, Any]:
+    shares = {"outliers_1px": 0.5 + index / 100, "outliers_3px": 0.25, "outliers_5px": 0.125, "fl_all": 0.25}
+    return {"code": code, "epe": epe, "epe_error": 0.125, **shares, "bn_recal_batches": 8, "bn_shift": 0.01}
+
+
+def make_flow_samples(run: Path, row: dict[str, Any], config: Config) -> None:
+    """`flow_samples.npz` of two samples that turn round their centre; subnet k is off by k + 1 px to the right."""
+    height, width = config["network.height"], config["network.width"]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    turning = np.stack([y - height / 2, width / 2 - x], axis=-1) / 4
+    flow = np.stack([turning, 2 * turning])
+    codes = tuple(pool_report(SPACE)["codes"][:3])
+    predicted = np.stack([flow + np.float32([1 + index, 0]) for index in range(len(codes))])
+    frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 6), np.uint8)
+    origin = {"checkpoint": "supernet_last.ckpt", "epoch": row["epoch"], "global_step": row["global_step"]}
+    origin |= {"config_hash": config.hash, "bn_recal_batches": 8}
+    samples = FlowSamples(origin, ("0000001", "0000002"), codes, frames, flow, predicted, predicted[..., 0] * 0 + 2)
+    save_flow_samples(run / "flow_samples.npz", samples)
+
+
 def write_history(run: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows as `eval_epe_history.csv`."""
     with open(run / "eval_epe_history.csv", "w", newline="") as file:
@@ -144,6 +176,8 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
         "checkpoint_best": "checkpoints/supernet_best.ckpt",
         "checkpoint_last": "checkpoints/supernet_last.ckpt",
         "history": "eval_epe_history.csv",
+        "pool_results": "pool_results.json",
+        "flow_samples": "flow_samples.npz",
         "fairness_counts": "fairness_counts.json",
         "eval_pool": "eval_pool_12.json",
         "config": "config.json",
@@ -190,6 +224,7 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
         "files": {
             name: {"path": path, "sha256": sha256_file(run / path), "bytes": (run / path).stat().st_size}
             for name, path in names.items()
+            if (run / path).is_file()
         },
     }
     write_json(run / "train_manifest.json", manifest, schema="train_manifest.schema.json")
@@ -197,20 +232,7 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
 
 def make_evaluation(run: Path, config: Config) -> None:
     """`supernet_eval.json` of the last checkpoint after five epochs."""
-    subnets = [
-        {
-            "code": code,
-            "epe": 7.25 + 0.25 * (-1) ** i,
-            "epe_error": 0.125,
-            "outliers_1px": 0.5,
-            "outliers_3px": 0.25,
-            "outliers_5px": 0.125,
-            "fl_all": 0.25,
-            "bn_recal_batches": 8,
-            "bn_shift": 0.01,
-        }
-        for i, code in enumerate(pool_report(SPACE)["codes"])
-    ]
+    subnets = [_judged(code, 7.25 + 0.25 * (-1) ** i, i) for i, code in enumerate(pool_report(SPACE)["codes"])]
     report = {
         "checkpoint": {"path": "last", "sha256": DIGEST, "epoch": 5, "global_step": 20},
         "config_hash": config.hash,

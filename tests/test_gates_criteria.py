@@ -165,6 +165,9 @@ BREAKS: list[tuple[str, Break, str]] = [
     ("gate4", counts("gate4", "fairness_counts.json"), "were trained equally often"),
     ("gate4", text("gate4", "launch/hpc/run_supernet_train.sh", "c.yaml", "other.yaml"), "launch scripts"),
     ("gate4", text("gate4", "supernet_training_report.md", "0,0,0,0,2,1,2,2,2", "?"), "training report"),
+    ("gate4", text("gate4", "supernet_training_report.md", "(pictures/flow.png)", "()"), "all pictures are there"),
+    ("gate4", text("gate4", "report.html", "0,0,0,0,2,1,2,2,2", "?"), "training report and its page"),
+    ("gate4", lambda e: (e.run("gate4") / "pictures/epe.svg").write_text("") and None, "pictures are there"),
 ]
 
 

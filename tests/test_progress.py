@@ -15,7 +15,7 @@ def after(*epes):
     improved = []
     for epe in epes:
         improved.append(progress.note_evaluation(epe, MIN_DELTA))
-        progress.finish_epoch({"epoch": progress.epochs_done + 1})
+        progress.finish_epoch({"epoch": progress.epochs_done + 1}, [])
     return progress, improved
 
 
@@ -39,7 +39,7 @@ def test_an_epochs_statistics_are_of_its_steps_alone():
     progress = Progress(counts={})
     for norm in (100.0, 1.0):
         progress.record_step({"losses": [1.0, 2.0, 3.0], "global_grad_norm_before": norm}, seconds=0.5)
-    progress.finish_epoch({})
+    progress.finish_epoch({}, [])
     for norm in (1.0, 2.0, 3.0, 6.0):
         progress.record_step({"losses": [4.0, 4.0, 1.0], "global_grad_norm_before": norm}, seconds=0.5)
     statistics = progress.epoch_statistics(grad_clip=5.0)

@@ -1,17 +1,24 @@
 """Launch scripts run the same command, and the training report holds what the run directory holds."""
 
 import json
+import math
+import re
 import shlex
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import UserError
+from edgeflownas.network.cost import subnet_cost
 from edgeflownas.reporting.launch_scripts import Resources, compare_scripts, main, parse_script, render_scripts
-from edgeflownas.reporting.training_report import training_report
-from tests.handmade_runs import edit_json, make_config, make_run
+from edgeflownas.reporting.plots import BLUE
+from edgeflownas.reporting.run_facts import RunFacts, kendall_tau
+from edgeflownas.reporting.run_figures import run_figures
+from edgeflownas.reporting.training_report import Drawn, report_markdown
+from tests.handmade_runs import SPACE, edit_history, edit_json, make_config, make_run
 
 COMMAND = ["python", "-m", "edgeflownas.train_supernet", "--config", "a b.yaml", "--set", "data.root=x; touch y"]
 RESOURCES = Resources(cpus=8, mem_mb=32000, minutes=60, gpus=1, site=("--partition=gpu",))
@@ -85,28 +92,36 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_report_ranks_the_pool_with_the_cost_of_each_subnet(run: Path) -> None:
-    from edgeflownas.nas.search_space import load_search_space
-    from edgeflownas.network.cost import subnet_cost
+def text_of(run: Path) -> str:
+    """The report as Markdown, without drawing anything."""
+    return report_markdown(RunFacts.read(run), Drawn([], None))
 
-    lines = training_report(run).splitlines()
-    ranks = [line.split(" | ") for line in lines if line.startswith("| ") and line.count(",") >= 8]
-    assert [line[0] for line in ranks] == [f"| {rank}" for rank in range(1, 13)]
-    epes = [float(line[2]) for line in ranks]
+
+def test_report_ranks_the_pool_with_errors_outliers_and_cost_of_each_subnet(run: Path) -> None:
+    rows = [line.strip("| ").split(" | ") for line in text_of(run).splitlines() if line.count(",") >= 8]
+    ranks = [row for row in rows if row[0].isdigit()]
+    assert [row[0] for row in ranks] == [str(rank) for rank in range(1, 13)]
+    epes = [float(row[2]) for row in ranks]
     assert epes == sorted(epes) == [7.0] * 6 + [7.5] * 6
-    lightest = next(line for line in ranks if line[1] == "0,0,0,0,0,0,0,0,0")
-    cost = subnet_cost(load_search_space(), (0,) * 9, 45, 64, make_config()["network.init_neurons"])
-    assert lightest[3] == f"{cost['params']:,}"
+    lightest = next(row for row in ranks if row[1] == "0,0,0,0,0,0,0,0,0")
+    cost = subnet_cost(SPACE, (0,) * 9, 45, 64, make_config()["network.init_neurons"])
+    assert lightest[3:] == ["50.0%", "25.0%", "12.5%", "25.0%", f"{cost['params']:,}", f"{cost['macs'] / 1e6:,.0f}"]
 
 
 def test_report_says_how_the_error_compares_with_no_motion(run: Path) -> None:
-    text = training_report(run)
-    assert "mean EPE of 7.2500 px" in text
-    assert "predicting no motion at all gives 9.0000 px. The supernet's error is 80.6% of that." in text
+    text = text_of(run)
+    for words in (
+        "| mean EPE of the eval pool | 7.2500 px after epoch 5 |",
+        "| EPE of predicting no motion | 9.0000 px |",
+        "| the supernet's error, of that | 80.6% |",
+        "| best epoch | 4, with a mean EPE of 7.0000 px |",
+        "| time | 10 s for training and judging |",
+    ):
+        assert words in text
 
 
 def test_report_warns_of_a_smoke_run(run: Path) -> None:
-    text = training_report(run)
+    text = text_of(run)
     for words in (
         "20 steps are a smoke run",
         "1 training and 1 validation pairs are few",
@@ -115,18 +130,44 @@ def test_report_warns_of_a_smoke_run(run: Path) -> None:
         "100% of the last epoch's steps were clipped",
     ):
         assert words in text
-    assert "not better than predicting no motion" not in text
+    for words in (
+        "not better than predicting no motion",
+        "their ranking says nothing",
+        "ranking of the subnets still changes",
+    ):
+        assert words not in text
 
 
 def test_report_warns_when_the_cpu_did_a_gpus_work(run: Path) -> None:
     device = json.loads((run / "train_manifest.json").read_text())["device"]
     edit_json(run / "train_manifest.json", device=device | {"requested": 0})
-    assert "GPU 0 was asked for; the CPU did the work." in training_report(run)
+    assert "GPU 0 was asked for; the CPU did the work." in text_of(run)
+
+
+def test_report_warns_when_subnets_cannot_be_told_apart_or_ranked(run: Path) -> None:
+    codes = [code.replace(",", "") for code in read_json(run / "eval_pool_12.json")["codes"]]
+    edit_history(run, 4, **{f"epe_{code}": 7.25 + 0.001 * rank for rank, code in enumerate(codes)})
+    opposite = {f"epe_{code}": 7.25 - 0.001 * rank for rank, code in enumerate(codes)}
+    edit_history(run, 5, **opposite, mean_epe_12=9.5, std_epe_12=0.003, noise_epe_12=0.004)
+    text = text_of(run)
+    assert "differ by 0.0030 px, which is no more than the validation samples' noise of 0.0040 px" in text
+    assert "(Kendall's tau -1.00 between the last two)" in text
+    assert "The supernet is not better than predicting no motion." in text
+
+
+def test_rank_correlation_is_kendalls_tau_b() -> None:
+    assert kendall_tau([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)  # one of six pairs the other way round
+    assert kendall_tau([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / (2 * 3) ** 0.5)  # a tie is not an order
+    assert math.isnan(kendall_tau([1, 1], [1, 2]))
 
 
 def test_report_of_a_run_without_an_epoch_says_so(run: Path) -> None:
     (run / "eval_epe_history.csv").unlink()
-    assert "No epoch was completed" in training_report(run)
+    assert "No epoch was completed" in text_of(run)
+
+
+def test_report_of_a_run_that_kept_no_flow_says_how_to_get_some(run: Path) -> None:
+    assert f"python -m edgeflownas.reporting.flow_pictures --run_dir {run}" in text_of(run)
 
 
 def test_report_needs_a_valid_manifest(run: Path) -> None:
@@ -134,4 +175,41 @@ def test_report_needs_a_valid_manifest(run: Path) -> None:
     del manifest["seed"]
     (run / "train_manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="'seed' is a required property"):
-        training_report(run)
+        text_of(run)
+
+
+def test_long_history_is_shown_in_part_with_its_best_and_last_epoch(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", 103, make_config(train__num_epochs=103), trace=False)
+    text = text_of(tmp_path / "run")
+    table = text[text.index("## Epochs") : text.index("## How to reproduce")]
+    assert [int(epoch) for epoch in re.findall(r"^\| (\d+) ", table, re.MULTILINE)] == [1, 4, *range(6, 103, 6), 103]
+    assert "all epochs are in `eval_epe_history.csv`" in table
+
+
+def test_figures_are_the_same_bytes_each_time_and_name_files_that_are_there(run: Path) -> None:
+    figures = run_figures(RunFacts.read(run))
+    assert [figure.name for figure in figures] == ["epe", "subnets", "loss", "gradients", "ranking", "fairness"]
+    assert [figure.svg for figure in run_figures(RunFacts.read(run))] == [figure.svg for figure in figures]
+    for figure in figures:
+        assert ElementTree.fromstring(figure.svg).tag.endswith("svg")
+        for source in figure.sources:
+            assert (run / source).is_file()
+
+
+def test_figures_draw_the_numbers_of_the_run(run: Path) -> None:
+    svg = {figure.name: figure.svg for figure in run_figures(RunFacts.read(run))}
+    assert curve(svg["epe"], BLUE) == pytest.approx([8.5, 8.0, 7.5, 7.0, 7.25], abs=1e-3)
+    assert "best epoch, 7.000 px" in svg["epe"]
+    assert "clip at 5" in svg["gradients"]
+    assert len(re.findall("text-anchor: middle[^>]*>20</text>", svg["fairness"])) == 27
+
+
+def curve(svg: str, colour: str) -> list[float]:
+    """The y values of the line of that colour, back from the picture by the ticks of the y axis."""
+    tick = r'<use [^>]*?x="([\d.]+)" y="([\d.]+)"[^>]*/>\s*</g>\s*</g>\s*<g>\s*<text [^>]*>([\d.]+)</text>'
+    found = [(float(x), float(y), float(label)) for x, y, label in re.findall(tick, svg)]
+    (_, low, first), (_, high, last) = (mark for mark in (found[-2], found[-1]))
+    path = re.search(rf'<path d="([^"]*)"[^>]*stroke: {colour}; stroke-width: 1.8', svg)
+    assert path
+    heights = [float(y) for _, y in re.findall(r"[ML] ([\d.]+) ([\d.]+)", path[1])]
+    return [first + (y - low) / (high - low) * (last - first) for y in heights]

@@ -37,6 +37,7 @@ def test_a_run_leaves_what_every_run_leaves(whole_run):
         "checkpoints/supernet_last.previous.ckpt",
         "eval_pool_12.json",
         "eval_epe_history.csv",
+        "pool_results.json",
         "fairness_counts.json",
         "progress.json",
         "trace.jsonl",
@@ -67,6 +68,15 @@ def test_the_history_has_one_row_per_epoch_and_the_checkpoints_name_theirs(whole
     last, best = (read_header(whole_run / "checkpoints" / f"supernet_{name}.ckpt") for name in ("last", "best"))
     assert (last["epoch"], last["global_step"]) == (5, 25)
     assert best["epoch"] == history["mean_epe_12"].idxmin() + 1 == last["best"]["epoch"]
+
+
+def test_pool_results_have_the_metrics_behind_the_last_row(whole_run):
+    results = read_json(whole_run / "pool_results.json", "pool_results.schema.json")
+    last = history_of(whole_run).iloc[-1]
+    assert (results["epoch"], results["global_step"], results["samples"]) == (5, 25, 3)
+    for subnet in results["subnets"]:
+        assert subnet["epe"] == last[f"epe_{subnet['code'].replace(',', '')}"]
+        assert 0 <= subnet["outliers_5px"] <= subnet["outliers_3px"] <= subnet["outliers_1px"] <= 1
 
 
 def test_counts_and_manifest_say_what_was_done(whole_run):

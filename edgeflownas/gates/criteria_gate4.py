@@ -6,14 +6,15 @@ from edgeflownas.artifacts import read_json
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
 from edgeflownas.gates.evidence import BEST, LAST, Evidence
+from edgeflownas.gates.gate import REPORT_PICTURES
 from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.nas.run_records import subnet_epes
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME, compare_scripts, parse_script
+from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN
 
 RUN = "gate4"
 EPOCHS = 2
 LAUNCH_FOLDER = "launch"
-REPORT = "supernet_training_report.md"
 # Manifest key -> config key of the same value; gate 4's own flags set the batch size, the rate and the epochs.
 SAME_IN_CONFIG = {
     "seed": "seed",
@@ -99,12 +100,16 @@ def _launch_scripts_agree(evidence: Evidence) -> Finding:
 
 
 def _report_complete(evidence: Evidence) -> Finding:
-    text = evidence.bytes(RUN, REPORT).decode()
     row = evidence.history(RUN)[-1]
-    missing = [code for code in subnet_epes(row) if ",".join(code) not in text]
-    if f"{row['mean_epe_12']:.4f}" not in text:
-        missing.append("mean_epe_12")
-    return none_of([f"{item} is not in the report" for item in missing], f"{len(subnet_epes(row))} subnets, mean EPE")
+    expected = [*(",".join(code) for code in subnet_epes(row)), f"{row['mean_epe_12']:.4f}"]
+    faults = []
+    for name in (REPORT_MARKDOWN, REPORT):
+        text = evidence.bytes(RUN, name).decode()
+        faults += [f"{words} is not in {name}" for words in expected if words not in text]
+        if name == REPORT_MARKDOWN:
+            faults += [f"{path} is not shown in {name}" for path in REPORT_PICTURES if f"]({path})" not in text]
+    faults += [f"{path} is empty" for path in REPORT_PICTURES if not evidence.bytes(RUN, path)]
+    return none_of(faults, f"{len(subnet_epes(row))} subnets, mean EPE, {len(REPORT_PICTURES)} pictures")
 
 
 CRITERIA = (
@@ -122,6 +127,8 @@ CRITERIA = (
         ("launch_scripts",),
     ),
     Criterion(
-        "the training report names every subnet of the pool and the mean EPE", _report_complete, ("training_report",)
+        "the training report and its page name every subnet of the pool and the mean EPE, and all pictures are there",
+        _report_complete,
+        ("training_report",),
     ),
 )

@@ -32,6 +32,16 @@ class Gate:
         return f"gate{self.number}"
 
 
+# What the training report shows, beside it.
+REPORT_PICTURES = (
+    "pictures/epe.svg",
+    "pictures/subnets.svg",
+    "pictures/loss.svg",
+    "pictures/gradients.svg",
+    "pictures/ranking.svg",
+    "pictures/fairness.svg",
+    "pictures/flow.png",
+)
 _MODEL_KEYS = ("seed", "network.", "train.supernet_mode")
 _TRAINING_KEYS = (*_MODEL_KEYS, "data.", "train.", "eval.")
 
@@ -75,6 +85,8 @@ GATES = (
             "fairness_counts.json",
             "eval_epe_history.csv",
             "supernet_training_report.md",
+            *REPORT_PICTURES,
+            "report.html",
             "scripts/hpc/run_supernet_train.sh",
             "scripts/local/run_supernet_train.sh",
         ),

@@ -13,9 +13,8 @@ from edgeflownas.gates.recorder import command_line, now
 from edgeflownas.gates.reports import commands_at_fault, next_step
 from edgeflownas.gates.states import NEVER_RUN, gate_states
 from edgeflownas.processes import describe
+from edgeflownas.reporting.pages import PROVENANCE, page_links
 from edgeflownas.reporting.provenance_page import AttemptView, StageView, render_page
-
-PAGE = "provenance.html"
 
 
 def write_page(output_dir: Path) -> Path:
@@ -29,8 +28,8 @@ def write_page(output_dir: Path) -> Path:
     ]
     blocked = [state.gate.name for state in states if state.state != "passed"]
     stages.append(_long_run(output_dir, blocked))
-    path = output_dir / PAGE
-    write_text(path, render_page(stages, str(output_dir), now()))
+    path = output_dir / PROVENANCE
+    write_text(path, render_page(stages, page_links(output_dir, path, output_dir), str(output_dir), now()))
     return path
 
 
@@ -39,7 +38,7 @@ def draw_page(output_dir: Path) -> None:
     try:
         write_page(output_dir)
     except Exception as error:
-        print(f"warning: {output_dir / PAGE} could not be drawn: {error!r}", file=sys.stderr, flush=True)
+        print(f"warning: {output_dir / PROVENANCE} could not be drawn: {error!r}", file=sys.stderr, flush=True)
 
 
 def _long_run(output_dir: Path, blocked: list[str]) -> StageView:

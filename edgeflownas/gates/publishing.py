@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgeflownas.artifacts import read_json, sha256_file, validate, write_atomic, write_json
+from edgeflownas.artifacts import read_json, sha256_file, validate, write_atomic, write_json, write_text
 from edgeflownas.errors import UserError
 from edgeflownas.gates import criteria_gate2, criteria_gate3, criteria_gate4
 from edgeflownas.gates.evidence import BEST, HISTORY, LAST, Evidence
+from edgeflownas.gates.gate import REPORT_PICTURES
 from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME
+from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN, rebased_page
 
 MANIFEST_SCHEMA = "train_manifest.schema.json"
 
@@ -60,6 +62,12 @@ def rebased(manifest: Mapping[str, Any], run: Path, beside: Collection[str]) -> 
     return {**manifest, "files": files}
 
 
+def _rebased_report(evidence: Evidence, target: Path) -> None:
+    """The run's page, with its links as seen from where it is published."""
+    run = evidence.run(criteria_gate4.RUN)
+    write_text(target, rebased_page((run / REPORT).read_text(encoding="utf-8"), run, target.parent))
+
+
 _GATE4 = criteria_gate4.RUN
 _LAUNCH = criteria_gate4.LAUNCH_FOLDER
 ARTIFACTS: dict[str, tuple[Artifact, ...]] = {
@@ -81,7 +89,9 @@ ARTIFACTS: dict[str, tuple[Artifact, ...]] = {
     "gate4": (
         Artifact("fairness_counts.json", "fairness_counts.schema.json", _copy_of(_GATE4, "fairness_counts.json")),
         Artifact(HISTORY, None, _copy_of(_GATE4, HISTORY)),
-        Artifact(criteria_gate4.REPORT, None, _copy_of(_GATE4, criteria_gate4.REPORT)),
+        Artifact(REPORT_MARKDOWN, None, _copy_of(_GATE4, REPORT_MARKDOWN)),
+        *(Artifact(path, None, _copy_of(_GATE4, path)) for path in REPORT_PICTURES),
+        Artifact(REPORT, None, _rebased_report),
         Artifact(f"scripts/hpc/{SCRIPT_NAME}", None, _copy_of(_GATE4, f"{_LAUNCH}/hpc/{SCRIPT_NAME}")),
         Artifact(f"scripts/local/{SCRIPT_NAME}", None, _copy_of(_GATE4, f"{_LAUNCH}/local/{SCRIPT_NAME}")),
         # Last, because it names others of these, which must be found beside it.

@@ -10,6 +10,8 @@ from edgeflownas.artifacts import parse_json, validate
 from edgeflownas.errors import UserError
 
 EPE_COLUMN = "epe_"
+# Why a run stopped that nothing and nobody cut short.
+OWN_ENDS = ("num_epochs", "early_stop")
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import complete_cycle
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
+
+if TYPE_CHECKING:
+    from edgeflownas.training.checkpoints import Checkpoint
+    from edgeflownas.training.evaluation import Evaluator
+    from edgeflownas.training.run_data import RunData
 
 EXAMPLES = (
     "--config config/config.yaml --eval_only --bn_recal_batches 8 --output_dir outputs/supernet/runs/gate3_epochs",
@@ -51,33 +56,12 @@ def evaluate(config: Config, checkpoint_name: str, codes: Sequence[str] | None) 
     Raises:
         UserError: no such checkpoint, a damaged one, one of another network, wrong codes, or no data.
     """
-    from edgeflownas.training.checkpoints import load_checkpoint
-    from edgeflownas.training.run_directory import RunDirectory
-    from edgeflownas.training.run_index import find_index
-
     space = load_search_space(config["network.search_space"])
     wanted = None if codes is None else [parse_code(code, space) for code in codes]
-    run = RunDirectory(config["train.output_dir"])
-    path = {"best": run.best, "last": run.last}.get(checkpoint_name, Path(checkpoint_name))
-    checkpoint = load_checkpoint(path)
-    _check_network(path, checkpoint.header["identity"], config)
-    index = find_index(config, run.data_index if run.data_index.is_file() else None)
+    path, checkpoint, evaluator, data = load_evaluator(config, checkpoint_name)
 
-    from edgeflownas.devices import check_device, prepare_backend
+    from edgeflownas.training.evaluation import pool_summary
 
-    prepare_backend(config)
-
-    # From here on the backend is imported, which takes ten seconds and more.
-    from edgeflownas.network.flow_network import FlowNetwork
-    from edgeflownas.training.evaluation import Evaluator, pool_summary
-    from edgeflownas.training.run_data import RunData
-    from edgeflownas.training.trainer import restore_weights
-
-    data = RunData(config, index)
-    check_device(config)
-    network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
-    restore_weights(network, checkpoint.arrays, str(path))
-    evaluator = Evaluator(network, config["network.init_neurons"], config["data.flow_scale"])
     cycles = eval_pool(space) if wanted is None else np.stack([complete_cycle(code, space) for code in wanted])
     results = evaluator.judge(cycles, data.recalibration(), data.validation())
     if wanted is not None:
@@ -100,6 +84,46 @@ def evaluate(config: Config, checkpoint_name: str, codes: Sequence[str] | None) 
         "noise_epe": noise_epe,
         "subnets": results,
     }
+
+
+def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpoint", "Evaluator", "RunData"]:
+    """A checkpoint's path and content, and its network, ready to recalibrate and judge on the run's data.
+
+    Args:
+        config: `train.output_dir` is the run directory.
+        checkpoint_name: `best`, `last` or a file.
+
+    Raises:
+        UserError: no such checkpoint, a damaged one, one of another network, or no data.
+    """
+    from edgeflownas.training.checkpoints import load_checkpoint
+    from edgeflownas.training.run_directory import RunDirectory
+    from edgeflownas.training.run_index import find_index
+
+    run = RunDirectory(config["train.output_dir"])
+    path = {"best": run.best, "last": run.last}.get(checkpoint_name, Path(checkpoint_name))
+    checkpoint = load_checkpoint(path)
+    _check_network(path, checkpoint.header["identity"], config)
+    index = find_index(config, run.data_index if run.data_index.is_file() else None)
+
+    from edgeflownas.devices import check_device, prepare_backend
+
+    prepare_backend(config)
+
+    # From here on the backend is imported, which takes ten seconds and more.
+    from edgeflownas.network.flow_network import FlowNetwork
+    from edgeflownas.training.evaluation import Evaluator
+    from edgeflownas.training.run_data import RunData
+    from edgeflownas.training.trainer import restore_weights
+
+    data = RunData(config, index)
+    check_device(config)
+    network = FlowNetwork(
+        load_search_space(config["network.search_space"]), config["network.init_neurons"], config["seed"]
+    )
+    restore_weights(network, checkpoint.arrays, str(path))
+    evaluator = Evaluator(network, config["network.init_neurons"], config["data.flow_scale"])
+    return path, checkpoint, evaluator, data
 
 
 def _check_network(path: Path, identity: Mapping[str, Any], config: Config) -> None:

@@ -20,10 +20,10 @@ COLOUR_MAP = "cividis"
 
 # The colours of the pages, by which `themed_svg` finds them again.
 INK, SOFT, LINE, CARD = "#1b2027", "#59626e", "#d9dee5", "#ffffff"
-_PAGE_VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", CARD: "--card"}
+_PAGE_VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", CARD: "--card", BLUE: "--blue"}
 
-WIDTH = 7.2
-"""Inches: a column of text on A4, and 520 pixels."""
+WIDTH = 6.0
+"""Inches: a column of text on A4, and half the width of a page on the screen."""
 
 
 def draw_svg(draw: Callable[["Figure"], None], height: float = 2.7, width: float = WIDTH) -> str:
@@ -61,7 +61,8 @@ def _style() -> dict[Any, Any]:
     return {
         "svg.hashsalt": "edgeflownas",
         "svg.fonttype": "none",
-        "font.family": ["DejaVu Sans", "sans-serif"],
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
         "font.size": 9.0,
         "axes.titlesize": 9.5,
         "axes.titleweight": "bold",

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import jinja2
+from edgeflownas.reporting.pages import PageLink, render
 
 TEMPLATE = "provenance.html.jinja"
 MARKS = {
@@ -88,25 +86,19 @@ class StageView:
         return f"Gate {self.name[4:]}" if self.name.startswith("gate") else "Long run"
 
 
-def render_page(stages: Sequence[StageView], output_dir: str, drawn: str) -> str:
+def render_page(stages: Sequence[StageView], pages: Sequence[PageLink], output_dir: str, drawn: str) -> str:
     """The page as HTML.
 
     Args:
         stages: the gates in order, then the long run.
+        pages: its own and the other pages, for the navigation.
         output_dir: whose records these are; the page lies in it, and its links are relative to it.
         drawn: when its states held, UTC, ISO 8601.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"moment": _moment, "duration": _duration, "size": _size, "link": quote}
-    template = environment.get_template(TEMPLATE)
-    return template.render(
+    return render(
+        TEMPLATE,
         stages=stages,
+        pages=pages,
         output_dir=output_dir,
         drawn=drawn,
         marks=MARKS,
@@ -133,28 +125,3 @@ def _diff_kind(line: str) -> str:
 
 def _seconds_between(first: str, second: str) -> float:
     return (datetime.fromisoformat(second) - datetime.fromisoformat(first)).total_seconds()
-
-
-def _moment(text: str) -> str:
-    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _duration(seconds: float | None) -> str:
-    """`0.4 s`, `37 s`, `3 min 29 s`, `2 h 05 min`."""
-    if seconds is None:
-        return "–"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest} s"
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _size(count: float) -> str:
-    """`813 B`, `9.0 MiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"

@@ -1,186 +1,160 @@
-"""The report of a training run for people, as Markdown: every number in it stands in the run directory."""
+"""The report of a training run for people, as Markdown and as a page: all numbers are from the run directory."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from edgeflownas.artifacts import read_json, write_text
+from edgeflownas.artifacts import write_bytes, write_text
 from edgeflownas.errors import EXIT_DONE, run_command
-from edgeflownas.nas.arch_codec import format_code, parse_code
-from edgeflownas.nas.run_records import read_history, subnet_epes
-from edgeflownas.nas.search_space import load_search_space
-from edgeflownas.network.cost import subnet_cost
 from edgeflownas.parsers import command_parser
+from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN
+from edgeflownas.reporting.run_facts import RunFacts
+from edgeflownas.reporting.run_figures import RunFigure, run_figures
 
-FEW_STEPS = 1000
-FEW_SAMPLES = 100
-OFTEN_CLIPPED = 0.9
+PICTURES = "pictures"
+FLOW_SHEET = f"{PICTURES}/flow.png"
+# A longer history is shown in part; all of it stands in eval_epe_history.csv, and on the page.
+EPOCHS_SHOWN = 20
 
-History = Sequence[Mapping[str, float]]
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn for a report: figures, and the flow of the best subnet that has samples (PNG), if there are any."""
+
+    figures: Sequence[RunFigure]
+    flow_sheet: bytes | None
 
 
-def training_report(run: Path) -> str:
-    """The report of a run directory.
+def draw(facts: RunFacts) -> Drawn:
+    """Draw all pictures of a run. Needs matplotlib, and seconds."""
+    from edgeflownas.reporting.flow_pictures import flow_sheet
+
+    sheet = None
+    if facts.samples is not None:
+        sheet = flow_sheet(facts.samples, facts.best_sampled, facts.run.flow_samples.name)
+    return Drawn(run_figures(facts), sheet)
+
+
+def report_markdown(facts: RunFacts, drawn: Drawn) -> str:
+    """The report; its pictures are those that `write_report` puts beside it."""
+    lines = [f"# Supernet training report: {facts.name}", "", facts.summary(), ""]
+    lines += ["## What to be careful about", "", *(f"- {words}" for words in facts.cautions() or ["nothing"]), ""]
+    if facts.history:
+        lines += ["## Result", "", *_table(("", ""), facts.result()), ""]
+        lines += ["## Subnets", "", *_subnets(facts), ""]
+    lines += ["## Predicted flow", "", *_flow(facts, drawn), "", "## Figures", ""]
+    for figure in drawn.figures:
+        lines += [f"### {figure.title}", "", f"![{figure.title}]({PICTURES}/{figure.name}.svg)", ""]
+        lines += [f"{figure.caption} From {_named(figure.sources)}.", ""]
+    lines += ["## Settings", "", *_table(("setting", "value"), facts.settings()), ""]
+    if facts.history:
+        lines += ["## Epochs", "", *_epochs(facts), ""]
+    if left_out := facts.left_out():
+        lines += ["## Samples left out", "", *(f"- {name}: {reason}" for name, reason in left_out), ""]
+    lines += ["## How to reproduce", "", *(f"- {name}: {value}" for name, value in facts.reproduction())]
+    return "\n".join(lines) + "\n"
+
+
+def _named(sources: Sequence[str]) -> str:
+    return " and ".join(f"`{source}`" for source in sources)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def _subnets(facts: RunFacts) -> list[str]:
+    height, width, _ = facts.manifest["input_shape"]
+    outliers = facts.pool_results is not None
+    head = ["rank", "arch code", "EPE (px)", *(("> 1 px", "> 3 px", "> 5 px", "Fl-all") if outliers else ())]
+    rows = [
+        [str(subnet.rank), subnet.code, f"{subnet.epe:.4f}"]
+        + [f"{share:.1%}" for share in subnet.metrics.values() if share is not None]
+        + [f"{subnet.params:,}", f"{subnet.macs / 1e6:,.0f}"]
+        for subnet in facts.subnets
+    ]
+    sources = ["eval_epe_history.csv", *(["pool_results.json"] if outliers else [])]
+    return [
+        f"The eval pool after epoch {facts.history[-1]['epoch']}, best first, from {_named(sources)}. Parameters and "
+        f"multiply-accumulates are the subnet's own, at {height}×{width}.",
+        "",
+        *_table([*head, "parameters", "MACs (millions)"], rows),
+    ]
+
+
+def _flow(facts: RunFacts, drawn: Drawn) -> list[str]:
+    if facts.samples is None or drawn.flow_sheet is None:
+        return [
+            f"The run kept no flow samples. `python -m edgeflownas.reporting.flow_pictures --run_dir {facts.run.path}` "
+            "makes them from its last checkpoint."
+        ]
+    return [
+        f"![frames, true and predicted flow, error and uncertainty]({FLOW_SHEET})",
+        "",
+        f"Validation samples and what subnet {facts.samples.codes[facts.best_sampled]} predicts, from "
+        f"`{facts.run.flow_samples.name}`. {facts.flow_words()}",
+    ]
+
+
+def _epochs(facts: RunFacts) -> list[str]:
+    step = -(-len(facts.history) // EPOCHS_SHOWN)
+    best = (facts.manifest["best"] or {}).get("epoch")
+    shown = [row for row in facts.history if row["epoch"] % step == 0 or row["epoch"] in (1, best)]
+    shown += [facts.history[-1]] if facts.history[-1] not in shown else []
+    head = ("epoch", "step", "mean EPE (px)", "std (px)", "train loss", "lr", "grad norm p50 / p99", "clipped", "gap")
+    rows = [
+        [
+            *(str(row["epoch"]), str(row["global_step"]), f"{row['mean_epe_12']:.4f}", f"{row['std_epe_12']:.4f}"),
+            *(
+                f"{row['train_loss']:.4f}",
+                f"{row['lr']:.3g}",
+                f"{row['grad_norm_p50']:.3g} / {row['grad_norm_p99']:.3g}",
+            ),
+            *(f"{row['clip_rate']:.0%}", str(row["fairness_gap"]), f"{row['seconds']:.1f}"),
+        ]
+        for row in shown
+    ]
+    words = [] if len(shown) == len(facts.history) else ["In part; all epochs are in `eval_epe_history.csv`.", ""]
+    return [*words, *_table([*head, "seconds"], rows)]
+
+
+def write_report(run: Path) -> list[Path]:
+    """Write `supernet_training_report.md`, its pictures and `report.html` into a run directory; returns their paths.
 
     Raises:
         UserError: a file of the run is missing or does not fit its schema.
     """
-    manifest = read_json(run / "train_manifest.json", schema="train_manifest.schema.json")
-    config = read_json(run / "config.json", schema="resolved_config.schema.json")
-    history = read_history(run / "eval_epe_history.csv") if (run / "eval_epe_history.csv").is_file() else []
-    lines = [f"# Supernet training report: {run.name}", "", *_summary(manifest, history), ""]
-    lines += ["## Cautions", "", *_cautions(manifest, history), "", "## Settings", "", *_settings(manifest), ""]
-    if history:
-        lines += ["## Epochs", "", *_epochs(history), "", "## Subnets", "", *_subnets(manifest, history), ""]
-    if manifest["data"]["rejected"]:
-        lines += ["## Samples left out", "", *_left_out(manifest), ""]
-    lines += ["## How to reproduce", "", *_reproduce(manifest, config)]
-    return "\n".join(lines) + "\n"
+    from edgeflownas.reporting.report_page import report_page
 
-
-def _summary(manifest: Mapping[str, Any], history: History) -> list[str]:
-    data, device = manifest["data"], manifest["device"]
-    words = {"folder": "a FlyingChairs2 folder", "synthetic": "generated scenes"}[data["source"]]
-    lines = [
-        f"A supernet of the space {manifest['search_space']}, base width {manifest['init_neurons']}, was trained for "
-        f"{manifest['epochs_done']} of {manifest['num_epochs']} epochs ({manifest['global_step']} fair cycles of batch "
-        f"{manifest['batch_size']}) on {words} with {data['train_samples']} training and {data['val_samples']} "
-        f"validation pairs, on {device['name']} ({device['kind']}, {manifest['backend']}). "
-        f"It stopped because of: {manifest['stopped_because']}."
-    ]
-    if history:
-        last = history[-1]
-        share = last["mean_epe_12"] / last["zero_flow_epe"] if last["zero_flow_epe"] else float("inf")
-        lines += [
-            "",
-            f"After the last epoch the eval pool has a mean EPE of {last['mean_epe_12']:.4f} px (standard deviation "
-            f"{last['std_epe_12']:.4f} px between subnets); predicting no motion at all gives "
-            f"{last['zero_flow_epe']:.4f} px. The supernet's error is {share:.1%} of that.",
-        ]
-    return lines
-
-
-def _cautions(manifest: Mapping[str, Any], history: History) -> list[str]:
-    data = manifest["data"]
-    cautions = []
-    if manifest["global_step"] < FEW_STEPS:
-        cautions.append(f"{manifest['global_step']} steps are a smoke run: it shows that things work, not how well.")
-    if min(data["train_samples"], data["val_samples"]) < FEW_SAMPLES:
-        cautions.append(
-            f"{data['train_samples']} training and {data['val_samples']} validation pairs are few: the EPE says little "
-            "about other data."
-        )
-    if data["source"] == "synthetic":
-        cautions.append("The data are generated: the EPE cannot be compared with published ones.")
-    if data["rejected"]:
-        cautions.append(f"{len(data['rejected'])} samples were left out of the data; they are listed below.")
-    if manifest["skipped_steps"]:
-        cautions.append(
-            f"{manifest['skipped_steps']} steps made no update, because loss or gradient was not finite; "
-            "nonfinite.json says which."
-        )
-    if manifest["epochs_done"] < manifest["num_epochs"] and manifest["stopped_because"] != "early_stop":
-        cautions.append("The run ended before its schedule: the learning rate had not decayed to its end.")
-    if manifest["device"]["requested"] is not None and manifest["device"]["kind"] == "cpu":
-        cautions.append(f"GPU {manifest['device']['requested']} was asked for; the CPU did the work.")
-    if not history:
-        cautions.append("No epoch was completed, so nothing was judged.")
-        return [f"- {caution}" for caution in cautions]
-    last = history[-1]
-    if last["clip_rate"] >= OFTEN_CLIPPED:
-        cautions.append(f"{last['clip_rate']:.0%} of the last epoch's steps were clipped: the clip sets the step size.")
-    if last["mean_epe_12"] >= last["zero_flow_epe"]:
-        cautions.append("The supernet is not better than predicting no motion.")
-    if last["fairness_gap"]:
-        cautions.append(f"The options were not trained equally often: the fairness gap is {last['fairness_gap']}.")
-    return [f"- {caution}" for caution in cautions] or ["- none"]
-
-
-def _left_out(manifest: Mapping[str, Any]) -> list[str]:
-    data = manifest["data"]
-    lines = [f"{len(data['rejected'])} of {data['train_samples'] + data['val_samples'] + len(data['rejected'])}:", ""]
-    return lines + [f"- {sample['split']} {sample['name']}: {sample['reason']}" for sample in data["rejected"]]
-
-
-def _settings(manifest: Mapping[str, Any]) -> list[str]:
-    height, width, channels = manifest["input_shape"]
-    schedule = manifest["lr_schedule"]
-    rows = [
-        ("input", f"{height}×{width}×{channels}"),
-        ("sampling", f"{manifest['supernet_mode']}, {manifest['execution']} execution"),
-        ("optimizer", f"{manifest['optimizer']['name']}, learning rate {schedule['initial']:g}, {schedule['name']}"),
-        ("schedule", f"{schedule['steps']} steps, {manifest['steps_per_epoch']} per epoch"),
-        ("weight decay", f"{manifest['wd']:g}"),
-        ("gradient clip", f"{manifest['grad_clip']:g}"),
-        ("seed", manifest["seed"]),
-    ]
-    return ["| setting | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
-
-
-def _epochs(history: History) -> list[str]:
-    lines = [
-        "| epoch | step | mean EPE (px) | std (px) | train loss | lr | grad norm p50 / p99 | clipped | gap | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in history:
-        lines.append(
-            f"| {row['epoch']} | {row['global_step']} | {row['mean_epe_12']:.4f} | {row['std_epe_12']:.4f} | "
-            f"{row['train_loss']:.4f} | {row['lr']:.3g} | {row['grad_norm_p50']:.3g} / {row['grad_norm_p99']:.3g} | "
-            f"{row['clip_rate']:.0%} | {row['fairness_gap']} | {row['seconds']:.1f} |"
-        )
-    return lines
-
-
-def _subnets(manifest: Mapping[str, Any], history: History) -> list[str]:
-    space = load_search_space(manifest["search_space"])
-    height, width, _ = manifest["input_shape"]
-    ranked = sorted(subnet_epes(history[-1]).items(), key=lambda item: item[1])
-    lines = [
-        f"The eval pool after epoch {history[-1]['epoch']}, best first. Parameters and multiply-accumulates are the "
-        f"subnet's own, at {height}×{width}.",
-        "",
-        "| rank | arch code | EPE (px) | parameters | MACs (millions) |",
-        "|---|---|---|---|---|",
-    ]
-    for rank, (digits, epe) in enumerate(ranked, start=1):
-        code = parse_code(digits, space)
-        cost = subnet_cost(space, code, height, width, manifest["init_neurons"])
-        lines.append(f"| {rank} | {format_code(code)} | {epe:.4f} | {cost['params']:,} | {cost['macs'] / 1e6:,.0f} |")
-    return lines
-
-
-def _reproduce(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    files = {origin for origin in config["origins"].values() if origin not in ("default", "command line")}
-    commit = manifest["git_commit"] or "(not in a git repository)"
-    given = [key for key, origin in config["origins"].items() if origin == "command line"]
-    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
-    return [
-        f"- commit {commit}{', with local changes' if manifest['git_dirty'] else ''}",
-        f"- config file {', '.join(sorted(files)) or '(defaults)'}, config hash {manifest['config_hash']}",
-        *(f"    - on the command line: {key} = {config['values'][key]}" for key in given),
-        f"- data digest {manifest['data']['digest']}",
-        f"- {versions}",
-    ]
+    facts = RunFacts.read(run)
+    drawn = draw(facts)
+    paths = [run / REPORT_MARKDOWN, run / REPORT]
+    write_text(paths[0], report_markdown(facts, drawn))
+    write_text(paths[1], report_page(facts, drawn.figures))
+    for figure in drawn.figures:
+        paths.append(run / PICTURES / f"{figure.name}.svg")
+        write_text(paths[-1], figure.svg)
+    if drawn.flow_sheet is not None:
+        paths.append(run / FLOW_SHEET)
+        write_bytes(paths[-1], drawn.flow_sheet)
+    return paths
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "edgeflownas.reporting.training_report",
-        "Write the report of a training run.",
-        ("--run_dir outputs/supernet/runs/supernet --out report.md",),
+        "Write the report of a training run into its directory: Markdown, pictures and report.html.",
+        ("--run_dir outputs/supernet/runs/supernet",),
     )
-    parser.add_argument("--run_dir", type=Path, required=True, help="the run directory")
-    parser.add_argument("--out", type=Path, required=True, help="the Markdown file to write")
+    parser.add_argument("--run_dir", type=Path, required=True, metavar="FOLDER", help="the run directory")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command `python -m edgeflownas.reporting.training_report`."""
-    arguments = _parser().parse_args(argv)
-    report = training_report(arguments.run_dir)
-    write_text(arguments.out, report)
-    print(arguments.out)
+    for path in write_report(_parser().parse_args(argv).run_dir):
+        print(path)
     return EXIT_DONE
 
 

@@ -16,7 +16,7 @@ from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.stages import network_stages
 from edgeflownas.network.statistics import BATCH_NORM_EPSILON
 from edgeflownas.training.metrics import METRICS
-from edgeflownas.training.supernet_model import JudgementModel, RecalibrationModel
+from edgeflownas.training.supernet_model import JudgementModel, PredictionModel, RecalibrationModel
 
 Watch = Callable[[str, int, int], None]
 """Told the part of the evaluation, the batch and the cycle that are worked on, numbered from 1."""
@@ -41,6 +41,7 @@ class Evaluator:
         self.flow_scale = flow_scale
         self._owners = batch_norm_owners(network.space, init_neurons)
         self._recalibration = RecalibrationModel(network)
+        self._prediction = PredictionModel(network, flow_scale)
         self._judgement = JudgementModel(network, flow_scale)
 
     def judge(
@@ -103,6 +104,24 @@ class Evaluator:
                 cycles.reshape(-1, cycles.shape[-1]), per_sample.mean(axis=1), errors, strict=True
             )
         ]
+
+    def predict(
+        self, codes: np.ndarray, recalibration: Iterable[Batch], frames: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """What the subnets of one fair cycle predict for some frame pairs, recalibrated as they are judged.
+
+        Args:
+            codes: (paths, blocks) int32.
+            recalibration: fixed training batches.
+            frames: (B, H, W, 6) float32 in [-1, 1].
+
+        Returns:
+            Flow and its uncertainty, (paths, B, H, W, 2) each, pixels; and the number of recalibration batches.
+        """
+        moments, _, batches = self.recalibrate(codes[None], recalibration)
+        inputs = {"frames": frames, "codes": codes, "moments": moments[0]}
+        flow, sigma = self._prediction.predict_on_batch(inputs)
+        return np.asarray(flow), np.asarray(sigma), batches
 
     def recalibrate(
         self, cycles: np.ndarray, batches: Iterable[Batch], watch: Watch | None = None

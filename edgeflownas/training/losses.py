@@ -13,12 +13,17 @@ SCALE_WEIGHTS = (0.125, 0.25, 0.5)
 MIN_SIGMA = 1e-3
 
 
+def sigma_of(logits: Any) -> Any:
+    """The sigma that an uncertainty logit stands for, in units of `data.flow_scale`."""
+    return ops.maximum(ops.softplus(logits + MIN_SIGMA), MIN_SIGMA)
+
+
 def path_losses(flows: Sequence[Any], label: Any, uncertainty: bool = True) -> Any:
     """Loss of each path, averaged over batch, pixels and the two components.
 
     Per scale: mean |e| + mean(|e| / sigma) + mean softplus(s), with e the error, s the uncertainty logits and
-    sigma = max(softplus(s + 1e-3), 1e-3); the scales weighted by `SCALE_WEIGHTS`. The L2 penalty on the kernels is
-    added to the gradient by the optimizer and is not part of this number.
+    sigma = max(softplus(s + 1e-3), 1e-3), as `sigma_of` has it; the scales weighted by `SCALE_WEIGHTS`. The L2
+    penalty on the kernels is added to the gradient by the optimizer and is not part of this number.
 
     Args:
         flows: per scale, coarse to fine, (P, B, h, w, 4): u, v and two logits, in units of `data.flow_scale`.
@@ -35,7 +40,6 @@ def path_losses(flows: Sequence[Any], label: Any, uncertainty: bool = True) -> A
         error = ops.abs(motion - target)
         pixels = error
         if uncertainty:
-            sigma = ops.maximum(ops.softplus(logits + MIN_SIGMA), MIN_SIGMA)
-            pixels = error + error / sigma + ops.softplus(logits)
+            pixels = error + error / sigma_of(logits) + ops.softplus(logits)
         total = total + weight * ops.mean(pixels, axis=(1, 2, 3, 4))
     return total

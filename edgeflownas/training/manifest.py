@@ -47,6 +47,8 @@ def write_manifest(
         "checkpoint_best": run.best,
         "checkpoint_last": run.last,
         "history": run.history,
+        "pool_results": run.pool_results,
+        "flow_samples": run.flow_samples,
         "fairness_counts": run.fairness_counts,
         "eval_pool": run.eval_pool,
         "config": run.config,

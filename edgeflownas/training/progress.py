@@ -17,6 +17,7 @@ class Progress:
     history: one row of `eval_epe_history.csv` per completed epoch.
     best: epoch and mean_epe_12 (pixels) of the best epoch so far, None before the first evaluation.
     patience_reference, epochs_without_improvement: early stopping counts from the last decrease by min_delta.
+    pool_results: metrics of every subnet of the eval pool after the last completed epoch.
     counts: how often each option of each block was trained: executed in a cycle that made an update.
     skipped: what was found in each cycle whose loss or gradient was not finite, and which made no update.
     epoch_*: what the updates of the unfinished epoch gave, and the seconds of all its steps.
@@ -25,6 +26,7 @@ class Progress:
     counts: dict[str, list[int]]
     global_step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    pool_results: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
     patience_reference: float | None = None
     epochs_without_improvement: int = 0
@@ -94,7 +96,8 @@ class Progress:
             self.best = {"epoch": self.epochs_done + 1, "mean_epe_12": mean_epe}
         return improved
 
-    def finish_epoch(self, row: dict[str, Any]) -> None:
-        """Add the epoch's row and start the next epoch."""
+    def finish_epoch(self, row: dict[str, Any], pool_results: list[dict[str, Any]]) -> None:
+        """Add the epoch's row, keep the metrics behind it, and start the next epoch."""
         self.history.append(row)
+        self.pool_results = pool_results
         self.epoch_losses, self.epoch_norms, self.epoch_seconds = [], [], 0.0

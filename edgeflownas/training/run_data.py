@@ -48,6 +48,8 @@ class RunData:
         limit = config["fast_mode.max_samples"] if fast else config["eval.max_samples"]
         val_samples = indexed_samples(index, "val")[:limit]
         self.val_samples = len(val_samples)
+        self._val_samples = val_samples
+        self._shared = shared
         # Full batches that wrap round: one trace serves the last one too, and its repeats do not count.
         self._validation = FlowBatches(
             val_samples,
@@ -73,6 +75,13 @@ class RunData:
     def validation(self) -> Iterator[Batch]:
         """The validation samples, each counted once."""
         return self._read(self._validation)
+
+    def examples(self, count: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Names, frames and flow of `count` validation samples (fewer if there are not so many), spread evenly."""
+        picked = np.unique(np.linspace(0, self.val_samples - 1, count).round().astype(int))
+        samples = [self._val_samples[index] for index in picked]
+        frames, flow = FlowBatches(samples, batch_size=len(samples), mode="fixed", **self._shared).batch(0, 0)
+        return [sample.name for sample in samples], frames, flow
 
     def _read(self, batches: FlowBatches) -> Iterator[Batch]:
         def load(index: int) -> Batch:

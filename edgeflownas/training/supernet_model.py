@@ -1,4 +1,4 @@
-"""The network as Keras models: one that trains, one that recalibrates, one that judges."""
+"""The network as Keras models: one that trains, one that recalibrates, one that predicts, one that judges."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from edgeflownas.devices import gpu_visible
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.routes import FairCycle, SwitchedPath
 from edgeflownas.network.statistics import BatchStatistics, GivenStatistics, RecordedStatistics
-from edgeflownas.training.losses import path_losses
+from edgeflownas.training.losses import path_losses, sigma_of
 from edgeflownas.training.metrics import flow_metrics
 from edgeflownas.training.optimizer import FlatAdam
 
@@ -131,6 +131,23 @@ class RecalibrationModel(keras.Model):
         statistics = RecordedStatistics()
         self.network(inputs["frames"], route=FairCycle(inputs["codes"]), statistics=statistics)
         return [list(moments) for moments in statistics.taken]
+
+
+class PredictionModel(keras.Model):
+    """Maps frames, the codes of a fair cycle and given moments to what every path predicts."""
+
+    def __init__(self, network: FlowNetwork, flow_scale: float) -> None:
+        super().__init__(name="prediction")
+        self.network = network
+        self.flow_scale = flow_scale
+        self.built = True
+        self.compile(jit_compile=jit_compile())
+
+    def call(self, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        """Flow (P, B, H, W, 2) and its uncertainty (P, B, H, W, 2) at the finest scale, in pixels."""
+        statistics = GivenStatistics(inputs["moments"])
+        finest = self.network(inputs["frames"], route=FairCycle(inputs["codes"]), statistics=statistics)[-1]
+        return finest[..., :2] * self.flow_scale, sigma_of(finest[..., 2:]) * self.flow_scale
 
 
 class JudgementModel(keras.Model):

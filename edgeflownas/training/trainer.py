@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import CheckFailed, UserError
@@ -26,6 +27,7 @@ from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.training.checkpoints import save_checkpoint
 from edgeflownas.training.evaluation import Evaluator, pool_summary
+from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples, take_flow_samples
 from edgeflownas.training.monitor import RunLength, RunMonitor
 from edgeflownas.training.progress import Progress
 from edgeflownas.training.recovery import find_checkpoint
@@ -33,6 +35,7 @@ from edgeflownas.training.run_data import RunData
 from edgeflownas.training.run_directory import RunDirectory
 from edgeflownas.training.schedule import cosine_lr
 from edgeflownas.training.supernet_model import TrainingModel
+from edgeflownas.training.tensorboard import TensorBoardLog
 from edgeflownas.training.voice import Voice
 
 
@@ -63,6 +66,7 @@ class Trainer:
         self._stop_requested = threading.Event()
         length = RunLength(config["train.num_epochs"], self.steps_per_epoch, self._last_step())
         self.monitor = RunMonitor(run.progress, length, config["train.grad_clip"], voice)
+        self._tensorboard: TensorBoardLog | None = None
 
     def resume(self) -> None:
         """Load the last checkpoint, or the newest whole one if that is damaged.
@@ -76,7 +80,7 @@ class Trainer:
             _assign(variable, checkpoint.arrays, f"optimizer.{index}", str(self.run.last))
         self.progress = Progress.from_header(checkpoint.header["progress"])
         self.run.cut_trace(self.progress.global_step)
-        self.run.write_history(self.progress.history)
+        self._write_records()
         self.say(f"resumed at step {self.progress.global_step}")
 
     def train(self) -> str:
@@ -86,7 +90,7 @@ class Trainer:
             Why it stopped: num_epochs, max_epochs, max_steps, early_stop or interrupted.
         """
         self.monitor.starting(self.progress)
-        with self._signals():
+        with self._signals(), self._logs():
             steps = range(self.progress.global_step, self._last_step())
             batches = prefetch(self.data.train_batch, steps, workers=self.config["data.workers"])
             for step, batch in zip(steps, batches, strict=True):
@@ -148,6 +152,8 @@ class Trainer:
             self.run.append_trace(line)
         if is_finite:
             self.monitor.step(self.progress, observed, lr)
+            if self._tensorboard:
+                self._tensorboard.add_step(step, observed, lr)
 
     def _skip_or_stop(self, step: int, codes: np.ndarray, observed: Mapping[str, Any], seconds: float) -> None:
         """Write down what met in a step that is not finite; the optimizer left weights and moments as they were.
@@ -216,13 +222,38 @@ class Trainer:
             "seconds": round(progress.epoch_seconds + time.monotonic() - started, 3),
             **{f"epe_{result['code'].replace(',', '')}": result["epe"] for result in results},
         }
-        progress.finish_epoch(row)
+        progress.finish_epoch(row, results)
         # Best before last: a run killed between the two repeats the epoch and writes the same best again.
         if improved:
             self._save(self.run.best)
         self._save(self.run.last)
-        self.run.write_history(progress.history)
+        self._write_records()
         self.monitor.epoch(progress)
+        if self._tensorboard:
+            self._tensorboard.add_epoch(row)
+            self._tensorboard.add_flow(progress.global_step, self._flow_samples())
+
+    def _write_records(self) -> None:
+        """What people read while a run goes on, from what the last checkpoint holds."""
+        progress = self.progress
+        self.run.write_history(progress.history)
+        if progress.pool_results:
+            last = {key: progress.history[-1][key] for key in ("epoch", "global_step")}
+            results = {**last, "samples": self.data.val_samples, "subnets": progress.pool_results}
+            write_json(self.run.pool_results, results, schema="pool_results.schema.json")
+
+    def keep_flow_samples(self) -> None:
+        """Write `flow_samples.npz`, with the weights of now: the pool's first cycle on a few validation samples."""
+        save_flow_samples(self.run.flow_samples, self._flow_samples())
+
+    def _flow_samples(self) -> FlowSamples:
+        origin = {
+            "checkpoint": self.run.last.name,
+            "epoch": self.progress.epochs_done,
+            "global_step": self.progress.global_step,
+            "config_hash": self.config.hash,
+        }
+        return take_flow_samples(self.evaluator, self.data, self.pool[0], self.config["eval.flow_samples"], origin)
 
     def _watch_judging(self, part: str, batch: int, cycle: int) -> None:
         cycles, paths, _ = self.pool.shape
@@ -262,6 +293,19 @@ class Trainer:
         except BaseException as error:
             self.monitor.ended(self.progress, f"failed: {error or type(error).__name__}")
             raise
+
+    @contextmanager
+    def _logs(self) -> Iterator[None]:
+        """The TensorBoard log, open while the run trains."""
+        if not self.config["train.tensorboard"]:
+            yield
+            return
+        self._tensorboard = TensorBoardLog(self.run.tensorboard, self.progress.global_step)
+        try:
+            yield
+        finally:
+            self._tensorboard.close()
+            self._tensorboard = None
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -1,0 +1,111 @@
+"""`report.html`: the report of a training run as one self-contained page, for reading, sorting and flicking through."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from markupsafe import Markup
+
+from edgeflownas.data.flow_colours import flow_colours, wheel_picture
+from edgeflownas.reporting.flow_pictures import amount_colours
+from edgeflownas.reporting.pages import REPORT, SHORT_RUN, page_links, render
+from edgeflownas.reporting.plots import themed_svg
+from edgeflownas.reporting.run_facts import RunFacts
+from edgeflownas.reporting.run_figures import RunFigure
+
+TEMPLATE, SCRIPT = "report.html.jinja", "report.js"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a sample as a data URL; `code` is the subnet it is of, None where it is of none."""
+
+    view: str
+    code: str | None
+    url: str
+    words: str
+
+
+@dataclass(frozen=True)
+class SampleView:
+    """A validation sample: its pictures in the order of the strip, and the scale of its flow and errors, pixels."""
+
+    name: str
+    radius: float
+    largest_uncertainty: float
+    pictures: Sequence[Picture]
+
+
+def report_page(facts: RunFacts, figures: Sequence[RunFigure]) -> str:
+    """The page as HTML, with links relative to the run directory."""
+    script = (Path(__file__).parent / SCRIPT).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    run = facts.run.path
+    pages = []
+    if run.resolve().parent.name == "runs":
+        output_dir = run.resolve().parent.parent
+        here = output_dir / REPORT if facts.name == SHORT_RUN else run.resolve() / REPORT
+        pages = page_links(output_dir, here, run.resolve())
+    return render(
+        TEMPLATE,
+        facts=facts,
+        pages=pages,
+        figures=[(figure, Markup(_inline(figure))) for figure in figures],
+        samples=_sample_views(facts),
+        wheel=_png(wheel_picture(160)),
+        ramp=_png(amount_colours(np.linspace(0, 1, 128)[None], 1.0)),
+        script=Markup(script),
+        script_digest=digest,
+    )
+
+
+def _inline(figure: RunFigure) -> str:
+    """The figure's SVG as a part of the page: in its colours, as wide as its place."""
+    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", themed_svg(figure.svg), count=1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{Markup.escape(figure.title)}" ', 1)
+
+
+def _sample_views(facts: RunFacts) -> list[SampleView]:
+    samples = facts.samples
+    if samples is None:
+        return []
+    views = []
+    for number, name in enumerate(samples.names):
+        radius, largest = samples.radius(number), samples.largest_uncertainty(number)
+        frames, flow = samples.frames[number], samples.flow[number]
+        pictures = [
+            Picture("frame 1", None, _jpeg(frames[..., :3]), "first frame"),
+            Picture("frame 2", None, _jpeg(frames[..., 3:]), "second frame"),
+            Picture("true flow", None, _png(flow_colours(flow, radius)), "true flow"),
+        ]
+        for subnet, code in enumerate(samples.codes):
+            error, sigma = samples.errors[subnet, number], samples.uncertainty[subnet, number]
+            predicted = _png(flow_colours(samples.predicted[subnet, number], radius))
+            pictures += [
+                Picture("predicted flow", code, predicted, f"mean error {error.mean():.2f} px"),
+                Picture("error", code, _png(amount_colours(error, radius)), f"mean {error.mean():.2f} px"),
+                Picture("uncertainty", code, _png(amount_colours(sigma, largest)), f"mean {sigma.mean():.2f} px"),
+            ]
+        views.append(SampleView(name, radius, largest, pictures))
+    return views
+
+
+def _png(pixels: np.ndarray) -> str:
+    """A data URL of RGB or RGBA pixels."""
+    order = cv2.COLOR_RGBA2BGRA if pixels.shape[-1] == 4 else cv2.COLOR_RGB2BGR
+    return _data_url("png", cv2.cvtColor(pixels, order), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+def _jpeg(pixels: np.ndarray) -> str:
+    """A data URL of a frame: a photograph, for which PNG is five times as large."""
+    return _data_url("jpeg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+def _data_url(kind: str, pixels: np.ndarray, options: Sequence[int]) -> str:
+    encoded = cv2.imencode(f".{kind}", pixels, options)[1].tobytes()
+    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"

@@ -1,0 +1,274 @@
+"""What a run directory says about its run: read once, for the report as Markdown, as a page and as figures."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import read_json
+from edgeflownas.nas.arch_codec import format_code, parse_code
+from edgeflownas.nas.run_records import read_history, read_trace, subnet_epes
+from edgeflownas.nas.search_space import SearchSpace, load_search_space
+from edgeflownas.network.cost import subnet_cost
+from edgeflownas.training.flow_samples import FlowSamples, load_flow_samples
+from edgeflownas.training.run_directory import RunDirectory
+
+FEW_STEPS = 1000
+FEW_SAMPLES = 100
+OFTEN_CLIPPED = 0.9
+UNSTABLE_TAU = 0.5
+
+METRICS = ("outliers_1px", "outliers_3px", "outliers_5px", "fl_all")
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """A subnet of the eval pool after the last epoch.
+
+    epe: pixels. metrics: shares of pixels by the names of `METRICS`, None where the run has no `pool_results.json`.
+    options: per choice block what the code picks, `EB0=1 … H1=5x5`. params, macs: its own cost at the input's size.
+    """
+
+    rank: int
+    code: str
+    options: str
+    epe: float
+    metrics: Mapping[str, float | None]
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """The records of a run, valid by their schemas. `trace`, `history` and `samples` are empty where there are none."""
+
+    run: RunDirectory
+    manifest: Mapping[str, Any]
+    config: Mapping[str, Any]
+    counts: Mapping[str, Any]
+    history: Sequence[Mapping[str, float]]
+    trace: Sequence[Mapping[str, Any]]
+    pool_results: Mapping[str, Any] | None
+    samples: FlowSamples | None
+
+    @classmethod
+    def read(cls, path: Path) -> "RunFacts":
+        """Read a run directory.
+
+        Raises:
+            UserError: a file that every run leaves is missing, or one does not fit its schema.
+        """
+        run = RunDirectory(path)
+        return cls(
+            run=run,
+            manifest=read_json(run.manifest, schema="train_manifest.schema.json"),
+            config=read_json(run.config, schema="resolved_config.schema.json"),
+            counts=read_json(run.fairness_counts, schema="fairness_counts.schema.json"),
+            history=read_history(run.history) if run.history.is_file() else [],
+            trace=read_trace(run.trace) if run.trace.is_file() else [],
+            pool_results=read_json(run.pool_results, "pool_results.schema.json")
+            if run.pool_results.is_file()
+            else None,
+            samples=load_flow_samples(run.flow_samples) if run.flow_samples.is_file() else None,
+        )
+
+    @property
+    def name(self) -> str:
+        """The run directory's."""
+        return self.run.path.resolve().name
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space of the run."""
+        return load_search_space(self.manifest["search_space"])
+
+    @cached_property
+    def subnets(self) -> list[Subnet]:
+        """The eval pool after the last epoch, best first."""
+        if not self.history:
+            return []
+        found = {subnet["code"]: subnet for subnet in (self.pool_results or {}).get("subnets", ())}
+        height, width, _ = self.manifest["input_shape"]
+        subnets = []
+        ranked = sorted(subnet_epes(self.history[-1]).items(), key=lambda item: item[1])
+        for rank, (digits, epe) in enumerate(ranked, start=1):
+            arch = parse_code(digits, self.space)
+            code = format_code(arch)
+            options = " ".join(
+                f"{block.name}={block.options[digit]}" + (f"x{block.options[digit]}" if block.kind == "kernel" else "")
+                for block, digit in zip(self.space.blocks, arch, strict=True)
+            )
+            metrics = {name: found.get(code, {}).get(name) for name in METRICS}
+            cost = subnet_cost(self.space, arch, height, width, self.manifest["init_neurons"])
+            subnets.append(Subnet(rank, code, options, epe, metrics, cost["params"], cost["macs"]))
+        return subnets
+
+    @cached_property
+    def rank_correlations(self) -> tuple[list[float], list[float]]:
+        """Kendall's tau-b of the pool's EPE at each epoch: with the epoch before (NaN first), and with the last."""
+        epes = [list(subnet_epes(row).values()) for row in self.history]
+        before = [kendall_tau(now, then) for then, now in pairwise(epes)]
+        return [math.nan, *before], [kendall_tau(now, epes[-1]) for now in epes]
+
+    def summary(self) -> str:
+        """What was trained on what, in a paragraph."""
+        manifest = self.manifest
+        data, device = manifest["data"], manifest["device"]
+        words = {"folder": "a FlyingChairs2 folder", "synthetic": "generated scenes"}[data["source"]]
+        ended = {
+            "num_epochs": "It ran to the end of its schedule.",
+            "early_stop": "It stopped because its error no longer fell.",
+        }
+        return (
+            f"A supernet of the space {manifest['search_space']} ({self.space.size:,} subnets), base width "
+            f"{manifest['init_neurons']}, was trained for {manifest['epochs_done']} of {manifest['num_epochs']} epochs "
+            f"({manifest['global_step']} fair cycles of batch {manifest['batch_size']}) on {words} with "
+            f"{data['train_samples']} training and {data['val_samples']} validation pairs, on {device['name']} "
+            f"({device['kind']}, {manifest['backend']}). "
+            + ended.get(manifest["stopped_because"], f"It stopped because of: {manifest['stopped_because']}.")
+        )
+
+    def result(self) -> list[tuple[str, str]]:
+        """The result as rows of name and value; empty before the first evaluation."""
+        if not self.history:
+            return []
+        last, best = self.history[-1], self.manifest["best"]
+        first, worst = self.subnets[0], self.subnets[-1]
+        zero = last["zero_flow_epe"]
+        rows = [
+            ("mean EPE of the eval pool", f"{last['mean_epe_12']:.4f} px after epoch {last['epoch']}"),
+            ("standard deviation between subnets", f"{last['std_epe_12']:.4f} px"),
+            ("noise of that from the choice of samples", f"{last['noise_epe_12']:.4f} px"),
+            ("EPE of predicting no motion", f"{zero:.4f} px"),
+            ("the supernet's error, of that", f"{last['mean_epe_12'] / zero:.1%}" if zero else "no motion in the data"),
+            ("best subnet", f"{first.epe:.4f} px, {first.code}"),
+            ("worst subnet", f"{worst.epe:.4f} px, {worst.code}"),
+        ]
+        if best:
+            rows.append(("best epoch", f"{best['epoch']}, with a mean EPE of {best['mean_epe_12']:.4f} px"))
+        rows += [
+            ("fairness gap", f"{self.counts['fairness_gap']} after {self.counts['cycles']} cycles"),
+            ("time", f"{sum(row['seconds'] for row in self.history):.0f} s for training and judging"),
+        ]
+        return rows
+
+    def cautions(self) -> list[str]:
+        """What a reader should be careful about."""
+        manifest, data = self.manifest, self.manifest["data"]
+        cautions = []
+        if manifest["global_step"] < FEW_STEPS:
+            cautions.append(
+                f"{manifest['global_step']} steps are a smoke run: it shows that things work, not how well."
+            )
+        if min(data["train_samples"], data["val_samples"]) < FEW_SAMPLES:
+            cautions.append(
+                f"{data['train_samples']} training and {data['val_samples']} validation pairs are few: the EPE says "
+                "little about other data."
+            )
+        if data["source"] == "synthetic":
+            cautions.append("The data are generated: the EPE cannot be compared with published ones.")
+        if data["rejected"]:
+            cautions.append(f"{len(data['rejected'])} samples were left out of the data; they are listed below.")
+        if manifest["skipped_steps"]:
+            cautions.append(
+                f"{manifest['skipped_steps']} steps made no update, because loss or gradient was not finite; "
+                "nonfinite.json says which."
+            )
+        if manifest["epochs_done"] < manifest["num_epochs"] and manifest["stopped_because"] != "early_stop":
+            cautions.append("The run ended before its schedule: the learning rate had not decayed to its end.")
+        if manifest["device"]["requested"] is not None and manifest["device"]["kind"] == "cpu":
+            cautions.append(f"GPU {manifest['device']['requested']} was asked for; the CPU did the work.")
+        return cautions + (
+            self._cautions_of_the_result() if self.history else ["No epoch was completed, so nothing was judged."]
+        )
+
+    def _cautions_of_the_result(self) -> list[str]:
+        last = self.history[-1]
+        cautions = []
+        if last["clip_rate"] >= OFTEN_CLIPPED:
+            cautions.append(
+                f"{last['clip_rate']:.0%} of the last epoch's steps were clipped: the clip sets the step size."
+            )
+        if last["mean_epe_12"] >= last["zero_flow_epe"]:
+            cautions.append("The supernet is not better than predicting no motion.")
+        if last["fairness_gap"]:
+            cautions.append(f"The options were not trained equally often: the fairness gap is {last['fairness_gap']}.")
+        if last["std_epe_12"] <= last["noise_epe_12"]:
+            cautions.append(
+                f"The subnets differ by {last['std_epe_12']:.4f} px, which is no more than the validation samples' "
+                f"noise of {last['noise_epe_12']:.4f} px: their ranking says nothing."
+            )
+        tau = self.rank_correlations[0][-1]
+        if tau < UNSTABLE_TAU:
+            cautions.append(
+                f"The ranking of the subnets still changes from epoch to epoch (Kendall's tau {tau:.2f} between the "
+                "last two): do not choose a subnet by it."
+            )
+        return cautions
+
+    def left_out(self) -> list[tuple[str, str]]:
+        """The samples that are no part of the data, as rows of name and reason."""
+        return [
+            (f"{sample['split']} {sample['name']}", sample["reason"]) for sample in self.manifest["data"]["rejected"]
+        ]
+
+    def settings(self) -> list[tuple[str, str]]:
+        """The settings that matter, as rows of name and value."""
+        manifest = self.manifest
+        height, width, channels = manifest["input_shape"]
+        schedule = manifest["lr_schedule"]
+        name, start = manifest["optimizer"]["name"], schedule["initial"]
+        return [
+            ("input", f"{height}×{width}×{channels}"),
+            ("sampling", f"{manifest['supernet_mode']}, {manifest['execution']} execution"),
+            ("optimizer", f"{name}, learning rate {start:g}, {schedule['name']}"),
+            ("schedule", f"{schedule['steps']} steps, {manifest['steps_per_epoch']} per epoch"),
+            ("weight decay", f"{manifest['wd']:g}"),
+            ("gradient clip", f"{manifest['grad_clip']:g}"),
+            ("batch-norm recalibration", f"{self.config['values']['eval.bn_recal_batches']} fixed training batches"),
+            ("seed", str(manifest["seed"])),
+        ]
+
+    def reproduction(self) -> list[tuple[str, str]]:
+        """What repeats the run, as rows of name and value."""
+        manifest, origins = self.manifest, self.config["origins"]
+        files = {origin for origin in origins.values() if origin not in ("default", "command line")}
+        given = [f"{key} = {self.config['values'][key]}" for key, origin in origins.items() if origin == "command line"]
+        commit = manifest["git_commit"] or "(not in a git repository)"
+        return [
+            ("commit", f"{commit}{', with local changes' if manifest['git_dirty'] else ''}"),
+            ("config file", f"{', '.join(sorted(files)) or '(defaults)'}, config hash {manifest['config_hash']}"),
+            *([("on the command line", "; ".join(given))] if given else []),
+            ("data digest", manifest["data"]["digest"]),
+            ("versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
+        ]
+
+    @property
+    def best_sampled(self) -> int:
+        """Which of the subnets with flow samples has the smallest error on them."""
+        assert self.samples is not None
+        return int(self.samples.errors.mean(axis=(1, 2, 3)).argmin())
+
+    def flow_words(self) -> str:
+        """How to read the flow pictures."""
+        assert self.samples is not None
+        origin = self.samples.origin
+        untrained = " Its uncertainty was not trained and says nothing (train.uncertainty_loss)."
+        trained = self.config["values"].get("train.uncertainty_loss", True)
+        return (
+            "Hue is the direction, saturation the length (the colour wheel of Baker et al., IJCV 2011). A sample has "
+            "one scale for true flow, predicted flow and error. The subnets were recalibrated on "
+            f"{origin['bn_recal_batches']} batches, with the weights of {origin['checkpoint']} after epoch "
+            f"{origin['epoch']}, step {origin['global_step']}."
+            f"{'' if trained else untrained}"
+        )
+
+
+def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float:
+    """Kendall's tau-b, 1 for the same order, -1 for the opposite one; NaN where one of them is all equal."""
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(first, second).statistic)

@@ -1,0 +1,98 @@
+"""TensorBoard logs of a run, for those who want them: scalars of steps and epochs, and pictures of the flow.
+
+TensorFlow's own `tf.summary.scalar` needs the package `tensorboard`. An event file is a TFRecord file of `Event`
+messages, and TensorFlow has both, so nothing else is needed to write one.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeflownas.data.flow_colours import flow_colours
+from edgeflownas.errors import UserError
+from edgeflownas.nas.run_records import subnet_epes
+from edgeflownas.training.flow_samples import FlowSamples
+
+FORMAT = "brain.Event:2"
+
+
+def require_tensorboard() -> None:
+    """Tell before anything is imported that logs cannot be written.
+
+    Raises:
+        UserError: another backend than TensorFlow.
+    """
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow" or find_spec("tensorflow") is None:
+        raise UserError(
+            "train.tensorboard is set, but its logs are written by TensorFlow, which is not the backend here: set "
+            "train.tensorboard to false, or train with KERAS_BACKEND=tensorflow"
+        )
+
+
+class TensorBoardLog:
+    """One event file in `folder`. A resumed run writes another, before which later steps do not count any more."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        import tensorflow as tf
+
+        self._messages = tf.compat.v1
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self._file = tf.io.TFRecordWriter(str(folder / name))
+        self._write(0, file_version=FORMAT)
+        self._write(first_step, session_log=self._messages.SessionLog(status=self._messages.SessionLog.START))
+
+    def add_step(self, step: int, observed: Mapping[str, Any], lr: float) -> None:
+        """Loss, gradient norm and learning rate of training step `step`."""
+        values = {
+            "step/loss": float(np.mean(observed["losses"])),
+            "step/grad_norm_before": observed["global_grad_norm_before"],
+            "step/grad_norm_after": observed["global_grad_norm_after"],
+            "step/lr": lr,
+        }
+        self._add_scalars(step, values)
+
+    def add_epoch(self, row: Mapping[str, Any]) -> None:
+        """A row of the history."""
+        epes = {f"epe_of_subnet/{digits}": epe for digits, epe in subnet_epes(row).items()}
+        names = ("mean_epe_12", "std_epe_12", "best_mean_epe_12", "zero_flow_epe", "train_loss", "clip_rate", "seconds")
+        self._add_scalars(row["global_step"], {f"epoch/{name}": row[name] for name in names} | epes)
+
+    def add_flow(self, step: int, samples: FlowSamples) -> None:
+        """One picture per sample: frame 1, true flow and what each subnet predicts, on the true flow's scale."""
+        values = []
+        for number, name in enumerate(samples.names):
+            radius = samples.radius(number)
+            flows = [samples.flow[number], *samples.predicted[:, number]]
+            tiles = [samples.frames[number, ..., :3], *(flow_colours(flow, radius) for flow in flows)]
+            values.append(self._picture(f"flow/{name}", np.concatenate(tiles, axis=1)))
+        self._write(step, summary=self._messages.Summary(value=values))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _add_scalars(self, step: int, values: Mapping[str, float]) -> None:
+        value = self._messages.Summary.Value
+        scalars = [value(tag=tag, simple_value=number) for tag, number in values.items()]
+        self._write(step, summary=self._messages.Summary(value=scalars))
+
+    def _picture(self, tag: str, pixels: np.ndarray) -> Any:
+        import cv2
+
+        encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
+        height, width = pixels.shape[:2]
+        summary = self._messages.Summary
+        image = summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded)
+        return summary.Value(tag=tag, image=image)
+
+    def _write(self, step: int, **content: Any) -> None:
+        event = self._messages.Event(wall_time=time.time(), step=step, **content)
+        self._file.write(event.SerializeToString())
+        self._file.flush()
