@@ -78,7 +78,7 @@ def test_tensorboard_without_tensorflow_is_refused_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    flags = tiny_flags(tmp_path, tmp_path / "run", "--set", "train.tensorboard=true", "--dry_run")
+    flags = tiny_flags(tmp_path / "data", tmp_path / "run", "--set", "train.tensorboard=true", "--dry_run")
     with pytest.raises(UserError, match=r"train\.tensorboard is set, but .* KERAS_BACKEND=tensorflow"):
         main(flags)
 
