@@ -47,7 +47,8 @@ def collect_provenance() -> dict[str, Any]:
 def git_state(root: Path = PROJECT_ROOT) -> dict[str, Any]:
     """Commit, branch and whether tracked or new files differ from it; nulls where there is no git repository."""
     commit = _output("git", "-C", str(root), "rev-parse", "HEAD")
-    if commit is None:
+    # A copy without git may lie within somebody else's repository, which tracks none of it.
+    if commit is None or not _output("git", "-C", str(root), "ls-files"):
         return {"commit": None, "branch": None, "dirty": None}
     status = _output("git", "-C", str(root), "status", "--porcelain")
     branch = _output("git", "-C", str(root), "rev-parse", "--abbrev-ref", "HEAD")

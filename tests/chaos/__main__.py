@@ -9,7 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
+from edgeflownas.config import resolve_config
 from edgeflownas.data.synthetic import SyntheticParameters, generate
+from edgeflownas.devices import prepare_backend
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, CheckFailed, run_command
 from edgeflownas.training.checkpoints import read_header
 from edgeflownas.training.run_directory import RunDirectory
@@ -112,6 +114,7 @@ def main() -> int:
     arguments = parser.parse_args()
     began = time.monotonic()
     # Imported before the first fork, and not one operation computed: threads do not survive a fork.
+    prepare_backend(resolve_config(None, {}))
     import edgeflownas.training.trainer  # noqa: F401
 
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="edgeflownas-chaos-"))

@@ -1,0 +1,59 @@
+"""Who holds a run directory: one living process, named to the others; a dead one holds nothing."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from edgeflownas.errors import UserError
+from edgeflownas.training.run_directory import LOCK, RunDirectory
+
+HOLD = """
+import sys
+from edgeflownas.training.run_directory import RunDirectory
+with RunDirectory(sys.argv[1]).claimed(fresh=True):
+    print("claimed", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds `tmp_path/run`."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "claimed\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_refused_with_host_and_pid_of_the_first(holder, tmp_path):
+    with (
+        pytest.raises(UserError, match=f"{socket.gethostname()} pid {holder.pid} is training in this run directory"),
+        RunDirectory(tmp_path / "run").claimed(fresh=False),
+    ):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_stale_and_taken_over(holder, tmp_path):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    lock = tmp_path / "run" / LOCK
+    assert lock.read_text().endswith(f"pid {holder.pid}")
+    with RunDirectory(tmp_path / "run").claimed(fresh=False):
+        assert lock.read_text().endswith(f"pid {os.getpid()}")
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.last.parent.mkdir(parents=True)
+    unfinished = run.last.with_name(".supernet_last.ckpt.abcd1234.tmp")
+    unfinished.write_bytes(b"half")
+    run.last.write_bytes(b"whole")
+    with run.claimed(fresh=False):
+        assert not unfinished.exists()
+        assert run.last.read_bytes() == b"whole"
