@@ -127,9 +127,6 @@ class RunMonitor:
 
     def _write(self, progress: Progress) -> None:
         self._write_due = self._clock() + WRITE_EVERY
-        # A run directory that was deleted is not made anew for this alone.
-        if not self._path.parent.is_dir():
-            return
         # Nobody's training ends because it cannot be watched: a full disk is the checkpoints' business.
         with contextlib.suppress(OSError):
             # Atomic for readers, but not forced to the disk, which would take longer than all the rest: after a power
