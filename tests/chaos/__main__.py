@@ -18,6 +18,7 @@ from edgeflownas.training.run_directory import RunDirectory
 from tests.chaos.comparison import broken_files, differences_between
 from tests.chaos.moments import TIMED, Kill, draw_kill
 from tests.chaos.runs import Ended, train
+from tests.spaces import small_space
 from tests.tiny import TINY, tiny_flags
 
 EPOCHS = 3
@@ -39,6 +40,7 @@ class Chaos:
         self.deadline = time.monotonic() + 60 * minutes
         self.hits: Counter[str] = Counter()
         self.data = folder / "data"
+        self.space = small_space(folder)
         generate(self.data, SyntheticParameters(train=7, val=3, height=48, width=64, seed=3, max_motion=8))
         self.reference = folder / "uninterrupted"
         # Once for how long things take, which is not the same with the first trace of the graph.
@@ -86,6 +88,7 @@ class Chaos:
     def _train(self, run: Path, kill: Kill | None = None) -> Ended:
         flags = ["--debug_trace", "--max_epochs", str(EPOCHS), "--resume", "auto", "--lr", "1e-3"]
         flags += ["--set", f"train.checkpoint_every_steps={CHECKPOINT_EVERY}"]
+        flags += ["--set", f"network.search_space={self.space}"]
         log = self.folder / "printed.log"
         after, wait = 0, 0.0
         if kill and kill.moment in TIMED:
