@@ -12,14 +12,13 @@ from edgeflownas.artifacts import PROJECT_ROOT, read_json
 from edgeflownas.provenance import git_state
 from edgeflownas.train_supernet import main
 from tests.chaos.comparison import differences_between
+from tests.spaces import small_space
 from tests.tiny import tiny_flags
 
-FLAGS = ("--debug_trace", "--max_steps", "6", "--seed", "7")
 SURROUNDINGS = {
-    # ASCII only, and Python is not to help itself out of that.
     "LC_ALL": "C",
-    "PYTHONCOERCECLOCALE": "0",
-    "PYTHONUTF8": "0",
+    # A terminal that has no ±.
+    "PYTHONIOENCODING": "ascii",
     "TZ": "Pacific/Chatham",
     "PYTHONHASHSEED": "123",
 }
@@ -30,11 +29,12 @@ def test_a_copy_without_git_under_a_strange_name_in_a_strange_locale_trains_to_t
     copy = tmp_path / "кора' & $(копия)"
     for name in ("edgeflownas", "schemas", "config"):
         shutil.copytree(PROJECT_ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    flags = ("--debug_trace", "--max_steps", "6", "--set", f"network.search_space={small_space(tmp_path)}")
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHASHSEED")}
     done = subprocess.run(
         [
             *(sys.executable, "-m", "edgeflownas.train_supernet", "--verbose"),
-            *tiny_flags(synthetic_root, copy / "Läufe der Woche", *FLAGS),
+            *tiny_flags(synthetic_root, copy / "Läufe der Woche", *flags),
         ],
         cwd=copy,
         env=environment | SURROUNDINGS,
@@ -44,7 +44,7 @@ def test_a_copy_without_git_under_a_strange_name_in_a_strange_locale_trains_to_t
     assert b"mean EPE" in done.stdout
 
     run = tmp_path / "run"
-    assert main(tiny_flags(synthetic_root, run, *FLAGS)) == 0
+    assert main(tiny_flags(synthetic_root, run, *flags)) == 0
     assert not differences_between(copy / "Läufe der Woche", run)
     assert read_json(copy / "Läufe der Woche" / "train_manifest.json")["git_commit"] is None
 

@@ -28,9 +28,10 @@ from edgeflownas.train_supernet import main
 from edgeflownas.training.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.training.run_directory import RunDirectory
 from tests.chaos.comparison import differences_between
+from tests.spaces import small_space
 from tests.tiny import TINY, tiny_flags
 
-SIX_STEPS = ("--debug_trace", "--set", "train.checkpoint_every_steps=2", "--max_steps", "6")
+SIX_STEPS = ("--set", "train.checkpoint_every_steps=2", "--max_steps", "6")
 
 
 def exit_code_and_words(capsys, flags: list[str]) -> tuple[int, str]:
@@ -43,10 +44,21 @@ def exit_code_and_words(capsys, flags: list[str]) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def whole_run(synthetic_root, tmp_path_factory):
+def flags_of(synthetic_root, tmp_path_factory):
+    """Flags of a traced training of a small space in a run directory."""
+    space = small_space(tmp_path_factory.mktemp("space"))
+
+    def flags_of(run: Path, *more: str, data: Path = synthetic_root) -> list[str]:
+        return tiny_flags(data, run, "--debug_trace", "--set", f"network.search_space={space}", *more)
+
+    return flags_of
+
+
+@pytest.fixture(scope="module")
+def whole_run(flags_of, tmp_path_factory):
     """Six steps in one go, the fifth of which ends an epoch."""
     run = tmp_path_factory.mktemp("run") / "whole"
-    assert main(tiny_flags(synthetic_root, run, *SIX_STEPS)) == 0
+    assert main(flags_of(run, *SIX_STEPS)) == 0
     return run
 
 
@@ -153,11 +165,11 @@ def place(tmp_path) -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("make", FAULTS)
 def test_what_cannot_be_written_ends_in_one_line_and_the_run_continues_with_the_same_bits(
-    whole_run, synthetic_root, place, capsys, make
+    whole_run, flags_of, place, capsys, make
 ):
     fault = make(place)
     run = RunDirectory(place / "run")
-    flags = tiny_flags(synthetic_root, run.path, *SIX_STEPS)
+    flags = flags_of(run.path, *SIX_STEPS)
     try:
         with permissions_matter(), once_there(run.last, fault.strike):
             code, words = exit_code_and_words(capsys, flags)
@@ -173,12 +185,12 @@ def test_what_cannot_be_written_ends_in_one_line_and_the_run_continues_with_the_
 
 
 @pytest.mark.parametrize("make", [read_only, closed])
-def test_a_folder_that_nobody_may_write_to_is_refused_at_the_start(synthetic_root, place, capsys, make):
+def test_a_folder_that_nobody_may_write_to_is_refused_at_the_start(flags_of, place, capsys, make):
     (place / "run" / "checkpoints").mkdir(parents=True)
     fault = make(place)
     fault.strike()
     with permissions_matter():
-        code, words = exit_code_and_words(capsys, tiny_flags(synthetic_root, place / "run", "--max_steps", "1"))
+        code, words = exit_code_and_words(capsys, flags_of(place / "run", "--max_steps", "1"))
     fault.mend()
     assert code == 2
     assert words.startswith(f"error: {place / 'run'}")
@@ -186,7 +198,7 @@ def test_a_folder_that_nobody_may_write_to_is_refused_at_the_start(synthetic_roo
 
 
 @pytest.mark.slow
-def test_a_run_whose_folder_is_deleted_stops_and_does_not_make_it_anew(synthetic_root, tmp_path, capsys):
+def test_a_run_whose_folder_is_deleted_stops_and_does_not_make_it_anew(flags_of, tmp_path, capsys):
     run = RunDirectory(tmp_path / "run")
 
     def delete() -> None:
@@ -194,7 +206,7 @@ def test_a_run_whose_folder_is_deleted_stops_and_does_not_make_it_anew(synthetic
         shutil.rmtree(tmp_path / "gone")
 
     with once_there(run.last, delete):
-        code, words = exit_code_and_words(capsys, tiny_flags(synthetic_root, run.path, *SIX_STEPS))
+        code, words = exit_code_and_words(capsys, flags_of(run.path, *SIX_STEPS))
     assert code == 2
     assert words == f"error: {run.path}: the run directory was deleted or moved away under the run, which stops here"
     assert list(tmp_path.iterdir()) == []
@@ -203,10 +215,10 @@ def test_a_run_whose_folder_is_deleted_stops_and_does_not_make_it_anew(synthetic
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_the_step_end_writes_a_checkpoint_and_says_how_to_continue(
-    whole_run, synthetic_root, tmp_path, capsys, number
+    whole_run, flags_of, tmp_path, capsys, number
 ):
     run = RunDirectory(tmp_path / "run")
-    flags = tiny_flags(synthetic_root, run.path, *SIX_STEPS)
+    flags = flags_of(run.path, *SIX_STEPS)
 
     def twice() -> None:
         for _ in range(2):
@@ -222,12 +234,12 @@ def test_a_signal_lets_the_step_end_writes_a_checkpoint_and_says_how_to_continue
 
 
 @pytest.mark.slow
-def test_a_clock_that_goes_back_changes_nothing(whole_run, synthetic_root, tmp_path, monkeypatch):
+def test_a_clock_that_goes_back_changes_nothing(whole_run, flags_of, tmp_path, monkeypatch):
     now = time.time()
     jumps = iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: now - 3600 * next(jumps))
     run = tmp_path / "run"
-    assert main(tiny_flags(synthetic_root, run, *SIX_STEPS)) == 0
+    assert main(flags_of(run, *SIX_STEPS)) == 0
     assert next(jumps) > 0
     assert not differences_between(run, whole_run)
     assert all(row["seconds"] > 0 for row in read_history(run / "eval_epe_history.csv"))
@@ -268,11 +280,11 @@ def learned(run: RunDirectory) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_a_step_that_is_not_finite_is_skipped_without_a_trace_in_the_weights_counted_and_bounded(
-    bad_data, tmp_path, capsys
+    bad_data, flags_of, tmp_path, capsys
 ):
     run = RunDirectory(tmp_path / "run")
     units = [flag for key, value in BAD_UNITS.items() for flag in ("--set", f"{key}={value!r}")]
-    flags = tiny_flags(bad_data, run.path, "--debug_trace", *units)
+    flags = flags_of(run.path, *units, data=bad_data)
     skip = ["--resume", "--set", "train.on_nonfinite=skip"]
 
     # It stops by default, at the first step with the bad sample.
@@ -307,7 +319,7 @@ def test_a_step_that_is_not_finite_is_skipped_without_a_trace_in_the_weights_cou
     assert [line["step"] for line in trace if line["global_grad_norm_before"] is None] == steps
     counts = read_json(run.fairness_counts)
     assert counts["cycles"] == 10 - len(steps)
-    assert all(options == [10 - len(steps)] * 3 for options in counts["counts"].values())
+    assert counts["counts"]["EB0"] == [10 - len(steps)] * 2
     history = read_history(run.history)
     assert [row["skipped_steps"] for row in history] == [sum(step // 5 == epoch for step in steps) for epoch in (0, 1)]
     assert read_json(run.manifest)["skipped_steps"] == len(steps)
@@ -316,9 +328,9 @@ def test_a_step_that_is_not_finite_is_skipped_without_a_trace_in_the_weights_cou
 
 
 @pytest.mark.slow
-def test_weights_that_grew_too_large_to_be_judged_end_the_run_before_they_are_kept(synthetic_root, tmp_path, capsys):
+def test_weights_that_grew_too_large_to_be_judged_end_the_run_before_they_are_kept(flags_of, tmp_path, capsys):
     run = RunDirectory(tmp_path / "run")
-    flags = tiny_flags(synthetic_root, run.path)
+    flags = flags_of(run.path)
     assert main([*flags, "--max_steps", "4"]) == 0
     checkpoint = load_checkpoint(run.last)
     arrays = checkpoint.arrays
@@ -329,14 +341,14 @@ def test_weights_that_grew_too_large_to_be_judged_end_the_run_before_they_are_ke
         capsys, [*flags, "--resume", "--max_steps", "6", "--set", "train.on_nonfinite=skip"]
     )
     assert code == 1
-    assert "epoch 1: the EPE of these subnets is not finite: 0,0,0,0,0,0,0,0,0 " in words
+    assert "epoch 1: the EPE of these subnets is not finite: 0,0,0,0," in words
     assert run.last.read_bytes() == content
 
 
 @pytest.mark.slow
-def test_a_damaged_last_checkpoint_costs_steps_and_no_bits(whole_run, synthetic_root, tmp_path, capsys):
+def test_a_damaged_last_checkpoint_costs_steps_and_no_bits(whole_run, flags_of, tmp_path, capsys):
     run = RunDirectory(tmp_path / "run")
-    flags = tiny_flags(synthetic_root, run.path, "--debug_trace", "--set", "train.checkpoint_every_steps=2")
+    flags = flags_of(run.path, "--set", "train.checkpoint_every_steps=2")
     assert main([*flags, "--max_steps", "4"]) == 0
     content = bytearray(run.last.read_bytes())
     content[len(content) // 2] ^= 1
@@ -344,7 +356,10 @@ def test_a_damaged_last_checkpoint_costs_steps_and_no_bits(whole_run, synthetic_
     assert main([*flags, "--max_steps", "6", "--resume"]) == 0
     said = capsys.readouterr().out
     assert f"{run.last}: damaged checkpoint" in said
-    assert "kept as supernet_last.ckpt.damaged.1; continuing from supernet_last.previous.ckpt at step 2" in said
+    assert (
+        "kept as checkpoints/supernet_last.ckpt.damaged.1; continuing from supernet_last.previous.ckpt at step 2"
+        in said
+    )
     aside = run.last.with_name("supernet_last.ckpt.damaged.1")
     assert aside.read_bytes() == content
     assert read_json(run.manifest)["recoveries"] == 1

@@ -33,8 +33,9 @@ READ_ERRORS = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A header (JSON values) and arrays by name."""
+    """A header (JSON values) and arrays by name, and the file that they were read from."""
 
+    path: Path
     header: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
@@ -61,7 +62,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     header, arrays = _read(path, with_arrays=True)
     if _digest(arrays) != header.get("sha256"):
         raise UserError(f"{path}: damaged checkpoint: its arrays do not match its checksum")
-    return Checkpoint(header, arrays)
+    return Checkpoint(path, header, arrays)
 
 
 def read_header(path: Path | str) -> dict[str, Any]:

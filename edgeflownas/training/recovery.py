@@ -29,13 +29,13 @@ def find_checkpoint(run: RunDirectory, identity: Mapping[str, Any], say: Callabl
     faults: dict[Path, str] = {}
     if last := _usable(run.last, identity, faults):
         return last
-    others = {path: _usable(path, identity, faults) for path in run.checkpoints if path != run.last}
-    usable = {path: checkpoint for path, checkpoint in others.items() if checkpoint}
+    others = [_usable(path, identity, faults) for path in run.checkpoints if path != run.last]
+    usable = [checkpoint for checkpoint in others if checkpoint]
     if not usable:
         raise UserError(f"cannot resume: {_told_together(faults)}")
-    path, checkpoint = max(usable.items(), key=lambda item: item[1].header["global_step"])
-    _set_aside(run, faults, path, checkpoint.header["global_step"], say)
-    return checkpoint
+    newest = max(usable, key=lambda checkpoint: checkpoint.header["global_step"])
+    _set_aside(run, faults, newest, say)
+    return newest
 
 
 def recoveries(run: RunDirectory) -> list[dict[str, Any]]:
@@ -60,19 +60,21 @@ def _usable(path: Path, identity: Mapping[str, Any], faults: dict[Path, str]) ->
     return checkpoint
 
 
-def _set_aside(
-    run: RunDirectory, faults: Mapping[Path, str], path: Path, step: int, say: Callable[[str], None]
-) -> None:
+def _set_aside(run: RunDirectory, faults: Mapping[Path, str], instead: Checkpoint, say: Callable[[str], None]) -> None:
+    step = instead.header["global_step"]
     set_aside = []
     for damaged, reason in faults.items():
-        kept = None
+        kept_as = None
         if damaged.exists():
-            kept = _free_name(damaged)
-            damaged.rename(kept)
-        kept_as = None if kept is None else kept.relative_to(run.path).as_posix()
+            damaged.rename(free := _free_name(damaged))
+            kept_as = free.relative_to(run.path).as_posix()
         set_aside.append({"file": damaged.relative_to(run.path).as_posix(), "kept_as": kept_as, "reason": reason})
-        say(f"{reason}{'' if kept is None else f'; kept as {kept.name}'}; continuing from {path.name} at step {step}")
-    entry = {"continued_from": path.relative_to(run.path).as_posix(), "global_step": step, "set_aside": set_aside}
+        say(f"{reason}{f'; kept as {kept_as}' if kept_as else ''}; continuing from {instead.path.name} at step {step}")
+    entry = {
+        "continued_from": instead.path.relative_to(run.path).as_posix(),
+        "global_step": step,
+        "set_aside": set_aside,
+    }
     write_json(run.recoveries, [*recoveries(run), entry], RECOVERIES_SCHEMA)
 
 

@@ -75,9 +75,9 @@ class Trainer:
             UserError: all are damaged, or were written under a config or data that would give other results.
         """
         checkpoint = find_checkpoint(self.run, self._identity(), self.say)
-        restore_weights(self.network, checkpoint.arrays, str(self.run.last))
+        restore_weights(self.network, checkpoint.arrays, str(checkpoint.path))
         for index, variable in enumerate(self.model.optimizer.variables):
-            _assign(variable, checkpoint.arrays, f"optimizer.{index}", str(self.run.last))
+            _assign(variable, checkpoint.arrays, f"optimizer.{index}", str(checkpoint.path))
         self.progress = Progress.from_header(checkpoint.header["progress"])
         self.run.cut_trace(self.progress.global_step)
         self._write_records()
