@@ -11,6 +11,8 @@ from edgeflownas.training.checkpoints import Checkpoint, load_checkpoint
 from edgeflownas.training.run_directory import RunDirectory
 
 RECOVERIES_SCHEMA = "recoveries.schema.json"
+# What a header must hold to continue from, and as what.
+STATE = {"identity": dict, "progress": dict, "global_step": int}
 
 
 def find_checkpoint(run: RunDirectory, identity: Mapping[str, Any], say: Callable[[str], None]) -> Checkpoint:
@@ -47,7 +49,7 @@ def recoveries(run: RunDirectory) -> list[dict[str, Any]]:
 def _usable(path: Path, identity: Mapping[str, Any], faults: dict[Path, str]) -> Checkpoint | None:
     try:
         checkpoint = load_checkpoint(path)
-        if not {"identity", "progress", "global_step"} <= checkpoint.header.keys():
+        if not all(isinstance(checkpoint.header.get(key), kind) for key, kind in STATE.items()):
             raise UserError(f"{path}: has no state to continue from")
         if changes := differences(checkpoint.header["identity"], identity):
             raise UserError(

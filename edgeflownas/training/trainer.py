@@ -185,9 +185,11 @@ class Trainer:
             self.say(f"{what}: skipped, {len(self.progress.skipped)} of at most {allowed}")
             return
         self._save(self.run.last)
-        limit = f" train.max_skipped_steps {allowed} is used up." if allowed else ""
+        remedy = "--resume --set train.on_nonfinite=skip goes on without this update"
+        if allowed:
+            remedy = f"train.max_skipped_steps {allowed} is used up"
         raise CheckFailed(
-            f"{what}.{limit} The weights are those before the step, in {self.run.last}; details in {self.run.nonfinite}"
+            f"{what}. The weights are those before the step, in {self.run.last}; details in {self.run.nonfinite}; {remedy}"
         )
 
     def _end_epoch(self) -> None:
