@@ -189,7 +189,8 @@ class Trainer:
         if allowed:
             remedy = f"train.max_skipped_steps {allowed} is used up"
         raise CheckFailed(
-            f"{what}. The weights are those before the step, in {self.run.last}; details in {self.run.nonfinite}; {remedy}"
+            f"{what}. The weights are those before the step, in {self.run.last}; details in {self.run.nonfinite}; "
+            f"{remedy}"
         )
 
     def _end_epoch(self) -> None:
