@@ -294,7 +294,7 @@ def test_a_step_that_is_not_finite_is_skipped_without_a_trace_in_the_weights_cou
     assert f"step {first}: loss or gradient is not finite" in words
     assert load_checkpoint(run.last).header["global_step"] == first
     before = learned(run)
-    assert len(before) > 100
+    assert len(before) > 50
 
     # It goes on, and the bad step has changed nothing.
     assert main([*flags, *skip, "--max_steps", str(first + 1)]) == 0
