@@ -247,6 +247,12 @@ def _fusing_needs_cycles(mode: str, execution: str) -> str | None:
     )
 
 
+def _sharing_needs_fusing(distribution: str, execution: str) -> str | None:
+    if distribution == "none" or execution == "fused":
+        return None
+    return f"train.distribution {distribution} shares out whole fair cycles: set train.execution to fused"
+
+
 def _run_apart_from_data(root: str | None, output: str) -> str | None:
     if root is None or not (_within(root, output) or _within(output, root)):
         return None
@@ -271,6 +277,7 @@ RULES = (
     _scene_holds_crop("height"),
     _scene_holds_crop("width"),
     Rule(("train.supernet_mode", "train.execution"), _fusing_needs_cycles),
+    Rule(("train.distribution", "train.execution"), _sharing_needs_fusing),
     Rule(("data.root", "train.output_dir"), _run_apart_from_data),
     Rule(("data.root", "workflow.output_dir"), _gates_apart_from_data),
 )

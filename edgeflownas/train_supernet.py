@@ -142,7 +142,7 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
                 trainer.keep_flow_samples()
             progress = trainer.progress
             write_counts(run, config, space, progress)
-            write_manifest(run, config, data, progress, trainer.model.optimizer, device, reason)
+            write_manifest(run, config, data, progress, trainer.model.optimizer, device, trainer.replicas, reason)
             trainer.monitor.ended(progress, reason)
     voice.say(f"stopped at step {progress.global_step} ({reason}); run directory {run.path}")
     if reason == "interrupted":

@@ -201,6 +201,8 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
         "init_neurons": config["network.init_neurons"],
         "supernet_mode": config["train.supernet_mode"],
         "execution": config["train.execution"],
+        "precision": config["train.precision"],
+        "distribution": {"kind": config["train.distribution"], "devices": 1, "batch_norm": "whole batch"},
         "batch_size": config["train.batch_size"],
         "steps_per_epoch": STEPS_PER_EPOCH,
         "num_epochs": config["train.num_epochs"],

@@ -17,7 +17,6 @@ from edgeflownas.network.statistics import (
     RecordedStatistics,
     batch_moments,
     normalised,
-    normalised_by_batch,
 )
 from edgeflownas.training.evaluation import batch_norm_owners, path_moments
 from tests.spaces import eleven_block_space
@@ -107,7 +106,7 @@ def test_the_closed_gradient_of_batch_norm_is_that_of_the_chain_rule():
             loss = ops.sum(y * weighting)
         return [y, *tape.gradient(loss, [x, gamma, beta])]
 
-    closed = value_and_gradients(normalised_by_batch)
+    closed = value_and_gradients(BatchStatistics().normalise)
     chain = value_and_gradients(lambda x, gamma, beta: normalised(x, batch_moments(x), gamma, beta))
     for mine, other in zip(closed, chain, strict=True):
         np.testing.assert_allclose(mine, other, atol=3e-5 * np.abs(other).max())

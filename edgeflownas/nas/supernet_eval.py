@@ -119,7 +119,10 @@ def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpo
     data = RunData(config, index)
     check_device(config)
     network = FlowNetwork(
-        load_search_space(config["network.search_space"]), config["network.init_neurons"], config["seed"]
+        load_search_space(config["network.search_space"]),
+        config["network.init_neurons"],
+        config["seed"],
+        config["train.precision"],
     )
     restore_weights(network, checkpoint.arrays, str(path))
     evaluator = Evaluator(network, config["network.init_neurons"], config["data.flow_scale"])

@@ -20,7 +20,7 @@ HEAD_GAIN = 0.1
 class StageLayer(keras.layers.Layer):
     """One stage: its options, and the batch norm and ReLU that they share, if any."""
 
-    def __init__(self, stage: Stage, strides: int, seed: int, folds: bool) -> None:
+    def __init__(self, stage: Stage, strides: int, seed: int, precision: str, folds: bool) -> None:
         super().__init__(name=stage.name)
         self.stage = stage
         self.options: list[list[keras.layers.Layer]] = []
@@ -28,11 +28,13 @@ class StageLayer(keras.layers.Layer):
             name = f"{stage.name}.option{index}"
             convolutions = stage.convolutions(index)
             if stage.kind == "depth":
-                blocks = [ResidualBlock(spec, seed, f"{name}.block{i}") for i, spec in enumerate(convolutions[::2])]
+                blocks = [
+                    ResidualBlock(spec, seed, f"{name}.block{i}", precision) for i, spec in enumerate(convolutions[::2])
+                ]
                 self.options.append(blocks)
             else:
                 gain = HEAD_GAIN if stage.head else 1.0
-                self.options.append([Conv(convolutions[0], strides, seed, name, gain, folds)])
+                self.options.append([Conv(convolutions[0], strides, seed, name, precision, gain, folds)])
         has_norm = stage.kind == "kernel" and not stage.head
         self.norm = BatchNorm(stage.filters_out, f"{stage.name}.norm") if has_norm else None
         self.built = True
@@ -63,22 +65,31 @@ class FlowNetwork(keras.layers.Layer):
 
     Weights are a pure function of `seed` and do not depend on the backend. Their names are unique and stable
     (`EB0.option1.block0.conv0.kernel`); checkpoints use them as keys. `rewritten` chooses how slow convolutions are
-    computed, not what they give; by default where it was measured to be faster: TensorFlow on a CPU.
+    computed, not what they give; by default where it was measured to be faster: TensorFlow on a CPU, in float32.
+    `precision` is that of the convolutions (`layers.Conv`).
     """
 
-    def __init__(self, space: SearchSpace, init_neurons: int, seed: int, rewritten: bool | None = None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        init_neurons: int,
+        seed: int,
+        precision: str = "float32",
+        rewritten: bool | None = None,
+    ) -> None:
         super().__init__(name="flow_network")
         self.space = space
         self.stage_layers: list[StageLayer] = []
         if rewritten is None:
-            rewritten = keras.backend.backend() == "tensorflow" and not gpu_visible()
+            on_cpu = keras.backend.backend() == "tensorflow" and not gpu_visible()
+            rewritten = on_cpu and precision == "float32"
         scale = 0
         stages = network_stages(space, init_neurons)
         for stage, following in zip(stages, [*stages[1:], None], strict=True):
             strides = 2 if stage.scale > scale else 1
             # Folding pays where few channels come out, and one can stay folded until then: before the output heads.
             folds = rewritten and following is not None and following.head
-            self.stage_layers.append(StageLayer(stage, strides, seed, folds))
+            self.stage_layers.append(StageLayer(stage, strides, seed, precision, folds))
             scale = stage.scale
         self.built = True
 
@@ -101,7 +112,7 @@ class FlowNetwork(keras.layers.Layer):
         for layer in self.stage_layers:
             size = size_at(layer.stage.scale, height, width)
             if layer.stage.head:
-                flow = unfolded(layer(x, size=None, route=route, statistics=statistics))
+                flow = ops.cast(unfolded(layer(x, size=None, route=route, statistics=statistics)), "float32")
                 flows.append(resize_bilinear(flows[-1], *size) + flow if flows else flow)
                 continue
             grows = layer.stage.scale < scale

@@ -53,13 +53,22 @@ def merge_paths(function: Callable[[Any], Any], x: Any) -> Any:
 class Conv(keras.layers.Layer):
     """Bias-free 'same' convolution, after a bilinear resize where the input does not have the wanted size.
 
-    With `folds`, what it resizes by exactly 2 comes out folded. Folded input stays folded where no resize is asked for.
+    `precision` is Keras's dtype policy: 'mixed_bfloat16' multiplies in bfloat16 and keeps the weights in float32; the
+    other layers work in float32. With `folds`, what it resizes by exactly 2 comes out folded; what comes in folded
+    stays so where no resize is asked for.
     """
 
     def __init__(
-        self, spec: Convolution, strides: int, seed: int, name: str, gain: float = 1.0, folds: bool = False
+        self,
+        spec: Convolution,
+        strides: int,
+        seed: int,
+        name: str,
+        precision: str,
+        gain: float = 1.0,
+        folds: bool = False,
     ) -> None:
-        super().__init__(name=name.replace(".", "_"))
+        super().__init__(name=name.replace(".", "_"), dtype=precision)
         self.spec = spec
         self.strides = strides
         self.folds = folds
@@ -108,11 +117,11 @@ class BatchNorm(keras.layers.Layer):
 class ResidualBlock(keras.layers.Layer):
     """conv3 - BN - ReLU - conv3 - BN, plus the input, then ReLU (He et al., arXiv:1512.03385)."""
 
-    def __init__(self, spec: Convolution, seed: int, name: str) -> None:
+    def __init__(self, spec: Convolution, seed: int, name: str, precision: str) -> None:
         super().__init__(name=name.replace(".", "_"))
-        self.conv0 = Conv(spec, 1, seed, f"{name}.conv0")
+        self.conv0 = Conv(spec, 1, seed, f"{name}.conv0", precision)
         self.norm0 = BatchNorm(spec.filters_out, f"{name}.norm0")
-        self.conv1 = Conv(spec, 1, seed, f"{name}.conv1")
+        self.conv1 = Conv(spec, 1, seed, f"{name}.conv1", precision)
         self.norm1 = BatchNorm(spec.filters_out, f"{name}.norm1")
         self.built = True
 

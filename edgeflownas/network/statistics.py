@@ -5,23 +5,31 @@ in the order of execution, which is the same for every route, so a list of momen
 to another.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from keras import ops
 
 BATCH_NORM_EPSILON = 1e-5
 
+Average = Callable[[Any], Any]
+
 Moments = tuple[Any, Any]
 """Mean and variance, each (P, 1, 1, 1, C): one row per path, in the shape that broadcasts against activations."""
 
 
 class BatchStatistics:
-    """Each path is normalised by the moments of its own batch, exactly as if it had run alone."""
+    """Each path is normalised by the moments of its own batch, exactly as if it had run alone.
+
+    `average` is the mean over the devices that share the batch.
+    """
+
+    def __init__(self, average: Average | None = None) -> None:
+        self.average = average or (lambda value: value)
 
     def normalise(self, x: Any, gamma: Any, beta: Any) -> Any:
         """x (P, N, 1, 1, C) normalised, scaled by gamma and shifted by beta, both (C,)."""
-        return normalised_by_batch(x, gamma, beta)
+        return normalised_by_batch(x, gamma, beta, self.average)
 
 
 class RecordedStatistics:
@@ -61,23 +69,30 @@ def normalised(x: Any, moments: Moments, gamma: Any, beta: Any) -> Any:
     return x * scale + (beta - mean * scale)
 
 
-@ops.custom_gradient
-def normalised_by_batch(x: Any, gamma: Any, beta: Any) -> Any:
-    """x (P, N, 1, 1, C) normalised by its own moments, then scaled by gamma and shifted by beta, both (C,).
+def normalised_by_batch(x: Any, gamma: Any, beta: Any, average: Average) -> Any:
+    """x (P, N, 1, 1, C) normalised by the moments of the batch, then scaled by gamma and shifted by beta, both (C,).
 
     With the gradient in closed form (Ioffe & Szegedy, arXiv:1502.03167, section 3), which visits the activations half
-    as often as the chain rule through the moments does.
+    as often as the chain rule through the moments does. Where devices share the batch, `average` makes its moments,
+    and those of its gradient, out of theirs; the gradient is that of the sum of the devices' losses.
     """
     axes = (1, 2, 3)
-    centred = x - ops.mean(x, axis=axes, keepdims=True)
-    inverse = ops.rsqrt(ops.mean(ops.square(centred), axis=axes, keepdims=True) + BATCH_NORM_EPSILON)
-    scale = gamma * inverse
 
-    def gradient(upstream: Any) -> tuple[Any, Any, Any]:
-        shift = ops.mean(upstream, axis=axes, keepdims=True)
-        slope = ops.mean(upstream * centred, axis=axes, keepdims=True)
-        dx = (upstream - (centred * (slope * ops.square(inverse)) + shift)) * scale
-        count = ops.cast(ops.shape(x)[1], x.dtype)
-        return dx, count * ops.sum(slope * inverse, axis=(0, *axes)), count * ops.sum(shift, axis=(0, *axes))
+    def mean(value: Any) -> Any:
+        return ops.mean(value, axis=axes, keepdims=True)
 
-    return centred * scale + beta, gradient
+    @ops.custom_gradient
+    def normalise(x: Any, gamma: Any, beta: Any) -> Any:
+        centred = x - average(mean(x))
+        inverse = ops.rsqrt(average(mean(ops.square(centred))) + BATCH_NORM_EPSILON)
+        scale = gamma * inverse
+
+        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+            shift, slope = mean(upstream), mean(upstream * centred)
+            dx = (upstream - (centred * (average(slope) * ops.square(inverse)) + average(shift))) * scale
+            count = ops.cast(ops.shape(x)[1], x.dtype)
+            return dx, count * ops.sum(slope * inverse, axis=(0, *axes)), count * ops.sum(shift, axis=(0, *axes))
+
+        return centred * scale + beta, gradient
+
+    return normalise(x, gamma, beta)

@@ -13,6 +13,7 @@ from edgeflownas.nas.fair_sampler import fairness_gap
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.stages import INPUT_CHANNELS
 from edgeflownas.provenance import git_state
+from edgeflownas.training.distribution import OneDevice, TensorFlowReplicas
 from edgeflownas.training.progress import Progress
 from edgeflownas.training.recovery import recoveries
 from edgeflownas.training.run_data import RunData
@@ -39,6 +40,7 @@ def write_manifest(
     progress: Progress,
     optimizer: keras.optimizers.Adam,
     device: dict[str, Any],
+    replicas: OneDevice | TensorFlowReplicas,
     stopped_because: str,
 ) -> None:
     """Write the manifest of a run that has ended, or was stopped. Paths in it are relative to its folder."""
@@ -80,6 +82,12 @@ def write_manifest(
         "grad_clip": config["train.grad_clip"],
         "supernet_mode": config["train.supernet_mode"],
         "execution": config["train.execution"],
+        "precision": config["train.precision"],
+        "distribution": {
+            "kind": config["train.distribution"],
+            "devices": replicas.devices,
+            "batch_norm": "whole batch" if replicas.synchronised else "per device",
+        },
         "batch_size": config["train.batch_size"],
         "steps_per_epoch": data.steps_per_epoch,
         "num_epochs": config["train.num_epochs"],

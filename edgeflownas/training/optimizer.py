@@ -84,10 +84,17 @@ class FlatAdam(keras.optimizers.Optimizer):
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Take the gradient of one backward pass; after `passes` of them, update the variables."""
+        self.apply_flat(self.flat(grads))
+
+    def flat(self, grads: Any) -> Any:
+        """The gradients of all variables as one vector."""
         grads = list(grads)
         if len(grads) != len(self._sizes) or any(gradient is None for gradient in grads):
             raise ValueError("every trainable variable must receive a gradient")
-        gradient = _flat(grads)
+        return _flat(grads)
+
+    def apply_flat(self, gradient: Any) -> None:
+        """`apply`, with the gradients as one vector."""
         self.option_gradients.assign(
             ops.stack([sum(_squared_norm(gradient[start:end]) for start, end in spans) for spans in self._spans])
         )

@@ -1,6 +1,6 @@
 """The network as Keras models: one that trains, one that recalibrates, one that predicts, one that judges."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ from edgeflownas.devices import gpu_visible
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.routes import FairCycle, SwitchedPath
 from edgeflownas.network.statistics import BatchStatistics, GivenStatistics, RecordedStatistics
+from edgeflownas.training.distribution import OneDevice, TensorFlowReplicas
 from edgeflownas.training.losses import path_losses, sigma_of
 from edgeflownas.training.metrics import flow_metrics
 from edgeflownas.training.optimizer import FlatAdam
@@ -37,11 +38,14 @@ class TrainingModel(keras.Model):
         grad_clip: float,
         decoupled_weight_decay: bool = False,
         uncertainty_loss: bool = True,
+        replicas: OneDevice | TensorFlowReplicas | None = None,
     ) -> None:
+        """To be built within the scope of `replicas`; so is `network`."""
         super().__init__(name="training")
         self.network = network
         self.execution = execution
         self.uncertainty_loss = uncertainty_loss
+        self.replicas = replicas or OneDevice()
         paths = network.space.cycle_length if execution == "fused" else 1
         self.losses_seen = self.add_weight(shape=(paths,), initializer="zeros", trainable=False, name="losses_seen")
         self.built = True
@@ -64,12 +68,19 @@ class TrainingModel(keras.Model):
         )
         optimizer.build(network.trainable_variables)
         self.compile(optimizer=optimizer, jit_compile=jit_compile())
+        self._step: Callable[[np.ndarray, np.ndarray, np.ndarray], None] = self._one_device_step
+        if isinstance(self.replicas, TensorFlowReplicas):
+            weights = network.trainable_variables
+            self._step = self.replicas.compile(self._share_losses, weights, optimizer.flat, self._update)
 
     def call(self, inputs: dict[str, Any]) -> list[Any]:
         """Flow at three scales for `frames` (B, H, W, 6) along `codes` (P, blocks)."""
         codes = inputs["codes"]
         route = FairCycle(codes) if self.execution == "fused" else SwitchedPath(codes[0])
-        return self.network(inputs["frames"], route=route, statistics=BatchStatistics())
+        return self.network(inputs["frames"], route=route, statistics=self._statistics())
+
+    def _statistics(self) -> BatchStatistics:
+        return BatchStatistics(self.replicas.average if self.replicas.synchronised else None)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -78,6 +89,16 @@ class TrainingModel(keras.Model):
         losses = path_losses(y_pred, y, self.uncertainty_loss)
         self.losses_seen.assign(losses)
         return ops.mean(losses)
+
+    def _one_device_step(self, frames: np.ndarray, flow: np.ndarray, codes: np.ndarray) -> None:
+        self.train_on_batch({"frames": frames, "codes": codes}, flow)
+
+    def _share_losses(self, frames: Any, flow: Any, codes: Any) -> Any:
+        return path_losses(self({"frames": frames, "codes": codes}), flow, self.uncertainty_loss)
+
+    def _update(self, losses: Any, gradient: Any) -> None:
+        self.losses_seen.assign(losses)
+        self.optimizer.apply_flat(gradient)
 
     def train_cycle(self, frames: np.ndarray, flow: np.ndarray, codes: np.ndarray, lr: float) -> dict[str, Any]:
         """One training step on one batch.
@@ -94,12 +115,12 @@ class TrainingModel(keras.Model):
             `global_grad_norm_before` and `_after` clipping.
         """
         self.optimizer.learning_rate.assign(lr)
-        updates_before = int(self.optimizer.iterations)
+        updates_before = self._updates()
         losses: list[float] = []
         backward = 0
         groups = [codes] if self.execution == "fused" else [codes[path : path + 1] for path in range(len(codes))]
         for group in groups:
-            self.train_on_batch({"frames": frames, "codes": group}, flow)
+            self._step(frames, flow, group)
             losses += ops.convert_to_numpy(self.losses_seen).tolist()
             reached = ops.convert_to_numpy(self.optimizer.option_gradients) > 0.0
             backward += sum(
@@ -111,10 +132,13 @@ class TrainingModel(keras.Model):
             "losses": losses,
             "forward": int(np.isfinite(losses).sum()),
             "backward": backward,
-            "optimizer_step": int(self.optimizer.iterations) - updates_before,
+            "optimizer_step": self._updates() - updates_before,
             "global_grad_norm_before": before,
             "global_grad_norm_after": after,
         }
+
+    def _updates(self) -> int:
+        return int(ops.convert_to_numpy(self.optimizer.iterations))
 
 
 class RecalibrationModel(keras.Model):

@@ -26,6 +26,7 @@ from edgeflownas.nas.fair_sampler import SAMPLERS, add_counts, empty_counts, fai
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.training.checkpoints import save_checkpoint
+from edgeflownas.training.distribution import replicas_of
 from edgeflownas.training.evaluation import Evaluator, pool_summary
 from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples, take_flow_samples
 from edgeflownas.training.monitor import RunLength, RunMonitor
@@ -48,16 +49,19 @@ class Trainer:
         self.data = data
         self.run = run
         self.say = voice.say
-        self.network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
-        self.model = TrainingModel(
-            self.network,
-            execution=config["train.execution"],
-            learning_rate=config["train.lr"],
-            weight_decay=config["train.weight_decay"],
-            grad_clip=config["train.grad_clip"],
-            decoupled_weight_decay=config["train.decoupled_weight_decay"],
-            uncertainty_loss=config["train.uncertainty_loss"],
-        )
+        self.replicas = replicas_of(config)
+        with self.replicas.scope():
+            self.network = FlowNetwork(space, config["network.init_neurons"], config["seed"], config["train.precision"])
+            self.model = TrainingModel(
+                self.network,
+                execution=config["train.execution"],
+                learning_rate=config["train.lr"],
+                weight_decay=config["train.weight_decay"],
+                grad_clip=config["train.grad_clip"],
+                decoupled_weight_decay=config["train.decoupled_weight_decay"],
+                uncertainty_loss=config["train.uncertainty_loss"],
+                replicas=self.replicas,
+            )
         self.evaluator = Evaluator(self.network, config["network.init_neurons"], config["data.flow_scale"])
         self.pool = eval_pool(space)
         self.progress = Progress(counts=empty_counts(space))
