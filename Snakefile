@@ -15,6 +15,7 @@ include: "rules/gate3.smk"
 include: "rules/gate4.smk"
 include: "rules/gates.smk"
 include: "rules/supernet.smk"
+include: "rules/learning.smk"
 
 
 rule gate4:
@@ -49,6 +50,11 @@ rule supernet:
         LONG_RUN_REPORT,
 
 
+rule learning:
+    input:
+        LEARNING,
+
+
 localrules:
     gate1,
     gate2,
@@ -56,3 +62,4 @@ localrules:
     gate4,
     data,
     supernet,
+    learning,

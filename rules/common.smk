@@ -1,9 +1,13 @@
 # What all rules share: the configuration, names of files, and how a command is recorded. Imports nothing heavy.
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.cluster import require_possible
+from edgeflownas.gates.digests import source_files, training_digest
 from edgeflownas.gates.gate import GATES
 from edgeflownas.gates.quieting import Quieting
 from edgeflownas.gates.recorder import now
@@ -136,6 +140,25 @@ def untracked(command):
     return derived
 
 
+def study_flags(name, **more):
+    """Config flags of a study's run: its own file, with what was typed after `--config` about seed, network and training."""
+    typed = {key: value for key, value in PLAN.overrides.items() if key.startswith(("seed", "network.", "train.", "eval."))}
+    return replace(PLAN, config_path=study_file(name), overrides=typed).config_flags(**more)
+
+
+def study_config(name):
+    """The configuration that a study's file holds by itself."""
+    try:
+        return resolve_config(study_file(name), {})
+    except UserError as error:
+        refuse(error)
+
+
+def study_file(name):
+    """A study's config file, as one would type it."""
+    return os.path.relpath(Path(workflow.basedir) / "config" / name)
+
+
 def jobs_to_submit():
     """Gate or rule, threads and resources of each job that is not run on this machine."""
     jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
@@ -143,6 +166,8 @@ def jobs_to_submit():
 
 
 WITH_DATA = PLAN.config_flags(data__index=DATA_INDEX)
+# What the studies' runs depend on besides their configuration.
+TRAINING_CODE = training_digest(source_files())
 
 
 onstart:

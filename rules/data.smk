@@ -15,18 +15,21 @@ def folder_state(wildcards):
     return [folder.stat().st_mtime_ns if folder.is_dir() else None for folder in folders]
 
 
+def synthetic_command(config):
+    """The command that generates the data set a configuration describes."""
+    words = [PYTHON, "-m", "edgeflownas.data.synthetic", "--root", config["data.root"]]
+    for key in ("train", "val", "height", "width", "seed"):
+        words += [f"--{key}", str(config[f"data.synthetic.{key}"])]
+    return words
+
+
 if SYNTHETIC:
 
     rule synthetic_data:
         output:
             f"{data_root()}/synthetic.json",
         params:
-            command=[PYTHON, "-m", "edgeflownas.data.synthetic", "--root", data_root()]
-            + [
-                word
-                for key in ("train", "val", "height", "width", "seed")
-                for word in (f"--{key}", str(CONFIG[f"data.synthetic.{key}"]))
-            ],
+            command=synthetic_command(CONFIG),
         log:
             f"{OUT}/logs/synthetic_data.log",
         threads: 2

@@ -71,8 +71,20 @@ FIRST_GATE = (
     # What decides whether and when commands run, and not what they do.
     ("edgeflownas/gates/cluster.py", 5),
     ("edgeflownas/gates/long_run.py", 5),
+    ("edgeflownas/studies/*", 5),
+    ("rules/learning.smk", 5),
+    ("schemas/learning.schema.json", 5),
     ("scripts/*", 5),
     ("rules/supernet.smk", 5),
+)
+# What the result of a training run depends on besides its configuration and data.
+TRAINING_SOURCE = (
+    "edgeflownas/network/*",
+    "edgeflownas/data/*",
+    "edgeflownas/training/*",
+    "edgeflownas/nas/*",
+    "edgeflownas/train_supernet.py",
+    "config/search_spaces/*",
 )
 
 
@@ -89,6 +101,13 @@ def relevant_source(gate: Gate, files: dict[str, str]) -> dict[str, str]:
 
 def _first_gate(path: str) -> int:
     return next((number for pattern, number in FIRST_GATE if fnmatch(path, pattern)), 1)
+
+
+def training_digest(files: dict[str, str]) -> str:
+    """Digest of those of `source_files` that decide what a training run computes."""
+    return sha256_of(
+        {path: digest for path, digest in files.items() if any(fnmatch(path, pattern) for pattern in TRAINING_SOURCE)}
+    )
 
 
 def relevant_config(gate: Gate, config: Config) -> dict[str, Any]:

@@ -8,13 +8,10 @@ from keras import ops
 
 from edgeflownas.devices import gpu_visible
 from edgeflownas.nas.search_space import SearchSpace
+from edgeflownas.network.initial_weights import gain_of
 from edgeflownas.network.layers import BatchNorm, Conv, ResidualBlock, resize_bilinear, unfolded
 from edgeflownas.network.routes import Route
 from edgeflownas.network.stages import Stage, network_stages, size_at
-
-# Heads start near zero flow and unit uncertainty. At gain 1 the first flows are ± 40 px, and confident: the loss
-# starts at 30, the gradient norm at 700, and every step is clipped.
-HEAD_GAIN = 0.1
 
 
 class StageLayer(keras.layers.Layer):
@@ -33,8 +30,7 @@ class StageLayer(keras.layers.Layer):
                 ]
                 self.options.append(blocks)
             else:
-                gain = HEAD_GAIN if stage.head else 1.0
-                self.options.append([Conv(convolutions[0], strides, seed, name, precision, gain, folds)])
+                self.options.append([Conv(convolutions[0], strides, seed, name, precision, gain_of(stage), folds)])
         has_norm = stage.kind == "kernel" and not stage.head
         self.norm = BatchNorm(stage.filters_out, f"{stage.name}.norm") if has_norm else None
         self.built = True

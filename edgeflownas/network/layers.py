@@ -3,31 +3,15 @@
 On CPUs some of them answer, and take, the same activations folded: (P, B, H/2, W/2, 4, C), see `rewritings`.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from edgeflownas.network import rewritings
+from edgeflownas.network.initial_weights import initial_kernel
 from edgeflownas.network.stages import Convolution
-
-
-def he_normal(seed: int, name: str, gain: float = 1.0) -> Callable[..., np.ndarray]:
-    """Initialiser for convolution kernels: normal with variance gain² · 2 / fan_in (He et al., arXiv:1502.01852).
-
-    A pure function of (seed, name) drawn by NumPy, so that every backend starts from the same weights.
-    """
-    key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "little")
-
-    def initialise(shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
-        deviation = gain * np.sqrt(2.0 / np.prod(shape[:-1]))
-        values = np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, dtype=np.float32)
-        return (deviation * values).astype(np.float32)
-
-    return initialise
 
 
 def resize_bilinear(x: Any, height: int, width: int) -> Any:
@@ -73,7 +57,9 @@ class Conv(keras.layers.Layer):
         self.strides = strides
         self.folds = folds
         self.kernel = self.add_weight(
-            shape=spec.shape, initializer=he_normal(seed, f"{name}.kernel", gain), name=f"{name}.kernel"
+            shape=spec.shape,
+            initializer=lambda shape, dtype=None: initial_kernel(seed, f"{name}.kernel", shape, gain),
+            name=f"{name}.kernel",
         )
         self.built = True
 

@@ -1,0 +1,197 @@
+"""Judge whether the supernet learns: did it memorise a few pairs, and does it generalise to scenes it has not seen?
+
+    python -m edgeflownas.studies.learning --memorise RUN --swapped FILE --generalise RUN --out learning.json
+
+Exit code 1 if a criterion is not met.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgeflownas.artifacts import read_json, write_json
+from edgeflownas.data.flying_chairs import read_sample
+from edgeflownas.data.index import indexed_samples, load_index
+from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, run_command
+from edgeflownas.gates.criteria import Finding, none_of
+from edgeflownas.gates.reports import criteria_table
+from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.studies.runs import Run, read_run
+from edgeflownas.training.checkpoints import load_checkpoint
+from edgeflownas.training.movement import ROUNDING, option_movements
+
+MEMORISED = 0.30
+"""Mean EPE of the pool over the zero-flow EPE that memorising a few pairs must reach."""
+MEMORISED_EACH = 0.40
+CLIP_RATE = 0.1
+SWAP_DISTANCE = 0.1
+"""How far, of the zero-flow EPE, the flow must move when the frames of a memorised pair change places."""
+GENERALISED = 0.5
+"""The goal on held-out scenes, for runs of the size that can reach it."""
+PHOTOMETRIC = 0.8
+"""Colour difference along the flow over that without motion, that correct data stay below."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the criteria look at.
+
+    memorise: the run on the memory set. swapped: `supernet_eval.json` of the same checkpoint on its swapped pairs.
+    generalise: the run on generated scenes. claims: whether its size allows to judge it.
+    """
+
+    memorise: Run
+    swapped: dict[str, Any]
+    generalise: Run
+    claims: bool
+
+
+def _memorised(evidence: Evidence) -> Finding:
+    run = evidence.memorise
+    observed = f"{run.last['mean_epe_12']:.3f} px, {run.ratio:.3f} of zero flow {run.last['zero_flow_epe']:.3f} px"
+    return Finding(observed, f"at most {MEMORISED:.2f} of zero flow", run.ratio <= MEMORISED)
+
+
+def _each_memorised(evidence: Evidence) -> Finding:
+    ratios = evidence.memorise.subnet_ratios
+    worst = max(ratios, key=lambda digits: ratios[digits])
+    observed = f"worst {ratios[worst]:.3f} ({worst}) of {len(ratios)}"
+    return Finding(observed, f"each below {MEMORISED_EACH:.2f} of zero flow", ratios[worst] < MEMORISED_EACH)
+
+
+def _not_clipped(evidence: Evidence) -> Finding:
+    rate = evidence.memorise.last["clip_rate"]
+    return Finding(f"{rate:.2f} of the last epoch's steps", f"below {CLIP_RATE:g}", rate < CLIP_RATE)
+
+
+def _all_options_moved(evidence: Evidence) -> Finding:
+    run = evidence.memorise
+    space = load_search_space(run.manifest["search_space"])
+    checkpoint = load_checkpoint(run.path / "checkpoints" / "supernet_last.ckpt")
+    moved = option_movements(checkpoint.arrays, space, run.manifest["init_neurons"], run.manifest["seed"])
+    unmoved = [f"{option} by {change:.1g}" for option, change in moved.items() if change <= ROUNDING]
+    return none_of(unmoved, f"{len(moved)} options, the least by {min(moved.values()):.1%}")
+
+
+def _swapping_matters(evidence: Evidence) -> Finding:
+    """By the triangle inequality two flows differ on average by at least the difference of their EPEs."""
+    run, swapped = evidence.memorise, {row["code"]: row["epe"] for row in evidence.swapped["subnets"]}
+    zero = run.last["zero_flow_epe"]
+    distances = [swapped[",".join(digits)] / zero - ratio for digits, ratio in run.subnet_ratios.items()]
+    observed = f"by at least {min(distances):.2f} to {max(distances):.2f} of zero flow"
+    return Finding(observed, f"each by at least {SWAP_DISTANCE:g} of zero flow", min(distances) >= SWAP_DISTANCE)
+
+
+def _flow_leads_to_the_same_colours(evidence: Evidence) -> Finding:
+    index = load_index(evidence.memorise.path / "data_index.json")
+    ways: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "(u, v)": lambda flow: flow,
+        "(v, u)": lambda flow: flow[..., ::-1],
+        "(-u, -v)": lambda flow: -flow,
+    }
+    ratios = {}
+    for name, way in ways.items():
+        parts = [read_sample(sample) for sample in indexed_samples(index, "train")]
+        along = np.mean([colour_difference(first, second, way(flow)) for first, second, flow in parts])
+        without = np.mean([colour_difference(first, second, np.zeros_like(flow)) for first, second, flow in parts])
+        ratios[name] = float(along / without)
+    right = ratios.pop("(u, v)")
+    others = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+    passed = right < PHOTOMETRIC and right < min(ratios.values())
+    return Finding(f"{right:.2f}; {others}", f"below {PHOTOMETRIC:g}, and the smallest", passed)
+
+
+def colour_difference(frame_0: np.ndarray, frame_1: np.ndarray, flow: np.ndarray) -> float:
+    """Mean difference between frame 0 and frame 1 followed back along the flow, where that stays inside.
+
+    Args:
+        frame_0, frame_1: (H, W, 3) uint8.
+        flow: (H, W, 2) float32, pixels.
+    """
+    height, width = flow.shape[:2]
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    x, y = columns + flow[..., 0], rows + flow[..., 1]
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    followed = cv2.remap(frame_1, x, y, cv2.INTER_LINEAR).astype(np.float32)
+    return float(np.abs(followed - frame_0)[inside].mean())
+
+
+def _generalised(evidence: Evidence) -> Finding:
+    run = evidence.generalise
+    where = f"{run.manifest['data']['val_samples']} held-out scenes after {run.manifest['global_step']} steps"
+    observed = f"{run.ratio:.3f} of zero flow on {where}"
+    if not evidence.claims:
+        return Finding(observed, "stated; this size claims nothing", True)
+    return Finding(observed, f"at most {GENERALISED:g} of zero flow", run.ratio <= GENERALISED)
+
+
+CRITERIA: tuple[tuple[str, Callable[[Evidence], Finding]], ...] = (
+    (
+        "the flow of the pairs leads to the same colours: u before v, from frame 0 to frame 1",
+        _flow_leads_to_the_same_colours,
+    ),
+    ("the pool has memorised the pairs", _memorised),
+    ("each of its subnets has", _each_memorised),
+    ("at the end the clip acts on outliers only", _not_clipped),
+    ("every option's weights have moved", _all_options_moved),
+    ("swapping the frames of a memorised pair changes the flow", _swapping_matters),
+    ("the pool's error on scenes that it has not seen", _generalised),
+)
+
+
+def judge(evidence: Evidence) -> list[dict[str, Any]]:
+    """Every criterion's sentence, what was observed and expected, and whether it is met."""
+    findings = [(sentence, check(evidence)) for sentence, check in CRITERIA]
+    return [
+        {"sentence": sentence, "observed": found.observed, "expected": found.expected, "passed": found.passed}
+        for sentence, found in findings
+    ]
+
+
+def _print_curve(title: str, run: Run) -> None:
+    record = run.record()
+    print(f"\n{title}: {record['run']}, {record['seconds']:.0f} s on {record['device']}")
+    print(f"{'steps':>7}{'of zero flow':>14}{'std':>10}{'noise':>10}{'clipped':>9}")
+    for row in record["curve"]:
+        print(
+            f"{row['global_step']:7d}{row['ratio']:14.3f}{row['std_epe_12']:10.4f}{row['noise_epe_12']:10.4f}"
+            f"{row['clip_rate']:9.2f}"
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see the module's text."""
+    parser = argparse.ArgumentParser(prog="python -m edgeflownas.studies.learning", description=__doc__.splitlines()[0])
+    parser.add_argument("--memorise", type=Path, required=True, metavar="RUN", help="the run on the memory set")
+    parser.add_argument("--swapped", type=Path, required=True, metavar="FILE", help="its evaluation on swapped pairs")
+    parser.add_argument("--generalise", type=Path, required=True, metavar="RUN", help="the run on generated scenes")
+    parser.add_argument("--claim", action="store_true", help="that run is large enough to be judged by its error")
+    parser.add_argument("--out", type=Path, required=True, help="where to write the report, passed or not")
+    parser.add_argument("--ticket", type=Path, help="a file to write when every criterion is met")
+    arguments = parser.parse_args(argv)
+    swapped = read_json(arguments.swapped, schema="supernet_eval.schema.json")
+    evidence = Evidence(read_run(arguments.memorise), swapped, read_run(arguments.generalise), arguments.claim)
+    findings = judge(evidence)
+    passed = all(finding["passed"] for finding in findings)
+    report = {
+        "passed": passed,
+        "criteria": findings,
+        "memorise": evidence.memorise.record(),
+        "generalise": evidence.generalise.record(),
+    }
+    write_json(arguments.out, report, schema="learning.schema.json")
+    _print_curve("Memorising", evidence.memorise)
+    _print_curve("Generalising to held-out scenes", evidence.generalise)
+    print(f"\nlearning: {'passed' if passed else 'FAILED'}; {arguments.out}\n{criteria_table(findings)}", flush=True)
+    if passed and arguments.ticket:
+        write_json(arguments.ticket, {"passed": True})
+    return EXIT_DONE if passed else EXIT_CHECK_FAILED
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,87 @@
+"""Make a data set to memorise: centre crops of the first training pairs of another one.
+
+    python -m edgeflownas.studies.memory_set --source DIR --pairs 6 --height 96 --width 128 --out DIR
+
+`<out>/pairs` has the same crops in train/ and in val/, so that the ordinary evaluation measures what was memorised.
+`<out>/swapped` differs from it in val/, where the two frames of each pair have changed places and the flow has not.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgeflownas.data.flow_files import write_flow
+from edgeflownas.data.flying_chairs import SPLITS, Sample, list_samples, read_sample
+from edgeflownas.data.order import centre_crop
+from edgeflownas.errors import EXIT_DONE, UserError, run_command
+
+PAIRS, SWAPPED = "pairs", "swapped"
+
+
+def make_memory_set(source: Path, out: Path, pairs: int, crop: tuple[int, int]) -> None:
+    """Write `<out>/pairs` and `<out>/swapped` in the FlyingChairs2 layout.
+
+    Args:
+        source: a data set in that layout.
+        pairs: how many of its training pairs to take, in the order of their names.
+        crop: (height, width), pixels.
+
+    Raises:
+        UserError: `out` exists and is not empty; the source has fewer pairs, or smaller ones.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out}: is not empty; remove it, or give another --out")
+    samples = list_samples(source, "train")
+    if len(samples) < pairs:
+        raise UserError(f"{source / 'train'}: has {len(samples)} pairs, {pairs} are needed; lower --pairs")
+    for sample in samples[:pairs]:
+        *frames, flow = read_sample(sample)
+        height, width = flow.shape[:2]
+        if height < crop[0] or width < crop[1]:
+            raise UserError(f"{sample.files[0]}: is {height}x{width} pixels, smaller than the crop {crop[0]}x{crop[1]}")
+        top, left = centre_crop((height, width), crop)
+        window = (slice(top, top + crop[0]), slice(left, left + crop[1]))
+        frame_0, frame_1 = (frame[window] for frame in frames)
+        for name in (PAIRS, SWAPPED):
+            for split in SPLITS:
+                exchanged = (name, split) == (SWAPPED, "val")
+                first, second = (frame_1, frame_0) if exchanged else (frame_0, frame_1)
+                write_sample(Sample(out / name / split, sample.name), first, second, flow[window])
+
+
+def write_sample(sample: Sample, frame_0: np.ndarray, frame_1: np.ndarray, flow: np.ndarray) -> None:
+    """Write a pair's files. Frames: (H, W, 3) uint8 RGB; flow: (H, W, 2) float32, pixels."""
+    sample.folder.mkdir(parents=True, exist_ok=True)
+    *frame_paths, flow_path = sample.files
+    for path, frame in zip(frame_paths, (frame_0, frame_1), strict=True):
+        _, png = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2BGR))
+        path.write_bytes(png.tobytes())
+    write_flow(flow_path, flow)
+
+
+def main() -> int:
+    """The command; see the module's text."""
+    parser = argparse.ArgumentParser(
+        prog="python -m edgeflownas.studies.memory_set", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--source", type=Path, required=True, help="data set in FlyingChairs2 layout")
+    parser.add_argument("--pairs", type=int, default=6, help="how many training pairs (%(default)s)")
+    parser.add_argument("--height", type=int, default=96, help="of the crop, pixels (%(default)s)")
+    parser.add_argument("--width", type=int, default=128, help="of the crop, pixels (%(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    arguments = parser.parse_args()
+    if min(arguments.pairs, arguments.height, arguments.width) < 1:
+        raise UserError("--pairs, --height and --width must be at least 1")
+    crop = (arguments.height, arguments.width)
+    try:
+        make_memory_set(arguments.source, arguments.out, arguments.pairs, crop)
+    except OSError as error:
+        raise UserError(f"{error.filename or arguments.out}: {error.strerror}") from error
+    print(f"{arguments.out}: {arguments.pairs} pairs of {arguments.source}, {crop[0]}x{crop[1]} pixels")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,121 @@
+# It learns: six pairs are memorised, and generated scenes are learned with held-out ones to be judged on.
+LEARNING = f"{OUT}/learning/passed.json"
+MEMORY_SET = f"{OUT}/learning/data"
+MEMORISE_RUN = run_dir("learning_memorise")
+GENERALISE_RUN = run_dir("learning_generalise")
+MEMORISE = study_flags("learning_memorise.yaml")
+SIZE = CONFIG["learning.size"]
+GENERALISE_CONFIG = f"learning_{SIZE}.yaml"
+GENERALISE = study_flags(GENERALISE_CONFIG)
+SCENES = study_config(GENERALISE_CONFIG)
+
+
+rule memory_set:
+    input:
+        f"{data_root()}/synthetic.json" if SYNTHETIC else [],
+    output:
+        directory(MEMORY_SET),
+    params:
+        command=[PYTHON, "-m", "edgeflownas.studies.memory_set", "--source", data_root(), "--out", MEMORY_SET],
+        folder=[] if SYNTHETIC else folder_state,
+    log:
+        f"{OUT}/logs/memory_set.log",
+    threads: 1
+    resources:
+        **asked(LIGHT),
+    shell:
+        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+
+
+rule learning_memorise:
+    input:
+        MEMORY_SET,
+    output:
+        f"{MEMORISE_RUN}/train_manifest.json",
+    params:
+        code=TRAINING_CODE,
+        command=[PYTHON, *TRAIN, *MEMORISE, "--data_root", f"{MEMORY_SET}/pairs", "--output_dir", MEMORISE_RUN],
+    log:
+        f"{OUT}/logs/learning_memorise.log",
+    benchmark:
+        f"{OUT}/benchmarks/learning_memorise.tsv"
+    threads: TRAINING["threads"]
+    resources:
+        **asked(TRAINING),
+    shell:
+        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+
+
+rule learning_swapped:
+    input:
+        f"{MEMORISE_RUN}/train_manifest.json",
+    output:
+        f"{OUT}/learning/swapped.json",
+    params:
+        command=lambda wildcards, output: [
+            *(PYTHON, "-m", "edgeflownas.nas.supernet_eval", *MEMORISE, "--data_root", f"{MEMORY_SET}/swapped"),
+            *("--output_dir", MEMORISE_RUN, "--out", output[0]),
+        ],
+    log:
+        f"{OUT}/logs/learning_swapped.log",
+    threads: TRAINING["threads"]
+    resources:
+        **asked(TRAINING),
+    shell:
+        "exec {params.command:q} > {log:q} 2>&1"
+
+
+rule learning_scenes:
+    output:
+        f"{SCENES['data.root']}/synthetic.json",
+    params:
+        command=synthetic_command(SCENES),
+    log:
+        f"{OUT}/logs/learning_scenes.log",
+    threads: 2
+    resources:
+        **asked(LIGHT),
+    shell:
+        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+
+
+rule learning_generalise:
+    input:
+        f"{SCENES['data.root']}/synthetic.json",
+    output:
+        f"{GENERALISE_RUN}/train_manifest.json",
+    params:
+        code=TRAINING_CODE,
+        command=[PYTHON, *TRAIN, *GENERALISE, "--output_dir", GENERALISE_RUN],
+    log:
+        f"{OUT}/logs/learning_generalise.log",
+    benchmark:
+        f"{OUT}/benchmarks/learning_generalise.tsv"
+    threads: TRAINING["threads"]
+    resources:
+        **asked(TRAINING | {"gpu": int(SCENES["train.require_gpu"])}),
+    shell:
+        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+
+
+# The report itself is not declared: it stays when a criterion is not met.
+rule learning_judge:
+    input:
+        f"{MEMORISE_RUN}/train_manifest.json",
+        f"{GENERALISE_RUN}/train_manifest.json",
+        swapped=f"{OUT}/learning/swapped.json",
+    output:
+        LEARNING,
+    params:
+        command=lambda wildcards, input, output: [
+            *(PYTHON, "-m", "edgeflownas.studies.learning", "--memorise", MEMORISE_RUN, "--swapped", input.swapped),
+            *("--generalise", GENERALISE_RUN, "--out", f"{OUT}/learning.json", "--ticket", output[0]),
+            *(["--claim"] if SIZE == "full" else []),
+        ],
+    log:
+        f"{OUT}/logs/learning.log",
+    threads: LIGHT["threads"]
+    resources:
+        **asked(LIGHT),
+    shell:
+        "exec {params.command:q} > >(tee {log:q}) 2>&1"
