@@ -16,6 +16,7 @@ include: "rules/gate4.smk"
 include: "rules/gates.smk"
 include: "rules/supernet.smk"
 include: "rules/learning.smk"
+include: "rules/fidelity.smk"
 
 
 rule gate4:
@@ -55,6 +56,16 @@ rule learning:
         LEARNING,
 
 
+rule fidelity:
+    input:
+        FIDELITY,
+
+
+rule ablation:
+    input:
+        ABLATION,
+
+
 localrules:
     gate1,
     gate2,
@@ -63,3 +74,5 @@ localrules:
     data,
     supernet,
     learning,
+    fidelity,
+    ablation,

@@ -2,13 +2,16 @@
 
 import tempfile
 from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edgeflownas.artifacts import write_json
-from edgeflownas.gates.attempts import next_attempt
+from edgeflownas.config import Config
+from edgeflownas.gates.attempts import Attempt, next_attempt
 from edgeflownas.gates.digests import gate_digests, relevant_config, source_files
 from edgeflownas.gates.evidence import Evidence
-from edgeflownas.gates.gate import find_gate
+from edgeflownas.gates.gate import LONG_RUN, find_gate
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import check_sampler, fair_cycle
 from edgeflownas.reporting.launch_scripts import Resources, render_scripts
@@ -22,26 +25,8 @@ def make_evidence(gate_name: str, output_dir: Path) -> Evidence:
     config = make_config()
     make_index(output_dir / "data_index.json")
     attempt = next_attempt(output_dir, gate_name)
-    start = {
-        "gate": gate_name,
-        "attempt": attempt.number,
-        "trigger": attempt.number,
-        "started": "2026-01-01T00:00:00+00:00",
-        "owner": None,
-        "config": {"path": None, "overrides": OVERRIDES, "hash": config.hash, "values": relevant_config(gate, config)},
-        "digests": gate_digests(gate, source_files(), config, output_dir),
-        "source_files": source_files(),
-        "before": None,
-        "provenance": {
-            "git": {"commit": None, "branch": None, "dirty": None},
-            "host": {"name": "here", "system": "a system"},
-            "versions": {"python": "3"},
-            "slurm": {"job_id": None, "node": None},
-            "user": None,
-        },
-        "changes": None,
-    }
-    write_json(attempt.folder / "start.json", start, schema="attempt_start.schema.json")
+    digests = gate_digests(gate, source_files(), config, output_dir)
+    _write_start(attempt, config, relevant_config(gate, config), digests)
     for name in gate.commands:
         code = 2 if name.startswith("wrong_") else 0
         attempt.write_command(
@@ -63,6 +48,36 @@ def make_evidence(gate_name: str, output_dir: Path) -> Evidence:
     evidence = Evidence(gate, attempt, output_dir, config)
     {"gate1": _fill_gate1, "gate2": _fill_gate2, "gate3": _fill_gate3, "gate4": _fill_gate4}[gate_name](evidence)
     return evidence
+
+
+def long_run_attempt(output_dir: Path) -> Attempt:
+    """An attempt at the long run that has begun, over the configuration of the handmade runs."""
+    attempt, config = next_attempt(output_dir, LONG_RUN), make_config()
+    _write_start(attempt, config, config.values, {"code": "0" * 64, "config": config.hash, "data": None})
+    return attempt
+
+
+def _write_start(attempt: Attempt, config: Config, values: Mapping[str, Any], digests: Mapping[str, Any]) -> None:
+    start = {
+        "gate": attempt.gate,
+        "attempt": attempt.number,
+        "trigger": attempt.number,
+        "started": "2026-01-01T00:00:00+00:00",
+        "owner": None,
+        "config": {"path": None, "overrides": OVERRIDES, "hash": config.hash, "values": dict(values)},
+        "digests": dict(digests),
+        "source_files": source_files(),
+        "before": None,
+        "provenance": {
+            "git": {"commit": None, "branch": None, "dirty": None},
+            "host": {"name": "here", "system": "a system"},
+            "versions": {"python": "3"},
+            "slurm": {"job_id": None, "node": None},
+            "user": None,
+        },
+        "changes": None,
+    }
+    write_json(attempt.folder / "start.json", start, schema="attempt_start.schema.json")
 
 
 def _fill_gate1(evidence: Evidence) -> None:

@@ -13,6 +13,7 @@ from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.eval_pool import pool_report
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fair_cycle, fairness_gap
 from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.network.initial_weights import option_kernels
 from edgeflownas.training.checkpoints import save_checkpoint
 from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples
 
@@ -22,6 +23,7 @@ DIGEST = "ab" * 32
 OVERRIDES = {
     "data.source": "synthetic",
     "data.root": "unused",
+    "network.init_neurons": 2,
     "network.height": 45,
     "network.width": 64,
     "train.num_epochs": 6,
@@ -89,9 +91,15 @@ def make_run(run: Path, epochs: int, config: Config, trace: bool = True) -> None
         save_checkpoint(
             run / "checkpoints" / f"supernet_{name}.ckpt",
             {"epoch": row["epoch"], "global_step": row["global_step"], "config_hash": config.hash},
-            {"weights.a": np.arange(4, dtype=np.float32)},
+            {f"weights.{name}": 1.01 * kernel for name, kernel in initial_kernels(config).items()},
         )
     write_manifest(run, config, epochs, {"epoch": best["epoch"], "mean_epe_12": best["mean_epe_12"]})
+
+
+def initial_kernels(config: Config) -> dict[str, np.ndarray]:
+    """What the kernels of all options start from, by name."""
+    options = option_kernels(SPACE, config["network.init_neurons"], config["seed"])
+    return {name: kernel for _, _, kernels in options for name, kernel in kernels.items()}
 
 
 def _trace_line(step: int, codes: list[str]) -> dict[str, Any]:

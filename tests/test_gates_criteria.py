@@ -9,12 +9,14 @@ import pytest
 
 from edgeflownas.gates.criteria import COMMON, judge_criteria
 from edgeflownas.gates.evidence import Evidence
-from edgeflownas.gates.gate import GATES
+from edgeflownas.gates.gate import GATES, LONG_RUN
 from edgeflownas.gates.judging import CRITERIA
+from edgeflownas.gates.long_run import judge_long_run
 from edgeflownas.gates.publishing import ARTIFACTS
-from edgeflownas.training.checkpoints import save_checkpoint
-from tests.handmade_gates import make_evidence
-from tests.handmade_runs import edit_history, edit_json, edit_trace
+from edgeflownas.network.initial_weights import option_kernels
+from edgeflownas.training.checkpoints import load_checkpoint, save_checkpoint
+from tests.handmade_gates import long_run_attempt, make_evidence
+from tests.handmade_runs import SPACE, edit_history, edit_json, edit_trace, make_config, make_run
 
 Break = Callable[[Evidence], None]
 
@@ -113,6 +115,16 @@ def other_exit(evidence: Evidence) -> None:
     evidence.attempt.write_command(evidence.attempt.command("wrong_digit") | {"exit_code": 1})
 
 
+def forget_option(evidence: Evidence) -> None:
+    """Give the last block of an option back its initial kernels, as if nothing had reached them."""
+    path = evidence.run("gate3_epochs") / "checkpoints/supernet_last.ckpt"
+    checkpoint = load_checkpoint(path)
+    seed, width = evidence.config["seed"], evidence.config["network.init_neurons"]
+    initial = {name: kernel for *_, kernels in option_kernels(SPACE, width, seed) for name, kernel in kernels.items()}
+    name = "DB0.option2.block2.conv1.kernel"
+    save_checkpoint(path, checkpoint.header, checkpoint.arrays | {f"weights.{name}": initial[name]})
+
+
 HISTORY3, EVAL = "gate3_epochs", "supernet_eval.json"
 # (gate, what is broken, a part of the sentence of the criterion that must fail)
 BREAKS: list[tuple[str, Break, str]] = [
@@ -157,6 +169,9 @@ BREAKS: list[tuple[str, Break, str]] = [
     ("gate3", subnets(HISTORY3, EVAL, bn_recal_batches=7), "recalibrated with 8"),
     ("gate3", file(HISTORY3, EVAL, mean_epe=7.2501), "gives the mean EPE"),
     ("gate3", counts(HISTORY3, "eval_pool_12.json", "coverage"), "eval pool uses"),
+    ("gate3", history(HISTORY3, 5, mean_epe_12=14.0), "against that of predicting no motion"),
+    ("gate3", subnets(HISTORY3, EVAL, epe=7.5, outliers_1px=0.52), "one and the same"),
+    ("gate3", forget_option, "left their initial values"),
     ("gate4", history("gate4", 2, epoch="two"), "epochs are complete"),
     ("gate4", damage("gate4", "checkpoints/supernet_best.ckpt"), "undamaged"),
     ("gate4", text("gate4", "eval_epe_history.csv", "8.5", "8.6"), "every file it names"),
@@ -205,3 +220,33 @@ def test_missing_evidence_fails_and_names_the_file(tmp_path: Path) -> None:
     observed = [finding["observed"] for finding in judge_criteria(CRITERIA["gate3"], evidence) if not finding["passed"]]
     assert all("trace.jsonl: No such file" in words for words in observed)
     assert observed
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, None),
+        ({"zero_flow_epe": 7.0}, "7.000 px, 1.000 of zero flow 7.000 px (epoch 4); expected below 1"),
+        (
+            {"std_epe_12": 0.005},
+            "observed 0.0050 px (epoch 4); expected at least the evaluation's own noise, 0.1250 px",
+        ),
+        ({"std_epe_12": 0.0, "noise_epe_12": 0.0}, "observed 0.0000 px"),
+    ],
+)
+def test_the_long_run_fails_if_its_best_epoch_is_not_worth_it(
+    changes: dict[str, float], why: str | None, tmp_path: Path
+) -> None:
+    make_run(tmp_path / "runs" / LONG_RUN, 5, make_config(), trace=False)
+    edit_history(tmp_path / "runs" / LONG_RUN, 4, **changes)
+    report = judge_long_run(long_run_attempt(tmp_path), tmp_path)
+    assert report["status"] == ("failed" if why else "passed")
+    assert len(report["criteria"]) == 2
+    if why:
+        assert why in report["why"][0]
+
+
+def test_a_long_run_without_an_epoch_fails(tmp_path: Path) -> None:
+    report = judge_long_run(long_run_attempt(tmp_path), tmp_path)
+    assert (report["status"], report["criteria"]) == ("failed", [])
+    assert "eval_epe_history.csv: No such file" in report["why"][0]

@@ -11,7 +11,7 @@ from edgeflownas.config import Config, parse_assignment, resolve_config
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.gates.attempts import latest_attempt, open_attempt
 from edgeflownas.gates.gate import LONG_RUN, find_gate
-from edgeflownas.gates.long_run import start_long_run
+from edgeflownas.gates.long_run import judge_long_run, start_long_run
 from edgeflownas.gates.parser import gates_parser
 from edgeflownas.gates.recorder import command_line, record_command
 from edgeflownas.gates.reports import close_attempt, failure_text, in_short, next_command, table_head, table_row
@@ -47,11 +47,15 @@ def _record(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     record = record_command(attempt, arguments.name, argv, arguments.expect, arguments.quiet, arguments.log)
     print(f"{attempt.gate} · {arguments.name}: exit {record['exit_code']}, {record['seconds']:.1f} s", flush=True)
     if record["status"] == "done":
+        if attempt.gate == LONG_RUN:
+            report = judge_long_run(attempt, arguments.output_dir)
+            _redraw(arguments.output_dir)
+            print("\n".join(["", table_head(), *map(table_row, report["criteria"])]), flush=True)
+            if report["status"] != "passed":
+                print(f"\n{failure_text(report, attempt.folder)}\n", flush=True)
+                return EXIT_CHECK_FAILED
         if arguments.ticket:
             write_json(arguments.ticket, {"gate": attempt.gate, "attempt": attempt.number, "command": record})
-        if attempt.gate == LONG_RUN:
-            close_attempt(attempt, "passed", [])
-            _redraw(arguments.output_dir)
         return EXIT_DONE
     if record["status"] == "interrupted":
         report = close_attempt(attempt, "interrupted", [f"{arguments.name} was interrupted"])

@@ -1,5 +1,6 @@
-"""Gate 3, training loop: fair steps, clipping, exact repetition, exact resume, and evaluation that reads back."""
+"""Gate 3, training loop: fair steps, clipping, exact resume, an evaluation that reads back, live options."""
 
+import itertools
 import math
 from typing import Any
 
@@ -15,6 +16,9 @@ STEPS = 30
 EPOCHS_BEFORE_RESUME, EPOCHS = 3, 5
 RECALIBRATION_BATCHES = 8
 ROUNDING = 1e-6
+# Gate 3 trains too little to promise more: a network that starts near zero flow and learns does not get worse by half.
+DIVERGED = 1.5
+OUTPUT_METRICS = ("epe", "outliers_1px", "outliers_3px", "outliers_5px", "fl_all")
 
 
 def _manifest(evidence: Evidence, run: str) -> dict[str, Any]:
@@ -178,6 +182,39 @@ def _pool_covers(evidence: Evidence) -> Finding:
     return none_of(faults, f"{len(report['codes'])} subnets, {len(report['coverage'])} blocks")
 
 
+def _against_no_motion(evidence: Evidence) -> Finding:
+    row = evidence.history(EPOCHS_RUN)[-1]
+    ratio = row["mean_epe_12"] / row["zero_flow_epe"]
+    words = "better than" if ratio < 1 else "no better than"
+    observed = (
+        f"mean EPE {row['mean_epe_12']:.3f} px is {ratio:.3f} of the zero-flow EPE {row['zero_flow_epe']:.3f} px: "
+        f"{words} predicting no motion"
+    )
+    return Finding(observed, f"stated; below {DIVERGED:g}", ratio < DIVERGED)
+
+
+def _subnets_differ(evidence: Evidence) -> Finding:
+    subnets = evidence.json(EPOCHS_RUN, "supernet_eval.json", "supernet_eval.schema.json")["subnets"]
+    alike = [
+        f"{one['code']} and {other['code']}"
+        for one, other in itertools.combinations(subnets, 2)
+        if all(abs(one[metric] - other[metric]) <= ROUNDING for metric in OUTPUT_METRICS)
+    ]
+    epes = [subnet["epe"] for subnet in subnets]
+    return none_of(alike, f"{len(subnets)} subnets, EPE {min(epes):.4f} to {max(epes):.4f} px")
+
+
+def _options_moved(evidence: Evidence) -> Finding:
+    from edgeflownas.training.checkpoints import load_checkpoint
+    from edgeflownas.training.movement import option_movements
+
+    config = evidence.config
+    arrays = load_checkpoint(evidence.run(EPOCHS_RUN) / LAST).arrays
+    moved = option_movements(arrays, evidence.space, config["network.init_neurons"], config["seed"])
+    unmoved = [f"{option} by {change:.1g}" for option, change in moved.items() if change <= ROUNDING]
+    return none_of(unmoved, f"{len(moved)} options, the least by {min(moved.values()):.2%}")
+
+
 CRITERIA = (
     Criterion("every step ran each path forward and backward, and the optimizer once", _passes_per_step, ("trace",)),
     Criterion("the arch codes of every step use each option equally often", _cycles_fair, ("trace",)),
@@ -199,4 +236,7 @@ CRITERIA = (
         ("evaluate",),
     ),
     Criterion("the eval pool uses every option of a block equally often", _pool_covers, ("epochs",)),
+    Criterion("the pool's error against that of predicting no motion", _against_no_motion, ("epochs", "resume")),
+    Criterion("no two subnets of the pool are one and the same", _subnets_differ, ("evaluate",)),
+    Criterion("the weights of every option have left their initial values", _options_moved, ("resume",)),
 )

@@ -73,7 +73,11 @@ FIRST_GATE = (
     ("edgeflownas/gates/long_run.py", 5),
     ("edgeflownas/studies/*", 5),
     ("rules/learning.smk", 5),
+    ("rules/fidelity.smk", 5),
     ("schemas/learning.schema.json", 5),
+    ("schemas/fidelity.schema.json", 5),
+    ("schemas/ablation.schema.json", 5),
+    ("schemas/recalibration.schema.json", 5),
     ("scripts/*", 5),
     ("rules/supernet.smk", 5),
 )

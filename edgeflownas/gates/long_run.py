@@ -1,6 +1,6 @@
 """The long run after gate 4: refused unless all gates stand; recorded like a gate, and resumed, never restarted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,14 @@ from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt, latest_attempt, next_attempt
 from edgeflownas.gates.cluster import CUT_SHORT, job_state
+from edgeflownas.gates.criteria import Finding
 from edgeflownas.gates.digests import data_digest, source_files
+from edgeflownas.gates.evidence import HISTORY
 from edgeflownas.gates.gate import GATES, LONG_RUN
+from edgeflownas.gates.reports import close_attempt
 from edgeflownas.gates.starting import close_interrupted, refuse_beside_living, write_start
 from edgeflownas.gates.states import gate_states, require_standing
+from edgeflownas.nas.run_records import read_history
 
 
 def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mapping[str, Any], config: Config) -> Attempt:
@@ -42,6 +46,49 @@ def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mappin
     }
     write_start(attempt, facts, config, previous)
     return attempt
+
+
+def _beats_no_motion(best: Mapping[str, float]) -> Finding:
+    ratio = best["mean_epe_12"] / best["zero_flow_epe"]
+    observed = f"{best['mean_epe_12']:.3f} px, {ratio:.3f} of zero flow {best['zero_flow_epe']:.3f} px"
+    return Finding(observed, "below 1 of zero flow", ratio < 1)
+
+
+def _subnets_are_told_apart(best: Mapping[str, float]) -> Finding:
+    spread, noise = best["std_epe_12"], best["noise_epe_12"]
+    return Finding(f"{spread:.4f} px", f"at least the evaluation's own noise, {noise:.4f} px", spread >= noise > 0)
+
+
+LEARNED: tuple[tuple[str, Callable[[Mapping[str, float]], Finding]], ...] = (
+    ("at its best epoch the pool beats predicting no motion", _beats_no_motion),
+    ("the spread of the pool is more than a choice of validation samples", _subnets_are_told_apart),
+)
+
+
+def judge_long_run(attempt: Attempt, output_dir: Path) -> dict[str, Any]:
+    """Close the attempt of a run that ended: passed if the supernet is worth its name, by its best epoch.
+
+    The evaluation's noise is the standard error of a subnet's EPE against the pool's mean over the validation samples
+    (`training.evaluation.standard_errors`): subnets that differ by less would change places with other samples.
+    """
+    findings = []
+    try:
+        best = min(read_history(output_dir / "runs" / LONG_RUN / HISTORY), key=lambda row: row["mean_epe_12"])
+        for sentence, check in LEARNED:
+            found = check(best)
+            observed = f"{found.observed} (epoch {best['epoch']})"
+            finding = {"sentence": sentence, "observed": observed, "expected": found.expected, "passed": found.passed}
+            findings.append(finding | {"commands": ["train"]})
+        why = [
+            f"{finding['sentence']}: observed {finding['observed']}; expected {finding['expected']}"
+            for finding in findings
+            if not finding["passed"]
+        ]
+    except UserError as error:
+        why = [str(error)]
+    except ValueError:
+        why = ["no epoch was completed, so nothing was judged"]
+    return close_attempt(attempt, "failed" if why else "passed", why, findings)
 
 
 def require_cut_short(output_dir: Path) -> None:

@@ -19,7 +19,7 @@ from edgeflownas.data.flying_chairs import read_sample
 from edgeflownas.data.index import indexed_samples, load_index
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, run_command
 from edgeflownas.gates.criteria import Finding, none_of
-from edgeflownas.gates.reports import criteria_table
+from edgeflownas.gates.reports import table_head, table_row
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.studies.runs import Run, read_run
 from edgeflownas.training.checkpoints import load_checkpoint
@@ -187,7 +187,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_json(arguments.out, report, schema="learning.schema.json")
     _print_curve("Memorising", evidence.memorise)
     _print_curve("Generalising to held-out scenes", evidence.generalise)
-    print(f"\nlearning: {'passed' if passed else 'FAILED'}; {arguments.out}\n{criteria_table(findings)}", flush=True)
+    print("\n".join(["", table_head(), *map(table_row, findings)]))
+    print(f"\nlearning {'passed' if passed else 'FAILED'}: {arguments.out}", flush=True)
     if passed and arguments.ticket:
         write_json(arguments.ticket, {"passed": True})
     return EXIT_DONE if passed else EXIT_CHECK_FAILED

@@ -168,6 +168,11 @@ def _watched(cycles: np.ndarray, part: str, batch: int, watch: Watch | None) -> 
         yield index, codes
 
 
+def uncalibrated(moments: list[CycleMoments]) -> list[CycleMoments]:
+    """Moments of the same shapes with which a batch norm changes nothing: mean 0, variance 1."""
+    return [[[np.zeros_like(mean), np.ones_like(variance)] for mean, variance in cycle] for cycle in moments]
+
+
 def _cumulative_average(averages: list[CycleMoments], new: list[CycleMoments], count: int) -> list[CycleMoments]:
     return [
         [

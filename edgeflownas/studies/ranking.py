@@ -1,0 +1,94 @@
+"""How well one ranking of subnets foretells another: pure statistics."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+MIN_SUBNETS = 3
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Rank correlations with their bootstrap intervals, and where the rankings differ most.
+
+    tau: Kendall's tau-b. rho: Spearman's rho. Both None where one side is constant; the intervals are None where
+    there are fewer than three subnets. rank_error: largest difference of a subnet's two ranks, of subnet `worst`.
+    """
+
+    tau: float | None
+    tau_interval: tuple[float, float] | None
+    rho: float | None
+    rho_interval: tuple[float, float] | None
+    rank_error: float
+    worst: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+def agreement(foretold: Sequence[float], actual: Sequence[float], seed: int = 0) -> Agreement:
+    """Compare two lists of EPE of the same subnets; the bootstrap resamples subnets, and `seed` decides how.
+
+    Raises:
+        ValueError: lists of different length, or fewer than two subnets.
+    """
+    if len(foretold) != len(actual) or len(foretold) < 2:
+        raise ValueError(f"expected two lists of at least two EPEs, got {len(foretold)} and {len(actual)}")
+    x, y = np.asarray(foretold, float), np.asarray(actual, float)
+    errors = np.abs(stats.rankdata(x) - stats.rankdata(y))
+    draws = np.random.Generator(np.random.Philox(seed)).integers(0, len(x), size=(RESAMPLES, len(x)))
+    enough = len(x) >= MIN_SUBNETS
+    return Agreement(
+        tau=kendall_tau(x, y),
+        tau_interval=_interval([kendall_tau(x[draw], y[draw]) for draw in draws]) if enough else None,
+        rho=spearman_rho(x, y),
+        rho_interval=_interval([spearman_rho(x[draw], y[draw]) for draw in draws]) if enough else None,
+        rank_error=float(errors.max()),
+        worst=int(errors.argmax()),
+    )
+
+
+def kendall_tau(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float | None:
+    """Kendall's tau-b; None where one side is constant."""
+    return _defined(x, y, stats.kendalltau)
+
+
+def spearman_rho(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float | None:
+    """Spearman's rho; None where one side is constant."""
+    return _defined(x, y, stats.spearmanr)
+
+
+def ceiling(epes: Sequence[Sequence[float]]) -> float | None:
+    """Mean tau between the seeds of training alone: no ranking can be expected to foretell them better.
+
+    Args:
+        epes: per seed, the EPE of every subnet, pixels.
+
+    Returns:
+        None for a single seed.
+    """
+    taus = [kendall_tau(one, other) for one, other in itertools.combinations(epes, 2)]
+    defined = [tau for tau in taus if tau is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _defined(x: Any, y: Any, correlation: Any) -> float | None:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(correlation(x, y).statistic)
+
+
+def _interval(values: Sequence[float | None]) -> tuple[float, float] | None:
+    """The middle `CONFIDENCE` of the resamples in which the correlation is defined."""
+    defined = [value for value in values if value is not None]
+    if not defined:
+        return None
+    low, high = np.percentile(defined, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    return float(low), float(high)

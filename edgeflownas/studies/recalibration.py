@@ -1,0 +1,121 @@
+"""How much batch-norm recalibration matters: the pool's EPE and ranking with 0, 1, 8 and 32 batches, in one table.
+
+    python -m edgeflownas.studies.recalibration --run_dir RUN --out recalibration.json
+
+Nothing is trained. With 0 batches every batch norm has mean 0 and variance 1, as a fresh one: the supernet keeps no
+running statistics, because those of a mixture of subnets are nobody's.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeflownas.artifacts import read_json, write_json
+from edgeflownas.config import resolve_config
+from edgeflownas.errors import EXIT_DONE, UserError, run_command
+from edgeflownas.nas.eval_pool import eval_pool
+from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.studies.ranking import kendall_tau
+
+BATCHES = (0, 1, 8, 32)
+
+
+def recalibration_table(run_dir: Path, batches: Sequence[int]) -> dict[str, Any]:
+    """The content of `recalibration.json`: the pool of a run's last checkpoint, judged once per number of batches.
+
+    Raises:
+        UserError: the run, its data or its checkpoint cannot be read.
+    """
+    from edgeflownas.devices import prepare_backend
+    from edgeflownas.training.checkpoints import load_checkpoint
+    from edgeflownas.training.run_directory import RunDirectory
+    from edgeflownas.training.run_index import find_index
+
+    run = RunDirectory(run_dir)
+    values = read_json(run.config, schema="resolved_config.schema.json")["values"]
+    config = resolve_config(None, values)
+    checkpoint = load_checkpoint(run.last)
+    index = find_index(config, run.data_index)
+    space = load_search_space(config["network.search_space"])
+    prepare_backend(config)
+
+    # From here on the backend is imported, which takes ten seconds and more.
+    from edgeflownas.network.flow_network import FlowNetwork
+    from edgeflownas.training.evaluation import Evaluator, pool_summary, uncalibrated
+    from edgeflownas.training.run_data import RunData
+    from edgeflownas.training.trainer import restore_weights
+
+    network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
+    restore_weights(network, checkpoint.arrays, str(run.last))
+    evaluator = Evaluator(network, config["network.init_neurons"], config["data.flow_scale"])
+    pool = eval_pool(space)
+    rows: list[dict[str, Any]] = []
+    for count in batches:
+        data = RunData(resolve_config(None, values | {"eval.bn_recal_batches": max(count, 1)}), index)
+        moments, shifts, _ = evaluator.recalibrate(pool, data.recalibration())
+        results = evaluator.measure(pool, moments if count else uncalibrated(moments), data.validation())
+        mean_epe, std_epe, noise_epe = pool_summary(results)
+        rows.append(
+            {
+                "batches": count,
+                "mean_epe": mean_epe,
+                "std_epe": std_epe,
+                "noise_epe": noise_epe,
+                "bn_shift": float(np.median(shifts)) if count > 1 else None,
+                "epe": {result["code"]: result["epe"] for result in results},
+            }
+        )
+    most = list(rows[-1]["epe"].values())
+    for row in rows:
+        row["tau"] = kendall_tau(list(row["epe"].values()), most)
+    return {
+        "run": str(run.path),
+        "config_hash": config.hash,
+        "global_step": checkpoint.header["global_step"],
+        "batch_size": config["eval.batch_size"],
+        "zero_flow_epe": evaluator.zero_flow_epe(data.validation()),
+        "rows": rows,
+    }
+
+
+def print_table(report: dict[str, Any]) -> None:
+    """The table, and below it each subnet."""
+    rows = report["rows"]
+    print(f"{report['run']} after {report['global_step']} steps, batches of {report['batch_size']}")
+    print(f"{'batches':>8}{'mean EPE':>10}{'std':>9}{'noise':>9}{'last shift':>12}{'tau to most':>13}")
+    for row in rows:
+        shift = "" if row["bn_shift"] is None else f"{row['bn_shift']:.4f}"
+        tau = "" if row["tau"] is None else f"{row['tau']:.2f}"
+        means = f"{row['mean_epe']:10.4f}{row['std_epe']:9.4f}{row['noise_epe']:9.4f}"
+        print(f"{row['batches']:8d}{means}{shift:>12}{tau:>13}")
+    print(f"zero-flow EPE {report['zero_flow_epe']:.4f} px")
+    print(f"\n{'arch code':20}" + "".join(f"{row['batches']:>10d}" for row in rows))
+    for code in rows[-1]["epe"]:
+        print(f"{code:20}" + "".join(f"{row['epe'][code]:10.4f}" for row in rows))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see the module's text."""
+    parser = argparse.ArgumentParser(
+        prog="python -m edgeflownas.studies.recalibration", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--run_dir", type=Path, required=True, help="a run directory with its checkpoint")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="numbers of batches (0 1 8 32)")
+    parser.add_argument("--out", type=Path, help="where to write the table as JSON")
+    arguments = parser.parse_args(argv)
+    batches = sorted(set(arguments.batches))
+    if batches[0] < 0:
+        raise UserError(f"--batches: expected 0 or more, got {batches[0]}")
+    report = recalibration_table(arguments.run_dir, batches)
+    print_table(report)
+    if arguments.out:
+        write_json(arguments.out, report, schema="recalibration.schema.json")
+        print(f"written to {arguments.out}")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    run_command(main)

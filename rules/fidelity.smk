@@ -1,0 +1,178 @@
+# Does the supernet rank subnets as they rank when each is trained alone? And what decides how well it learns?
+# Laptop: in the memorising regime, on the pairs of rules/learning.smk. Full: on its generated scenes.
+from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.studies.ablation import read_rows
+from edgeflownas.studies.alone import spread_over_cost
+
+FIDELITY = f"{OUT}/fidelity.json"
+ABLATION = f"{OUT}/ablation.json"
+MEMORISE_DATA = ["--data_root", f"{MEMORY_SET}/pairs"]
+if SIZE == "full":
+    RANKED = {"file": GENERALISE_CONFIG, "data": [], "input": f"{SCENES['data.root']}/synthetic.json"}
+    RANKED["supernet"] = GENERALISE_RUN
+else:
+    RANKED = {"file": "learning_memorise.yaml", "data": MEMORISE_DATA, "input": MEMORY_SET, "supernet": MEMORISE_RUN}
+RANKED_CONFIG = study_config(RANKED["file"])
+RANKED_SPACE = load_search_space(RANKED_CONFIG["network.search_space"])
+try:
+    SUBNETS = spread_over_cost(
+        RANKED_SPACE,
+        CONFIG["fidelity.subnets"],
+        *(RANKED_CONFIG[f"network.{key}"] for key in ("height", "width", "init_neurons")),
+    )
+    ROWS = read_rows(Path(workflow.basedir) / "config/ablation.yaml")
+except UserError as error:
+    refuse(error)
+DIGITS = ["".join(map(str, code)) for code in SUBNETS]
+# Not the supernet's seed, 42: training alone shares nothing with it.
+ALONE_SEEDS = range(1, CONFIG["fidelity.seeds"] + 1)
+ABLATION_SEEDS = range(42, 42 + CONFIG["ablation.seeds"])
+SUPERNETS = {"strict_fairness": RANKED["supernet"], "expectation_fairness": run_dir("fidelity_expectation")}
+EXPECTATION = {"train__supernet_mode": "expectation_fairness", "train__execution": "sequential"}
+ABLATION_EPOCHS = 4
+
+
+wildcard_constraints:
+    digits=r"\d+",
+    seed=r"\d+",
+    row="|".join(map(re.escape, ROWS)),
+    fairness="|".join(SUPERNETS),
+
+
+rule fidelity_space:
+    output:
+        f"{OUT}/fidelity/spaces/{{digits}}.yaml",
+    params:
+        command=lambda wildcards, output: [
+            *(PYTHON, "-m", "edgeflownas.studies.alone", "--space", RANKED_CONFIG["network.search_space"]),
+            *("--arch", wildcards.digits, "--out", output[0]),
+        ],
+    threads: 1
+    resources:
+        **asked(LIGHT),
+    shell:
+        "exec {params.command:q}"
+
+
+rule fidelity_alone:
+    input:
+        RANKED["input"],
+        space=f"{OUT}/fidelity/spaces/{{digits}}.yaml",
+    output:
+        run_dir("fidelity_alone") + "/{digits}_seed{seed}/train_manifest.json",
+    params:
+        code=TRAINING_CODE,
+        command=lambda wildcards, input, output: [
+            *(PYTHON, *TRAIN, *study_flags(RANKED["file"], network__search_space=input.space), *RANKED["data"]),
+            *("--seed", wildcards.seed, "--output_dir", str(Path(output[0]).parent)),
+        ],
+    log:
+        f"{OUT}/logs/fidelity_alone/{{digits}}_seed{{seed}}.log",
+    threads: TRAINING["threads"]
+    resources:
+        **asked(TRAINING | {"gpu": int(RANKED_CONFIG["train.require_gpu"])}),
+    shell:
+        "exec {params.command:q} > {log:q} 2>&1"
+
+
+rule fidelity_expectation:
+    input:
+        RANKED["input"],
+    output:
+        run_dir("fidelity_expectation") + "/train_manifest.json",
+    params:
+        code=TRAINING_CODE,
+        command=[
+            *(PYTHON, *TRAIN, *study_flags(RANKED["file"], **EXPECTATION), *RANKED["data"]),
+            *("--output_dir", run_dir("fidelity_expectation")),
+        ],
+    log:
+        f"{OUT}/logs/fidelity_expectation.log",
+    threads: TRAINING["threads"]
+    resources:
+        **asked(TRAINING | {"gpu": int(RANKED_CONFIG["train.require_gpu"])}),
+    shell:
+        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+
+
+rule fidelity_supernet:
+    input:
+        lambda wildcards: f"{SUPERNETS[wildcards.fairness]}/train_manifest.json",
+    output:
+        f"{OUT}/fidelity/{{fairness}}.json",
+    params:
+        subnets=DIGITS,
+        command=lambda wildcards, output: [
+            *(PYTHON, "-m", "edgeflownas.nas.supernet_eval", *study_flags(RANKED["file"]), *RANKED["data"]),
+            *("--output_dir", SUPERNETS[wildcards.fairness], "--out", output[0], "--arch", *DIGITS),
+        ],
+    log:
+        f"{OUT}/logs/fidelity_{{fairness}}.log",
+    threads: TRAINING["threads"]
+    resources:
+        **asked(TRAINING),
+    shell:
+        "exec {params.command:q} > {log:q} 2>&1"
+
+
+rule fidelity_report:
+    input:
+        expand(run_dir("fidelity_alone") + "/{digits}_seed{seed}/train_manifest.json", digits=DIGITS, seed=ALONE_SEEDS),
+        **{name: f"{OUT}/fidelity/{name}.json" for name in SUPERNETS},
+    output:
+        FIDELITY,
+        f"{OUT}/fidelity.svg",
+    params:
+        command=lambda wildcards, input, output: [
+            *(PYTHON, "-m", "edgeflownas.studies.fidelity", "--space", RANKED_CONFIG["network.search_space"]),
+            *("--alone", run_dir("fidelity_alone"), "--seeds", *map(str, ALONE_SEEDS), "--out", output[0]),
+            *("--supernet", *(f"{name}={input[name]}" for name in SUPERNETS)),
+        ],
+    log:
+        f"{OUT}/logs/fidelity.log",
+    threads: LIGHT["threads"]
+    resources:
+        **asked(LIGHT),
+    shell:
+        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+
+
+rule ablation_run:
+    input:
+        MEMORY_SET,
+    output:
+        run_dir("ablation") + "/{row}_seed{seed}/train_manifest.json",
+    params:
+        code=TRAINING_CODE,
+        changes=lambda wildcards: ROWS[wildcards.row],
+        command=lambda wildcards, output: [
+            *(PYTHON, *TRAIN, *study_flags("learning_memorise.yaml", train__num_epochs=ABLATION_EPOCHS), "--debug_trace"),
+            *(word for key, value in ROWS[wildcards.row].items() for word in ("--set", f"{key}={value}")),
+            *(*MEMORISE_DATA, "--seed", wildcards.seed, "--output_dir", str(Path(output[0]).parent)),
+        ],
+    log:
+        f"{OUT}/logs/ablation/{{row}}_seed{{seed}}.log",
+    threads: TRAINING["threads"]
+    resources:
+        **asked(TRAINING),
+    shell:
+        "exec {params.command:q} > {log:q} 2>&1"
+
+
+rule ablation_report:
+    input:
+        expand(run_dir("ablation") + "/{row}_seed{seed}/train_manifest.json", row=ROWS, seed=ABLATION_SEEDS),
+    output:
+        ABLATION,
+    params:
+        command=lambda wildcards, output: [
+            *(PYTHON, "-m", "edgeflownas.studies.ablation", "--rows", "config/ablation.yaml"),
+            *("--runs", run_dir("ablation"), "--seeds", *map(str, ABLATION_SEEDS), "--out", output[0]),
+        ],
+    log:
+        f"{OUT}/logs/ablation.log",
+    threads: LIGHT["threads"]
+    resources:
+        **asked(LIGHT),
+    shell:
+        "exec {params.command:q} > >(tee {log:q}) 2>&1"

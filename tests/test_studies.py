@@ -1,0 +1,240 @@
+"""The studies: their statistics, their criteria on runs made by hand, and the data they make."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeflownas.artifacts import write_json
+from edgeflownas.data.flow_files import write_flow
+from edgeflownas.data.flying_chairs import list_samples, read_sample
+from edgeflownas.data.index import build_index
+from edgeflownas.errors import UserError
+from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.network.cost import subnet_cost
+from edgeflownas.studies.ablation import compare
+from edgeflownas.studies.alone import space_of_one, spread_over_cost
+from edgeflownas.studies.fidelity import draw_scatter, fidelity_report
+from edgeflownas.studies.learning import Evidence, colour_difference, judge
+from edgeflownas.studies.memory_set import make_memory_set
+from edgeflownas.studies.ranking import agreement, ceiling, kendall_tau, spearman_rho
+from edgeflownas.studies.runs import Run, read_run
+from edgeflownas.training.checkpoints import load_checkpoint, save_checkpoint
+from tests.handmade_runs import SPACE, edit_history, initial_kernels, make_config, make_run
+
+
+def test_tau_and_rho_are_those_of_the_textbook() -> None:
+    # One exchanged pair of neighbours among four: 5 concordant pairs, 1 discordant; sum of squared differences 2.
+    assert kendall_tau([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(4 / 6)
+    assert spearman_rho([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(1 - 6 * 2 / (4 * 15))
+    assert kendall_tau([1, 2, 3], [5, 5, 5]) is None
+
+
+def test_agreement_finds_the_subnet_that_is_ranked_worst() -> None:
+    found = agreement([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [6.0, 2.0, 3.0, 4.0, 5.0, 1.0])
+    assert found.tau == pytest.approx((6 - 9) / 15)
+    assert (found.rank_error, found.worst) == (5.0, 0)
+    low, high = found.tau_interval
+    assert -1.0 <= low < found.tau < high <= 1.0
+
+
+def test_a_perfect_ranking_has_an_interval_of_ones() -> None:
+    found = agreement([1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0])
+    assert (found.tau, found.tau_interval, found.rho, found.rank_error) == (1.0, (1.0, 1.0), 1.0, 0.0)
+
+
+def test_the_ceiling_is_the_mean_tau_between_seeds() -> None:
+    assert ceiling([[1.0, 2.0, 3.0]]) is None
+    # 1 between the first two seeds, -1 between either of them and the third.
+    assert ceiling([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 2.0, 1.0]]) == pytest.approx(-1 / 3)
+
+
+def test_an_ablation_calls_better_only_what_exceeds_twice_the_noise_of_seeds() -> None:
+    error, table = compare({"base": [0.30, 0.32], "near": [0.31, 0.33], "far": [0.20, 0.22], "bad": [0.50, 0.52]})
+    assert error == pytest.approx(0.02 / np.sqrt(2))
+    assert [line["verdict"] for line in table] == ["same", "same", "better", "worse"]
+    assert [line["difference"] for line in table] == pytest.approx([0.0, 0.01, -0.10, 0.20])
+
+
+def test_subnets_are_spread_evenly_over_the_cost_from_the_lightest_to_the_heaviest() -> None:
+    codes = spread_over_cost(SPACE, 6, 96, 128, 16)
+    macs = np.array([subnet_cost(SPACE, code, 96, 128, 16)["macs"] for code in codes], float)
+    assert (codes[0], codes[-1]) == ((0,) * 9, (2,) * 9)
+    steps = np.diff(macs) / (macs[-1] - macs[0])
+    np.testing.assert_allclose(steps, 0.2, atol=0.03)
+    assert codes == spread_over_cost(SPACE, 6, 96, 128, 16)
+    with pytest.raises(UserError, match="is 1000; at most"):
+        spread_over_cost(SPACE, 1000, 96, 128, 16)
+
+
+def test_a_subnet_alone_costs_what_it_costs_within_the_supernet(tmp_path: Path) -> None:
+    code = (0, 1, 2, 0, 0, 1, 2, 1, 0)
+    path = tmp_path / "alone.yaml"
+    path.write_text(json.dumps(space_of_one(SPACE, code)))
+    alone = load_search_space(str(path))
+    assert alone.size == 1
+    assert subnet_cost(alone, (0,) * 9, 96, 128, 16) == subnet_cost(SPACE, code, 96, 128, 16)
+
+
+def test_fidelity_ranks_by_the_mean_over_seeds(tmp_path: Path) -> None:
+    codes = ["0,0,0,0,0,0,0,0,0", "1,1,1,1,1,1,1,1,1", "2,2,2,2,2,2,2,2,2"]
+    alone = {(0, 1): 3.0, (0, 2): 5.0, (1, 1): 3.5, (1, 2): 3.5, (2, 1): 1.0, (2, 2): 1.5}
+    for (digit, seed), epe in alone.items():
+        run = tmp_path / f"{str(digit) * 9}_seed{seed}"
+        make_run(run, 1, make_config(seed=seed), trace=False)
+        edit_history(run, 1, mean_epe_12=epe)
+    evaluation = {
+        "subnets": [{"code": code, "epe": epe} for code, epe in zip(codes, [9.0, 8.0, 7.0], strict=True)],
+        "zero_flow_epe": 12.0,
+        "config_hash": "a",
+        "checkpoint": {"global_step": 7},
+    }
+    report = fidelity_report({"strict": evaluation}, tmp_path, [1, 2], "edgeflow_9x3")
+    # Alone: 4.0, 3.5 and 1.25 px on average, in the supernet's order; seed 1 exchanges the first two.
+    assert report["agreement"]["strict"]["tau"] == 1.0
+    assert report["ceiling_tau"] == pytest.approx(1 / 3)
+    assert report["steps"] == {"alone": 4, "strict": 7}
+    assert [subnet["alone_epe"] for subnet in report["subnets"]] == [[3.0, 5.0], [3.5, 3.5], [1.0, 1.5]]
+    picture = draw_scatter(report)
+    assert picture.startswith("<svg")
+    assert "000000000" in picture
+
+
+def test_the_memory_set_has_the_same_crops_in_both_splits_and_swapped_frames_beside_them(
+    synthetic_root: Path, tmp_path: Path
+) -> None:
+    make_memory_set(synthetic_root, tmp_path / "memory", pairs=3, crop=(32, 40))
+    original = read_sample(list_samples(synthetic_root, "train")[0])
+    window = [part[8:40, 12:52] for part in original]
+    for split in ("train", "val"):
+        samples = list_samples(tmp_path / "memory/pairs", split)
+        assert len(samples) == 3
+        for part, expected in zip(read_sample(samples[0]), window, strict=True):
+            np.testing.assert_array_equal(part, expected)
+    first, second, flow = read_sample(list_samples(tmp_path / "memory/swapped", "val")[0])
+    np.testing.assert_array_equal(first, window[1])
+    np.testing.assert_array_equal(second, window[0])
+    np.testing.assert_array_equal(flow, window[2])
+    swapped_train = list_samples(tmp_path / "memory/swapped", "train")[0]
+    np.testing.assert_array_equal(read_sample(swapped_train)[0], window[0])
+
+
+def test_the_memory_set_is_refused_where_something_is_or_pairs_are_missing(
+    synthetic_root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="has 7 pairs, 8 are needed"):
+        make_memory_set(synthetic_root, tmp_path / "a", pairs=8, crop=(32, 40))
+    with pytest.raises(UserError, match="is 48x64 pixels, smaller than the crop 64x64"):
+        make_memory_set(synthetic_root, tmp_path / "b", pairs=1, crop=(64, 64))
+    with pytest.raises(UserError, match="is not empty"):
+        make_memory_set(synthetic_root, synthetic_root, pairs=1, crop=(32, 40))
+
+
+def test_colours_agree_along_the_true_flow_only() -> None:
+    rng = np.random.default_rng(0)
+    scene = rng.integers(0, 255, size=(40, 60, 3), dtype=np.uint8)
+    # The picture moves 3 px to the right and 2 px down.
+    frame_0, frame_1 = scene[5:35, 5:55], scene[3:33, 2:52]
+    flow = np.tile(np.float32([3, 2]), (30, 50, 1))
+    assert colour_difference(frame_0, frame_1, flow) == 0.0
+    for wrong in (flow[..., ::-1], -flow, 0 * flow):
+        assert colour_difference(frame_0, frame_1, np.ascontiguousarray(wrong)) > 50
+
+
+@pytest.fixture
+def learned(synthetic_root: Path, tmp_path: Path) -> Evidence:
+    """Runs that have learned what is asked: 0.2 of zero flow on the pairs, and a swapped EPE of 1.5 of zero flow."""
+    make_memory_set(synthetic_root, tmp_path / "memory", pairs=3, crop=(45, 60))
+    run = tmp_path / "memorise"
+    make_run(run, 5, make_config(), trace=False)
+    write_json(run / "data_index.json", build_index(tmp_path / "memory/pairs", (45, 60)))
+    memorise = read_run(run)
+    for column in memorise.last:
+        if column.startswith("epe_") or column == "mean_epe_12":
+            memorise.last[column] = 1.8
+    memorise.last["clip_rate"] = 0.04
+    codes = [",".join(digits) for digits in memorise.subnet_ratios]
+    return Evidence(memorise, {"subnets": [{"code": code, "epe": 13.5} for code in codes]}, memorise, claims=True)
+
+
+def test_runs_that_learned_meet_every_criterion(learned: Evidence) -> None:
+    assert [finding for finding in judge(learned) if not finding["passed"]] == []
+
+
+def with_last(**changes: float) -> Callable[[Evidence], Evidence]:
+    """Change the last row of the memorising run alone."""
+
+    def change(evidence: Evidence) -> Evidence:
+        run = evidence.memorise
+        history = [*run.history[:-1], run.last | changes]
+        return dataclasses.replace(evidence, memorise=Run(run.path, run.manifest, history))
+
+    return change
+
+
+def with_swapped(epe: float) -> Callable[[Evidence], Evidence]:
+    """Change the EPE of the first subnet on swapped pairs."""
+
+    def change(evidence: Evidence) -> Evidence:
+        first, *others = evidence.swapped["subnets"]
+        return dataclasses.replace(evidence, swapped={"subnets": [first | {"epe": epe}, *others]})
+
+    return change
+
+
+def with_generalise(ratio: float) -> Callable[[Evidence], Evidence]:
+    """Change how well the other run did on held-out scenes."""
+
+    def change(evidence: Evidence) -> Evidence:
+        run = evidence.generalise
+        row = run.last | {"mean_epe_12": ratio * run.last["zero_flow_epe"]}
+        return dataclasses.replace(evidence, generalise=Run(run.path, run.manifest, [row]))
+
+    return change
+
+
+def with_initial_weights(evidence: Evidence) -> Evidence:
+    """Put back the weights that training began with."""
+    run = evidence.memorise
+    checkpoint = run.path / "checkpoints/supernet_last.ckpt"
+    loaded = load_checkpoint(checkpoint)
+    kernels = {f"weights.{name}": kernel for name, kernel in initial_kernels(make_config()).items()}
+    save_checkpoint(checkpoint, loaded.header, loaded.arrays | kernels)
+    return evidence
+
+
+def with_transposed_flow(evidence: Evidence) -> Evidence:
+    """Exchange u and v in the data, as a reader would that takes them in the wrong order."""
+    root = evidence.memorise.path.parent / "memory/pairs"
+    for sample in list_samples(root, "train"):
+        write_flow(sample.files[2], read_sample(sample)[2][..., ::-1])
+    write_json(evidence.memorise.path / "data_index.json", build_index(root, (45, 60)))
+    return evidence
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence", "observed"),
+    [
+        (with_last(mean_epe_12=2.8), "the pool has memorised the pairs", "2.800 px, 0.311 of zero flow 9.000 px"),
+        (with_last(epe_222222222=3.6), "each of its subnets has", "worst 0.400 (222222222) of 12"),
+        (with_last(clip_rate=0.12), "at the end the clip acts on outliers only", "0.12 of the last epoch's steps"),
+        (with_swapped(1.9), "swapping the frames of a memorised pair changes the flow", "by at least 0.01 to 1.30"),
+        (with_generalise(0.51), "the pool's error on scenes that it has not seen", "0.510 of zero flow on 1 held-out"),
+        (with_initial_weights, "every option's weights have moved", "EB0 option 0 by 0"),
+        (with_transposed_flow, "the flow of the pairs leads to the same colours: u before v", ""),
+    ],
+)
+def test_runs_that_did_not_learn_fail_by_the_criterion_that_says_so(
+    learned: Evidence, change: Callable[[Evidence], Evidence], sentence: str, observed: str
+) -> None:
+    failed = [finding for finding in judge(change(learned)) if not finding["passed"]]
+    assert [finding["sentence"].startswith(sentence) for finding in failed] == [True]
+    assert failed[0]["observed"].startswith(observed)
+
+
+def test_a_small_run_claims_nothing_about_scenes_it_has_not_seen(learned: Evidence) -> None:
+    evidence = dataclasses.replace(with_generalise(1.2)(learned), claims=False)
+    assert all(finding["passed"] for finding in judge(evidence))
