@@ -2,12 +2,13 @@ import random
 import shutil
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
 
 from edgeflownas.data.flow_files import write_flow
-from edgeflownas.data.flying_chairs import list_samples, read_sample
+from edgeflownas.data.flying_chairs import Sample, list_samples, read_sample
 from edgeflownas.data.pipeline import FlowBatches
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import UserError
@@ -31,6 +32,26 @@ def test_a_batch_holds_scaled_frames_and_flow(synthetic_root: Path) -> None:
     assert frames.min() >= -1
     assert frames.max() <= 1
     assert abs(flow).max() == pytest.approx(3 / 20)
+
+
+def test_a_pair_seen_in_a_mirror_has_the_opposite_u_and_the_same_v(synthetic_root: Path, tmp_path: Path) -> None:
+    sample = list_samples(synthetic_root, "val")[0]
+    *frame_paths, flow_path = sample.files
+    # By the formats' own definitions, and not by our readers: mirrored pixels, and the first of two floats negated.
+    for path in frame_paths:
+        cv2.imwrite(str(tmp_path / path.name), cv2.flip(cv2.imread(str(path)), 1))
+    header, body = flow_path.read_bytes()[:12], np.frombuffer(flow_path.read_bytes()[12:], "<f4").reshape(48, 64, 2)
+    mirrored = body[:, ::-1] * np.float32([-1, 1])
+    (tmp_path / flow_path.name).write_bytes(header + np.ascontiguousarray(mirrored).tobytes())
+
+    there, seen = (
+        FlowBatches([one], crop=(48, 64), batch_size=1, mode="fixed")[0]
+        for one in (sample, Sample(tmp_path, sample.name))
+    )
+    np.testing.assert_array_equal(seen[0], there[0][:, :, ::-1])
+    np.testing.assert_array_equal(seen[1][..., 0], -there[1][:, :, ::-1, 0])
+    np.testing.assert_array_equal(seen[1][..., 1], there[1][:, :, ::-1, 1])
+    assert np.abs(there[1][..., 0] - there[1][..., 1]).max() > 0.05
 
 
 def test_a_batch_is_a_function_of_seed_epoch_and_index(batches: FlowBatches) -> None:

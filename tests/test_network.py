@@ -9,6 +9,7 @@ from keras import ops
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.flow_network import FlowNetwork
+from edgeflownas.network.initial_weights import option_kernels
 from edgeflownas.network.layers import resize_bilinear
 from edgeflownas.network.routes import FairCycle, FixedPath, SwitchedPath
 from edgeflownas.network.statistics import (
@@ -120,6 +121,19 @@ def test_weights_are_a_function_of_the_seed_alone():
         np.testing.assert_array_equal(a, b)
     kernels = [(a, c) for a, c in zip(first, other, strict=True) if "kernel" in a.name]
     assert all(not np.array_equal(a, c) for a, c in kernels)
+
+
+def test_initial_kernels_without_keras_are_those_of_the_network(network):
+    weights = {variable.name: np.array(variable) for variable in network.trainable_variables}
+    of_options = {name for name in weights if ".option" in name and network.option_of(name) and "kernel" in name}
+    found = {}
+    for block, option, kernels in option_kernels(network.space, WIDTH, seed=1):
+        found |= kernels
+        digit = [choice.name for choice in network.space.blocks].index(block)
+        assert all(network.option_of(name) == (digit, option) for name in kernels)
+    assert found.keys() == of_options
+    for name, kernel in found.items():
+        np.testing.assert_array_equal(kernel, weights[name])
 
 
 def test_every_weight_belongs_to_its_option_or_to_all():

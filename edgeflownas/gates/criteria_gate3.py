@@ -16,8 +16,8 @@ STEPS = 30
 EPOCHS_BEFORE_RESUME, EPOCHS = 3, 5
 RECALIBRATION_BATCHES = 8
 ROUNDING = 1e-6
-# Gate 3 trains too little to promise more: a network that starts near zero flow and learns does not get worse by half.
-DIVERGED = 1.5
+# Gate 3 trains too little to promise more than that the error does not grow from the first epoch to the last.
+GROWN = 1.1
 OUTPUT_METRICS = ("epe", "outliers_1px", "outliers_3px", "outliers_5px", "fl_all")
 
 
@@ -183,14 +183,16 @@ def _pool_covers(evidence: Evidence) -> Finding:
 
 
 def _against_no_motion(evidence: Evidence) -> Finding:
-    row = evidence.history(EPOCHS_RUN)[-1]
-    ratio = row["mean_epe_12"] / row["zero_flow_epe"]
+    rows = evidence.history(EPOCHS_RUN)
+    row = rows[-1]
+    first, ratio = (each["mean_epe_12"] / each["zero_flow_epe"] for each in (rows[0], row))
     words = "better than" if ratio < 1 else "no better than"
     observed = (
         f"mean EPE {row['mean_epe_12']:.3f} px is {ratio:.3f} of the zero-flow EPE {row['zero_flow_epe']:.3f} px: "
         f"{words} predicting no motion"
     )
-    return Finding(observed, f"stated; below {DIVERGED:g}", ratio < DIVERGED)
+    expected = f"stated; at most {GROWN:g} times the first epoch's {first:.3f}"
+    return Finding(observed, expected, ratio <= GROWN * first)
 
 
 def _subnets_differ(evidence: Evidence) -> Finding:
@@ -236,7 +238,9 @@ CRITERIA = (
         ("evaluate",),
     ),
     Criterion("the eval pool uses every option of a block equally often", _pool_covers, ("epochs",)),
-    Criterion("the pool's error against that of predicting no motion", _against_no_motion, ("epochs", "resume")),
+    Criterion(
+        "the pool's error against that of predicting no motion does not grow", _against_no_motion, ("epochs", "resume")
+    ),
     Criterion("no two subnets of the pool are one and the same", _subnets_differ, ("evaluate",)),
     Criterion("the weights of every option have left their initial values", _options_moved, ("resume",)),
 )
