@@ -6,7 +6,7 @@ from edgeflownas.studies.alone import spread_over_cost
 
 FIDELITY = f"{OUT}/fidelity.json"
 ABLATION = f"{OUT}/ablation.json"
-MEMORISE_DATA = ["--data_root", f"{MEMORY_SET}/pairs"]
+MEMORISE_DATA = ["--data_root", MEMORY_SET]
 if SIZE == "full":
     RANKED = {"file": GENERALISE_CONFIG, "data": [], "input": f"{SCENES['data.root']}/synthetic.json"}
     RANKED["supernet"] = GENERALISE_RUN

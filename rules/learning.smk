@@ -34,7 +34,7 @@ rule learning_memorise:
         f"{MEMORISE_RUN}/train_manifest.json",
     params:
         code=TRAINING_CODE,
-        command=[PYTHON, *TRAIN, *MEMORISE, "--data_root", f"{MEMORY_SET}/pairs", "--output_dir", MEMORISE_RUN],
+        command=[PYTHON, *TRAIN, *MEMORISE, "--data_root", MEMORY_SET, "--output_dir", MEMORISE_RUN],
     log:
         f"{OUT}/logs/learning_memorise.log",
     benchmark:
@@ -53,8 +53,8 @@ rule learning_swapped:
         f"{OUT}/learning/swapped.json",
     params:
         command=lambda wildcards, output: [
-            *(PYTHON, "-m", "edgeflownas.nas.supernet_eval", *MEMORISE, "--data_root", f"{MEMORY_SET}/swapped"),
-            *("--output_dir", MEMORISE_RUN, "--out", output[0]),
+            *(PYTHON, "-m", "edgeflownas.nas.supernet_eval", *MEMORISE, "--set", "eval.split=val"),
+            *("--data_root", MEMORY_SET, "--output_dir", MEMORISE_RUN, "--out", output[0]),
         ],
     log:
         f"{OUT}/logs/learning_swapped.log",

@@ -1,8 +1,8 @@
 """Attempts made by hand that meet every criterion of their gate, over the runs of `handmade_runs`."""
 
 import tempfile
-from functools import cache
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 

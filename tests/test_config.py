@@ -61,7 +61,7 @@ def test_the_hash_ignores_comments_order_and_paths_and_nothing_else(tmp_path):
         ({"trian.lr": 1}, "unknown key trian.lr; did you mean train.lr?"),
         ({"batch_size": 2}, "unknown key batch_size; did you mean train.batch_size or eval.batch_size?"),
         ({"fast_mode.samples": 2}, "unknown key fast_mode.samples; did you mean fast_mode.max_samples?"),
-        ({"eval.patience": 2}, "unknown key eval.patience; eval has batch_size, bn_recal_batches, max_samples"),
+        ({"eval.patience": 2}, "unknown key eval.patience; eval has batch_size, bn_recal_batches, max_samples, flow_samples, split"),
         ({"nonsense": 2}, "unknown key nonsense; there are seed, network, data, train"),
         ({"train": 3}, "train is a section and takes keys of its own, got 3"),
         (
@@ -121,7 +121,7 @@ def test_all_faults_come_at_once(tmp_path):
         f"{path}: unknown key train.patience",
         f"train has {train_keys}",
         f"{path}: unknown key nonsense",
-        "there are seed, network, data, train, eval, fast_mode, workflow",
+        "there are seed, network, data, train, eval, fast_mode, learning, fidelity, ablation, workflow",
         'command line: train.execution: expected one of fused, sequential, got "masked"',
         f"{path}: train.batch_size: expected a whole number, at least 1, at most 65536, got 0",
         f"{path}: data.synthetic.width 100 is smaller than network.width 240",

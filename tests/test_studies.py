@@ -103,23 +103,18 @@ def test_fidelity_ranks_by_the_mean_over_seeds(tmp_path: Path) -> None:
     assert "000000000" in picture
 
 
-def test_the_memory_set_has_the_same_crops_in_both_splits_and_swapped_frames_beside_them(
+def test_the_memory_set_has_crops_to_train_on_and_the_same_with_swapped_frames(
     synthetic_root: Path, tmp_path: Path
 ) -> None:
     make_memory_set(synthetic_root, tmp_path / "memory", pairs=3, crop=(32, 40))
-    original = read_sample(list_samples(synthetic_root, "train")[0])
-    window = [part[8:40, 12:52] for part in original]
-    for split in ("train", "val"):
-        samples = list_samples(tmp_path / "memory/pairs", split)
+    frame_0, frame_1, flow = (part[8:40, 12:52] for part in read_sample(list_samples(synthetic_root, "train")[0]))
+    for split, expected in (("train", (frame_0, frame_1, flow)), ("val", (frame_1, frame_0, flow))):
+        samples = list_samples(tmp_path / "memory", split)
         assert len(samples) == 3
-        for part, expected in zip(read_sample(samples[0]), window, strict=True):
-            np.testing.assert_array_equal(part, expected)
-    first, second, flow = read_sample(list_samples(tmp_path / "memory/swapped", "val")[0])
-    np.testing.assert_array_equal(first, window[1])
-    np.testing.assert_array_equal(second, window[0])
-    np.testing.assert_array_equal(flow, window[2])
-    swapped_train = list_samples(tmp_path / "memory/swapped", "train")[0]
-    np.testing.assert_array_equal(read_sample(swapped_train)[0], window[0])
+        for part, wanted in zip(read_sample(samples[0]), expected, strict=True):
+            np.testing.assert_array_equal(part, wanted)
+    # Not the same pairs twice: an index takes both splits.
+    assert build_index(tmp_path / "memory", (32, 40))["splits"]["val"]["count"] == 3
 
 
 def test_the_memory_set_is_refused_where_something_is_or_pairs_are_missing(
@@ -150,7 +145,7 @@ def learned(synthetic_root: Path, tmp_path: Path) -> Evidence:
     make_memory_set(synthetic_root, tmp_path / "memory", pairs=3, crop=(45, 60))
     run = tmp_path / "memorise"
     make_run(run, 5, make_config(), trace=False)
-    write_json(run / "data_index.json", build_index(tmp_path / "memory/pairs", (45, 60)))
+    write_json(run / "data_index.json", build_index(tmp_path / "memory", (45, 60)))
     memorise = read_run(run)
     for column in memorise.last:
         if column.startswith("epe_") or column == "mean_epe_12":
@@ -208,7 +203,7 @@ def with_initial_weights(evidence: Evidence) -> Evidence:
 
 def with_transposed_flow(evidence: Evidence) -> Evidence:
     """Exchange u and v in the data, as a reader would that takes them in the wrong order."""
-    root = evidence.memorise.path.parent / "memory/pairs"
+    root = evidence.memorise.path.parent / "memory"
     for sample in list_samples(root, "train"):
         write_flow(sample.files[2], read_sample(sample)[2][..., ::-1])
     write_json(evidence.memorise.path / "data_index.json", build_index(root, (45, 60)))

@@ -1,12 +1,9 @@
 """What decides: one row per change of the configuration, all under the same small budget, with several seeds.
 
-    python -m edgeflownas.studies.ablation --rows config/ablation.yaml --runs DIR --seeds 42 43 --out ablation.json
-
 `<runs>/<row>_seed<k>` are the run directories. A row is better or worse than the first one only where the difference
 exceeds twice its standard error, which comes from the differences between seeds, pooled over all rows.
 """
 
-import argparse
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +14,7 @@ import numpy as np
 from edgeflownas.artifacts import write_json
 from edgeflownas.errors import EXIT_DONE, UserError, run_command
 from edgeflownas.nas.run_records import read_trace
+from edgeflownas.parsers import command_parser
 from edgeflownas.studies.runs import Run, read_run
 from edgeflownas.yaml_files import read_yaml
 
@@ -113,7 +111,11 @@ def print_table(report: Mapping[str, Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's text."""
-    parser = argparse.ArgumentParser(prog="python -m edgeflownas.studies.ablation", description=__doc__.splitlines()[0])
+    parser = command_parser(
+        "edgeflownas.studies.ablation",
+        __doc__.splitlines()[0],
+        ("--rows config/ablation.yaml --runs outputs/supernet/runs/ablation --seeds 42 43 --out ablation.json",),
+    )
     parser.add_argument("--rows", type=Path, required=True, metavar="FILE", help="the table's rows (.yaml)")
     parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="where the rows' runs lie")
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="two seeds or more")

@@ -1,11 +1,8 @@
 """Subnets to train alone: which ones, and each as a search space that leaves nothing to choose.
 
-    python -m edgeflownas.studies.alone --space edgeflow_9x3 --arch 000021222 --out FILE.yaml
-
 The trainer then trains that subnet from scratch as it trains a supernet: its fair cycle is one path.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,11 @@ import yaml
 
 from edgeflownas.artifacts import validate, write_text
 from edgeflownas.errors import EXIT_DONE, UserError, run_command
-from edgeflownas.nas.arch_codec import format_code, parse_code
+from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, ArchCode, SearchSpace, load_search_space
 from edgeflownas.network.cost import subnet_cost
+from edgeflownas.parsers import command_parser
 
 CANDIDATE_CYCLES = 100
 CANDIDATE_SEED = 6
@@ -52,12 +50,14 @@ def space_of_one(space: SearchSpace, code: ArchCode) -> dict[str, Any]:
         {"name": block.name, "kind": block.kind, "options": [block.options[digit]]}
         for block, digit in zip(space.blocks, code, strict=True)
     ]
-    return {"name": f"{space.name} {format_code(code)}", "blocks": blocks, "reference": [0] * len(blocks)}
+    return {"name": f"{space.name}_{''.join(map(str, code))}", "blocks": blocks, "reference": [0] * len(blocks)}
 
 
 def main() -> int:
     """The command; see the module's text."""
-    parser = argparse.ArgumentParser(prog="python -m edgeflownas.studies.alone", description=__doc__.splitlines()[0])
+    parser = command_parser(
+        "edgeflownas.studies.alone", __doc__.splitlines()[0], ("--arch 0,0,0,0,2,1,2,2,2 --out alone.yaml",)
+    )
     parser.add_argument("--space", default=DEFAULT_SEARCH_SPACE, help="name or file of the search space (%(default)s)")
     parser.add_argument("--arch", required=True, metavar="CODE", help="arch code of the subnet")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the search space to write (.yaml)")

@@ -1,12 +1,9 @@
 """Compare the supernet's ranking of subnets with that of the same subnets trained alone from scratch.
 
-    python -m edgeflownas.studies.fidelity --alone DIR --seeds 1 2 --supernet strict_fairness=FILE … --out fidelity.json
-
 `<alone>/<digits>_seed<k>` are the run directories of the subnets; each FILE is a supernet's `supernet_eval.json` over
 them. It states numbers and judges none: with few subnets the intervals are wide. Beside the report a scatter plot.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +15,7 @@ from edgeflownas.errors import EXIT_DONE, UserError, run_command
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
+from edgeflownas.parsers import command_parser
 from edgeflownas.reporting.plots import CYCLE, SOFT, draw_svg
 from edgeflownas.studies.ranking import agreement, ceiling
 from edgeflownas.studies.runs import read_run
@@ -130,7 +128,11 @@ def print_report(report: Mapping[str, Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's text."""
-    parser = argparse.ArgumentParser(prog="python -m edgeflownas.studies.fidelity", description=__doc__.splitlines()[0])
+    parser = command_parser(
+        "edgeflownas.studies.fidelity",
+        __doc__.splitlines()[0],
+        ("--space edgeflow_9x3 --alone runs/alone --seeds 1 2 --supernet strict=strict.json --out fidelity.json",),
+    )
     parser.add_argument("--space", required=True, help="name or file of the supernet's search space")
     parser.add_argument("--alone", type=Path, required=True, metavar="DIR", help="where the subnets' runs lie")
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="with which each of them was trained")

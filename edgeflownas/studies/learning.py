@@ -1,11 +1,8 @@
 """Judge whether the supernet learns: did it memorise a few pairs, and does it generalise to scenes it has not seen?
 
-    python -m edgeflownas.studies.learning --memorise RUN --swapped FILE --generalise RUN --out learning.json
-
 Exit code 1 if a criterion is not met.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, run_command
 from edgeflownas.gates.criteria import Finding, none_of
 from edgeflownas.gates.reports import table_head, table_row
 from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.parsers import command_parser
 from edgeflownas.studies.runs import Run, read_run
 from edgeflownas.training.checkpoints import load_checkpoint
 from edgeflownas.training.movement import ROUNDING, option_movements
@@ -166,7 +164,11 @@ def _print_curve(title: str, run: Run) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's text."""
-    parser = argparse.ArgumentParser(prog="python -m edgeflownas.studies.learning", description=__doc__.splitlines()[0])
+    parser = command_parser(
+        "edgeflownas.studies.learning",
+        __doc__.splitlines()[0],
+        ("--memorise RUN --swapped swapped.json --generalise RUN --out learning.json",),
+    )
     parser.add_argument("--memorise", type=Path, required=True, metavar="RUN", help="the run on the memory set")
     parser.add_argument("--swapped", type=Path, required=True, metavar="FILE", help="its evaluation on swapped pairs")
     parser.add_argument("--generalise", type=Path, required=True, metavar="RUN", help="the run on generated scenes")

@@ -1,27 +1,23 @@
 """Make a data set to memorise: centre crops of the first training pairs of another one.
 
-    python -m edgeflownas.studies.memory_set --source DIR --pairs 6 --height 96 --width 128 --out DIR
-
-`<out>/pairs` has the same crops in train/ and in val/, so that the ordinary evaluation measures what was memorised.
-`<out>/swapped` differs from it in val/, where the two frames of each pair have changed places and the flow has not.
+In train/ are the pairs, at the size of the crop, so that training always sees all of them. In val/ are the same pairs
+with the two frames in each other's place, and the flow as it was. `eval.split` chooses which of both are judged.
 """
 
-import argparse
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from edgeflownas.data.flow_files import write_flow
-from edgeflownas.data.flying_chairs import SPLITS, Sample, list_samples, read_sample
+from edgeflownas.data.flying_chairs import Sample, list_samples, read_sample
 from edgeflownas.data.order import centre_crop
 from edgeflownas.errors import EXIT_DONE, UserError, run_command
-
-PAIRS, SWAPPED = "pairs", "swapped"
+from edgeflownas.parsers import command_parser
 
 
 def make_memory_set(source: Path, out: Path, pairs: int, crop: tuple[int, int]) -> None:
-    """Write `<out>/pairs` and `<out>/swapped` in the FlyingChairs2 layout.
+    """Write `<out>/train` and `<out>/val` in the FlyingChairs2 layout.
 
     Args:
         source: a data set in that layout.
@@ -44,11 +40,8 @@ def make_memory_set(source: Path, out: Path, pairs: int, crop: tuple[int, int]) 
         top, left = centre_crop((height, width), crop)
         window = (slice(top, top + crop[0]), slice(left, left + crop[1]))
         frame_0, frame_1 = (frame[window] for frame in frames)
-        for name in (PAIRS, SWAPPED):
-            for split in SPLITS:
-                exchanged = (name, split) == (SWAPPED, "val")
-                first, second = (frame_1, frame_0) if exchanged else (frame_0, frame_1)
-                write_sample(Sample(out / name / split, sample.name), first, second, flow[window])
+        write_sample(Sample(out / "train", sample.name), frame_0, frame_1, flow[window])
+        write_sample(Sample(out / "val", sample.name), frame_1, frame_0, flow[window])
 
 
 def write_sample(sample: Sample, frame_0: np.ndarray, frame_1: np.ndarray, flow: np.ndarray) -> None:
@@ -63,8 +56,10 @@ def write_sample(sample: Sample, frame_0: np.ndarray, frame_1: np.ndarray, flow:
 
 def main() -> int:
     """The command; see the module's text."""
-    parser = argparse.ArgumentParser(
-        prog="python -m edgeflownas.studies.memory_set", description=__doc__.splitlines()[0]
+    parser = command_parser(
+        "edgeflownas.studies.memory_set",
+        __doc__.splitlines()[0],
+        ("--source ../shared/data/flying_chairs_examples --pairs 6 --height 96 --width 128 --out outputs/memory",),
     )
     parser.add_argument("--source", type=Path, required=True, help="data set in FlyingChairs2 layout")
     parser.add_argument("--pairs", type=int, default=6, help="how many training pairs (%(default)s)")

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -41,6 +40,8 @@ def agreement(foretold: Sequence[float], actual: Sequence[float], seed: int = 0)
     """
     if len(foretold) != len(actual) or len(foretold) < 2:
         raise ValueError(f"expected two lists of at least two EPEs, got {len(foretold)} and {len(actual)}")
+    from scipy import stats
+
     x, y = np.asarray(foretold, float), np.asarray(actual, float)
     errors = np.abs(stats.rankdata(x) - stats.rankdata(y))
     draws = np.random.Generator(np.random.Philox(seed)).integers(0, len(x), size=(RESAMPLES, len(x)))
@@ -57,12 +58,12 @@ def agreement(foretold: Sequence[float], actual: Sequence[float], seed: int = 0)
 
 def kendall_tau(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float | None:
     """Kendall's tau-b; None where one side is constant."""
-    return _defined(x, y, stats.kendalltau)
+    return _defined(x, y, "kendalltau")
 
 
 def spearman_rho(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float | None:
     """Spearman's rho; None where one side is constant."""
-    return _defined(x, y, stats.spearmanr)
+    return _defined(x, y, "spearmanr")
 
 
 def ceiling(epes: Sequence[Sequence[float]]) -> float | None:
@@ -79,10 +80,13 @@ def ceiling(epes: Sequence[Sequence[float]]) -> float | None:
     return float(np.mean(defined)) if defined else None
 
 
-def _defined(x: Any, y: Any, correlation: Any) -> float | None:
+def _defined(x: Any, y: Any, correlation: str) -> float | None:
+    # SciPy takes a second to import, and the rules import this room while they are read.
+    from scipy import stats
+
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    return float(correlation(x, y).statistic)
+    return float(getattr(stats, correlation)(x, y).statistic)
 
 
 def _interval(values: Sequence[float | None]) -> tuple[float, float] | None:

@@ -1,12 +1,9 @@
 """How much batch-norm recalibration matters: the pool's EPE and ranking with 0, 1, 8 and 32 batches, in one table.
 
-    python -m edgeflownas.studies.recalibration --run_dir RUN --out recalibration.json
-
 Nothing is trained. With 0 batches every batch norm has mean 0 and variance 1, as a fresh one: the supernet keeps no
 running statistics, because those of a mixture of subnets are nobody's.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from edgeflownas.config import resolve_config
 from edgeflownas.errors import EXIT_DONE, UserError, run_command
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.parsers import command_parser
 from edgeflownas.studies.ranking import kendall_tau
 
 BATCHES = (0, 1, 8, 32)
@@ -99,8 +97,10 @@ def print_table(report: dict[str, Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's text."""
-    parser = argparse.ArgumentParser(
-        prog="python -m edgeflownas.studies.recalibration", description=__doc__.splitlines()[0]
+    parser = command_parser(
+        "edgeflownas.studies.recalibration",
+        __doc__.splitlines()[0],
+        ("--run_dir outputs/supernet/runs/learning_generalise", "--run_dir RUN --batches 0 4 16 --out table.json"),
     )
     parser.add_argument("--run_dir", type=Path, required=True, help="a run directory with its checkpoint")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="numbers of batches (0 1 8 32)")

@@ -46,7 +46,7 @@ class RunData:
             **shared,
         )
         limit = config["fast_mode.max_samples"] if fast else config["eval.max_samples"]
-        val_samples = indexed_samples(index, "val")[:limit]
+        val_samples = indexed_samples(index, config["eval.split"])[:limit]
         self.val_samples = len(val_samples)
         self._val_samples = val_samples
         self._shared = shared
