@@ -1,5 +1,7 @@
 # Does the supernet rank subnets as they rank when each is trained alone? And what decides how well it learns?
 # Laptop: in the memorising regime, on the pairs of rules/learning.smk. Full: on its generated scenes.
+import re
+
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.studies.ablation import read_rows
 from edgeflownas.studies.alone import spread_over_cost
@@ -20,7 +22,7 @@ try:
         CONFIG["fidelity.subnets"],
         *(RANKED_CONFIG[f"network.{key}"] for key in ("height", "width", "init_neurons")),
     )
-    ROWS = read_rows(Path(workflow.basedir) / "config/ablation.yaml")
+    ROWS = read_rows(Path(study_file("ablation.yaml")))
 except UserError as error:
     refuse(error)
 DIGITS = ["".join(map(str, code)) for code in SUBNETS]
@@ -166,7 +168,7 @@ rule ablation_report:
         ABLATION,
     params:
         command=lambda wildcards, output: [
-            *(PYTHON, "-m", "edgeflownas.studies.ablation", "--rows", "config/ablation.yaml"),
+            *(PYTHON, "-m", "edgeflownas.studies.ablation", "--rows", study_file("ablation.yaml")),
             *("--runs", run_dir("ablation"), "--seeds", *map(str, ABLATION_SEEDS), "--out", output[0]),
         ],
     log:

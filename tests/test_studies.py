@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeflownas.artifacts import write_json
+from edgeflownas.artifacts import PROJECT_ROOT, read_json, write_json
 from edgeflownas.data.flow_files import write_flow
 from edgeflownas.data.flying_chairs import list_samples, read_sample
 from edgeflownas.data.index import build_index
@@ -233,3 +236,26 @@ def test_runs_that_did_not_learn_fail_by_the_criterion_that_says_so(
 def test_a_small_run_claims_nothing_about_scenes_it_has_not_seen(learned: Evidence) -> None:
     evidence = dataclasses.replace(with_generalise(1.2)(learned), claims=False)
     assert all(finding["passed"] for finding in judge(evidence))
+
+
+@pytest.mark.slow
+def test_snakemake_learning_ends_with_1_and_a_report_when_nothing_was_learned(tmp_path: Path) -> None:
+    sizes = ["network={init_neurons: 4, height: 48, width: 64}", "train={num_epochs: 1, steps_per_epoch: 2}"]
+    scenes = "data={synthetic: {train: 6, val: 1, height: 100, width: 132}}"
+    command = [sys.executable, "-m", "snakemake", "learning", "--snakefile", str(PROJECT_ROOT / "Snakefile")]
+    run = subprocess.run(
+        [*command, "--profile", str(PROJECT_ROOT / "local"), "--config", *sizes, scenes],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PROJECT_ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "learning FAILED: outputs/supernet/learning.json" in run.stdout
+    report = read_json(tmp_path / "outputs/supernet/learning.json", schema="learning.schema.json")
+    verdicts = {finding["sentence"]: finding["passed"] for finding in report["criteria"]}
+    assert verdicts["the pool has memorised the pairs"] is False
+    assert verdicts["every option's weights have moved"] is True
+    assert [len(report[name]["curve"]) for name in ("memorise", "generalise")] == [1, 1]
+    assert not (tmp_path / "outputs/supernet/learning/passed.json").exists()
