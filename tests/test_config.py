@@ -61,7 +61,10 @@ def test_the_hash_ignores_comments_order_and_paths_and_nothing_else(tmp_path):
         ({"trian.lr": 1}, "unknown key trian.lr; did you mean train.lr?"),
         ({"batch_size": 2}, "unknown key batch_size; did you mean train.batch_size or eval.batch_size?"),
         ({"fast_mode.samples": 2}, "unknown key fast_mode.samples; did you mean fast_mode.max_samples?"),
-        ({"eval.patience": 2}, "unknown key eval.patience; eval has batch_size, bn_recal_batches, max_samples, flow_samples, split"),
+        (
+            {"eval.patience": 2},
+            "unknown key eval.patience; eval has batch_size, bn_recal_batches, max_samples, flow_samples, split",
+        ),
         ({"nonsense": 2}, "unknown key nonsense; there are seed, network, data, train"),
         ({"train": 3}, "train is a section and takes keys of its own, got 3"),
         (
