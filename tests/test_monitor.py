@@ -48,7 +48,7 @@ class Run:
         self.progress.note_evaluation(epe, 0.002)
         row = {"epoch": self.progress.epochs_done + 1, "mean_epe_12": epe, "std_epe_12": 0.5, "zero_flow_epe": 6.0}
         self.progress.finish_epoch(
-            row | {"best_mean_epe_12": self.progress.best["mean_epe_12"], "fairness_gap": 0, "seconds": 18}
+            row | {"best_mean_epe_12": self.progress.best["mean_epe_12"], "fairness_gap": 0, "seconds": 18}, []
         )
         self.monitor.epoch(self.progress)
 

@@ -328,6 +328,7 @@ def test_a_step_that_is_not_finite_is_skipped_without_a_trace_in_the_weights_cou
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:invalid value", "ignore:overflow")
 def test_weights_that_grew_too_large_to_be_judged_end_the_run_before_they_are_kept(flags_of, tmp_path, capsys):
     run = RunDirectory(tmp_path / "run")
     flags = flags_of(run.path)

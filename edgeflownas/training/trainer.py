@@ -68,6 +68,7 @@ class Trainer:
         self.steps_per_epoch = data.steps_per_epoch
         self.total_steps = config["train.num_epochs"] * self.steps_per_epoch
         self._stop_requested = threading.Event()
+        self._last_saved: int | None = None
         length = RunLength(config["train.num_epochs"], self.steps_per_epoch, self._last_step())
         self.monitor = RunMonitor(run.progress, length, config["train.grad_clip"], voice)
         self._tensorboard: TensorBoardLog | None = None
@@ -83,6 +84,8 @@ class Trainer:
         for index, variable in enumerate(self.model.optimizer.variables):
             _assign(variable, checkpoint.arrays, f"optimizer.{index}", str(checkpoint.path))
         self.progress = Progress.from_header(checkpoint.header["progress"])
+        if checkpoint.path == self.run.last:
+            self._last_saved = self.progress.global_step
         self.run.cut_trace(self.progress.global_step)
         self._write_records()
         self.say(f"resumed at step {self.progress.global_step}")
@@ -104,11 +107,11 @@ class Trainer:
                 if self.progress.global_step % self.steps_per_epoch == 0:
                     self._end_epoch()
                 elif self._stop_requested.is_set() or self._checkpoint_is_due():
-                    self._save(self.run.last)
+                    self._save_last()
                 if self._stop_requested.is_set():
                     return "interrupted"
         if self.progress.global_step % self.steps_per_epoch:
-            self._save(self.run.last)
+            self._save_last()
         return self._reason_to_stop() or "num_epochs"
 
     def _last_step(self) -> int:
@@ -188,7 +191,7 @@ class Trainer:
             self.progress.record_skip(finding, seconds)
             self.say(f"{what}: skipped, {len(self.progress.skipped)} of at most {allowed}")
             return
-        self._save(self.run.last)
+        self._save_last()
         remedy = "--resume --set train.on_nonfinite=skip goes on without this update"
         if allowed:
             remedy = f"train.max_skipped_steps {allowed} is used up"
@@ -233,7 +236,7 @@ class Trainer:
         # Best before last: a run killed between the two repeats the epoch and writes the same best again.
         if improved:
             self._save(self.run.best)
-        self._save(self.run.last)
+        self._save_last()
         self._write_records()
         self.monitor.epoch(progress)
         if self._tensorboard:
@@ -271,6 +274,12 @@ class Trainer:
     def _zero_flow_epe(self) -> float:
         # The validation samples are the same in every epoch: read them for this once.
         return self.evaluator.zero_flow_epe(self.data.validation())
+
+    def _save_last(self) -> None:
+        """Write the last checkpoint, unless it is of this step already, which would only lose the one before."""
+        if self._last_saved != self.progress.global_step:
+            self._save(self.run.last)
+            self._last_saved = self.progress.global_step
 
     def _save(self, path: Path) -> None:
         self.run.check_claim()
