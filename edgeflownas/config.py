@@ -17,6 +17,7 @@ from typing import Any
 
 from edgeflownas.artifacts import load_schema, sha256_of
 from edgeflownas.errors import UserError
+from edgeflownas.quick_schema import quick_check
 from edgeflownas.yaml_files import parse_yaml, read_yaml
 
 SCHEMA = "config.schema.json"
@@ -174,18 +175,22 @@ def _hint(key: str) -> str:
     return f"there are {', '.join(dict.fromkeys(other.partition('.')[0] for other in known))}"
 
 
-def _fault(value: Any, leaf: Mapping[str, Any]) -> str | None:
+def _fault(value: Any, leaf: dict[str, Any]) -> str | None:
     """What is allowed and what was found, if a value does not fit its leaf of the schema."""
-    import jsonschema
-
     # JSON's types leave these open: numbers that no arithmetic survives, and text that names no place anywhere.
     if isinstance(value, float):
         sound = math.isfinite(value)
     else:
         sound = not (isinstance(value, str) and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value))
-    if sound and jsonschema.Draft202012Validator(leaf).is_valid(value):
+    if sound and (quick_check(leaf)(value) or _is_valid(value, leaf)):
         return None
     return f"expected {_allowed(leaf)}, got {_shown(value)}"
+
+
+def _is_valid(value: Any, leaf: dict[str, Any]) -> bool:
+    import jsonschema
+
+    return jsonschema.Draft202012Validator(leaf).is_valid(value)
 
 
 def _allowed(leaf: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 Check = Callable[[Any], bool]
 
-_ANNOTATIONS = {"$schema", "$defs", "title", "description", "default"}
+_ANNOTATIONS = {"$schema", "$defs", "title", "description", "default", "affects_result"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -47,6 +47,7 @@ class _Compiler:
             "maximum": lambda schema: _compared(operator.le, schema["maximum"]),
             "exclusiveMinimum": lambda schema: _compared(operator.gt, schema["exclusiveMinimum"]),
             "minLength": lambda schema: _long(str, operator.ge, schema["minLength"]),
+            "maxLength": lambda schema: _long(str, operator.le, schema["maxLength"]),
             "minItems": lambda schema: _long(list, operator.ge, schema["minItems"]),
             "maxItems": lambda schema: _long(list, operator.le, schema["maxItems"]),
             "pattern": lambda schema: _pattern(schema["pattern"]),

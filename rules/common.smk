@@ -91,6 +91,11 @@ def log_of(gate, name):
     return f"{OUT}/gates/{gate}/logs/{name}.log"
 
 
+def benchmark_of(name, gate=None):
+    """Where Snakemake writes what a rule took; `python -m benchmarks.workflow` adds them up."""
+    return f"{OUT}/benchmarks/{gate}/{name}.tsv" if gate else f"{OUT}/benchmarks/{name}.tsv"
+
+
 def shown(path, gate, caption=None):
     """A file that a gate publishes, for `snakemake --report`: its caption lies in rules/report/ under its name.
 

@@ -32,6 +32,8 @@ if SYNTHETIC:
             command=synthetic_command(CONFIG),
         log:
             f"{OUT}/logs/synthetic_data.log",
+        benchmark:
+            benchmark_of("synthetic_data")
         threads: 2
         resources:
             **asked(LIGHT),
@@ -56,7 +58,7 @@ rule data_index:
     log:
         f"{OUT}/logs/data_index.log",
     benchmark:
-        f"{OUT}/benchmarks/data_index.tsv"
+        benchmark_of("data_index")
     threads: 2
     resources:
         **asked(LIGHT),

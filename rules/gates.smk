@@ -14,6 +14,8 @@ for stage, gate in [(gate, gate.name) for gate in GATES]:
             command=untracked(start(gate)),
         log:
             log_of(gate, "start"),
+        benchmark:
+            benchmark_of("start", gate)
         group:
             gate
         threads: LIGHT["threads"]
@@ -36,6 +38,8 @@ for stage, gate in [(gate, gate.name) for gate in GATES]:
                 command=untracked(COMMANDS[gate][name]),
             log:
                 log_of(gate, name),
+            benchmark:
+                benchmark_of(name, gate)
             group:
                 gate
             threads: RESOURCES[gate]["threads"]
@@ -57,6 +61,8 @@ for stage, gate in [(gate, gate.name) for gate in GATES]:
             command=untracked(judge(gate)),
         log:
             log_of(gate, "judge"),
+        benchmark:
+            benchmark_of("judge", gate)
         group:
             gate
         threads: LIGHT["threads"]

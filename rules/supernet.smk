@@ -35,7 +35,7 @@ rule long_run:
     log:
         log_of("supernet", "train"),
     benchmark:
-        f"{OUT}/benchmarks/supernet.tsv"
+        benchmark_of("supernet")
     threads: LONG["threads"]
     resources:
         **asked(LONG),
