@@ -110,6 +110,8 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     resuming = resume is not None and bool(run.checkpoints)
     if resume == "required" and not resuming:
         raise UserError(f"{run.last}: nothing to resume; start without --resume, or correct --output_dir")
+    if not resuming:
+        run.refuse_foreign_folder()
     space = load_search_space(config["network.search_space"])
     index = find_index(config, run.data_index if resuming else None)
 

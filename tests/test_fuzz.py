@@ -3,8 +3,10 @@
 All of it together stays within a minute; `FUZZ_EXAMPLES=100000 pytest tests/test_fuzz.py` searches for longer.
 """
 
+import io
 import os
 import resource
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -194,3 +196,44 @@ def test_any_change_to_a_checkpoint_is_refused_or_leaves_its_arrays(
         refused_or(lambda: read_header(file))
     if found is not None:
         np.testing.assert_array_equal(found.arrays["weights.a"], np.ones((3, 2), np.float32))
+
+
+array_headers = st.builds(
+    "{{'descr': {!r}, 'fortran_order': {}, 'shape': {}, }}".format,
+    st.sampled_from(["<f4", "|u1", "|O", "<U9", "V1000000000", "<f999", "", ["a", "<f4"]]),
+    st.sampled_from(["True", "False", "None"]),
+    st.sampled_from(
+        ["(1000000000000,)", "(-1,)", "(3, 2)", "()", "(0, 99999999999999999999)", "3", "(2**40,)", "(True,)"]
+    ),
+)
+
+
+@st.composite
+def hostile_archives(draw: st.DrawFn) -> bytes:
+    """Archives whose members have a NumPy header that promises too much, or one that is well and holds bad JSON."""
+    content = io.BytesIO()
+    compression = draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))
+    names = ["header.npy", "weights.a.npy", "header", "../../pwned.npy", "/pwned.npy"]
+    texts = ["{}", "NaN", "[" * 100_000, "9" * 5000, '{"format": "edgeflownas-checkpoint-1"}', "\0"]
+    with zipfile.ZipFile(content, "w", compression) as archive:
+        for name in draw(st.lists(st.sampled_from(names), max_size=4)):
+            body = io.BytesIO()
+            if draw(st.booleans()):
+                np.save(body, np.frombuffer(draw(st.sampled_from(texts)).encode(), np.uint8))
+            else:
+                header = draw(st.one_of(array_headers.map(str.encode), st.binary(max_size=60))) + b"\n"
+                version = draw(st.sampled_from([b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x00"]))
+                length = len(header).to_bytes(2 if version == b"\x01\x00" else 4, "little")
+                body.write(b"\x93NUMPY" + version + length + header + b"\0" * 24)
+            archive.writestr(name, body.getvalue())
+    return content.getvalue()
+
+
+@fuzzed
+@given(content=hostile_archives())
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_any_archive_of_arrays_is_refused_in_little_memory(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with little_memory(), pytest.raises(UserError):
+        load_checkpoint(file)
+    assert [entry.name for entry in file.parent.iterdir()] == ["hostile"]

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from edgeflownas.artifacts import PROJECT_ROOT
+from edgeflownas.errors import UserError
+from edgeflownas.train_supernet import main
 from tests.tiny import tiny_flags
 
 # Runs a command's module and notes every path that Python opens for writing, makes, moves or removes.
@@ -67,3 +70,19 @@ def test_a_run_with_hostile_names_writes_into_its_output_folder_alone(synthetic_
     assert len(touched) > 10
     assert sorted(path for path in folder.rglob("*") if not path.is_relative_to(out)) == before
     assert not list(Path.cwd().glob("pwned*"))
+
+
+def test_a_folder_that_is_no_run_directory_is_not_moved_aside(
+    synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    somebodys = tmp_path / "home"
+    (somebodys / "letters").mkdir(parents=True)
+    with pytest.raises(UserError, match="home: holds files and is no run directory; give a new or an empty folder"):
+        main(tiny_flags(synthetic_root, somebodys))
+    assert [path.name for path in tmp_path.rglob("*")] == ["home", "letters"]
+    monkeypatch.chdir(somebodys / "letters")
+    config = ["--config", str(PROJECT_ROOT / "config/config.yaml")]
+    for place in (".", "..", str(tmp_path)):
+        with pytest.raises(UserError, match="is where you are, or above it"):
+            main([*tiny_flags(synthetic_root, Path(place)), *config])
+    assert [path.name for path in tmp_path.rglob("*")] == ["home", "letters"]

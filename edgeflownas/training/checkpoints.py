@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from edgeflownas.artifacts import write_atomic
+from edgeflownas.artifacts import parse_json, write_atomic
 from edgeflownas.errors import UserError
 
 FORMAT = "edgeflownas-checkpoint-1"
@@ -81,10 +81,10 @@ def _read(path: Path, with_arrays: bool) -> tuple[dict[str, Any], dict[str, np.n
         _check_is_archive(path)
         with zipfile.ZipFile(path) as archive:
             _check_sizes(archive, path.stat().st_size)
-            header = json.loads(bytes(_read_array(archive, HEADER)))
+            header = parse_json(bytes(_read_array(archive, HEADER)), where=HEADER)
             names = [name.removesuffix(SUFFIX) for name in archive.namelist()] if with_arrays else []
             arrays = {name: _read_array(archive, name) for name in names if name != HEADER}
-    except READ_ERRORS as error:
+    except (*READ_ERRORS, UserError) as error:
         reason = str(error) or type(error).__name__
         raise UserError(f"{path}: damaged checkpoint or none of EdgeFlowNAS: {reason}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:

@@ -102,6 +102,18 @@ class RunDirectory:
         with lock:
             yield lock
 
+    def refuse_foreign_folder(self) -> None:
+        """Before a new run, which moves what is there aside whole.
+
+        Raises:
+            UserError: what is there is no run directory, or the working directory lies in it.
+        """
+        if Path.cwd().is_relative_to(self.path.resolve()):
+            raise UserError(f"{self.path}: is where you are, or above it; give a run directory of its own")
+        ours = (LOCK, self.config.name, self.last.parent.name)
+        if self.path.is_dir() and any(self.path.iterdir()) and not any((self.path / name).exists() for name in ours):
+            raise UserError(f"{self.path}: holds files and is no run directory; give a new or an empty folder")
+
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration with origins and hash."""
         write_json(self.config, config.resolved(), schema="resolved_config.schema.json")
