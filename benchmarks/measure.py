@@ -5,6 +5,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,20 @@ def alternate(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, l
             run()
             seconds[name].append(time.perf_counter() - started)
     return seconds
+
+
+def alternate_with_work(
+    ways: Mapping[str, Callable[[], Any]], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """As `alternate`, and the seconds that processors worked for all threads of a run, which no neighbour adds to."""
+    work: dict[str, list[float]] = {name: [] for name in ways}
+
+    def counted(name: str) -> None:
+        started = time.process_time()
+        ways[name]()
+        work[name].append(time.process_time() - started)
+
+    return alternate({name: partial(counted, name) for name in ways}, rounds), work
 
 
 def median_ratio(seconds: Mapping[str, list[float]], way: str, against: str) -> float:

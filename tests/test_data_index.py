@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeflownas.artifacts import validate, write_json
+from edgeflownas.artifacts import sha256_file, validate, write_json
 from edgeflownas.data.changes import check_unchanged
 from edgeflownas.data.flow_files import read_flow, write_flow
 from edgeflownas.data.flying_chairs import Sample
 from edgeflownas.data.index import JOURNAL_FILE, SCHEMA, build_index, indexed_samples, load_index
-from edgeflownas.data.judging import judge, zero_flow_epe
+from edgeflownas.data.judging import judge
 from edgeflownas.data.png_files import SIGNATURE
 from edgeflownas.errors import UserError
 
@@ -32,9 +32,17 @@ def root(synthetic_root: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(synthetic_root, tmp_path / "copy"))
 
 
-def test_the_zero_flow_epe_is_the_mean_length_of_the_clipped_flow() -> None:
-    flow = np.array([[[3, 4], [300, 0]], [[0, 0], [-60, 60]]], np.float32)
-    assert zero_flow_epe(flow, 50.0) == pytest.approx((5 + 50 + 0 + 50 * 2**0.5) / 4)
+def test_the_zero_flow_epe_is_the_mean_length_of_the_clipped_flow(synthetic_root: Path, tmp_path: Path) -> None:
+    flow = np.zeros((300, 400, 2), np.float32)  # more than is looked at in one go
+    flow[:2, :2] = [[[3, 4], [300, 0]], [[0, 0], [-60, 60]]]
+    flow[-1, -1] = [0, -7]
+    sample = Sample(tmp_path, "0000001")
+    for path in sample.files[:2]:
+        cv2.imwrite(str(path), np.zeros((300, 400, 3), np.uint8))
+    write_flow(sample.files[2], flow)
+    entry = judge(sample, [], CROP, 50.0)
+    assert entry["zero_flow_epe"] == pytest.approx((5 + 50 + 50 * 2**0.5 + 7) / (300 * 400), rel=1e-6)
+    assert entry["sha256"] == [sha256_file(path) for path in sample.files]
 
 
 def test_an_index_lists_every_sample_with_its_sizes_and_digests(root: Path, tmp_path: Path) -> None:
@@ -45,7 +53,8 @@ def test_an_index_lists_every_sample_with_its_sizes_and_digests(root: Path, tmp_
     entry = index["splits"]["train"]["samples"][2]
     assert (entry["name"], entry["height"], entry["width"]) == ("0000002", 48, 64)
     assert entry["bytes"][2] == 12 + 48 * 64 * 8
-    assert entry["zero_flow_epe"] == zero_flow_epe(read_flow(root / "train" / "0000002-flow_01.flo"), 50.0)
+    flow = read_flow(root / "train" / "0000002-flow_01.flo")
+    assert entry["zero_flow_epe"] == pytest.approx(np.hypot(flow[..., 0], flow[..., 1]).mean(), rel=1e-5)
     epes = [sample["zero_flow_epe"] for sample in index["splits"]["train"]["samples"]]
     assert index["splits"]["train"]["zero_flow_epe"] == pytest.approx(np.mean(epes))
     assert indexed_samples(index, "val") == [Sample(root / "val", f"{i:07d}") for i in range(3)]

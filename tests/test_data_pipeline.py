@@ -7,11 +7,18 @@ import keras
 import numpy as np
 import pytest
 
+from edgeflownas.config import resolve_config
+from edgeflownas.data.files import Opened
 from edgeflownas.data.flow_files import write_flow
 from edgeflownas.data.flying_chairs import Sample, list_samples, read_sample
+from edgeflownas.data.frame_cache import FrameCache
+from edgeflownas.data.index import build_index
 from edgeflownas.data.pipeline import FlowBatches
+from edgeflownas.data.png_files import decode_frame
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import UserError
+from edgeflownas.training.run_data import RunData
+from tests.tiny import TINY
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +72,47 @@ def test_a_batch_is_a_function_of_seed_epoch_and_index(batches: FlowBatches) -> 
     assert len({frames.tobytes() for frames, _ in in_order.values()}) == len(places)
     other_seed = FlowBatches(batches.samples, crop=(40, 56), batch_size=2, seed=43)
     assert [other_seed.batch_samples(*place) for place in places] != [batches.batch_samples(*place) for place in places]
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The frames that were decoded since the list was last cleared."""
+    paths: list[Path] = []
+
+    def note(png: Opened) -> np.ndarray:
+        paths.append(png.path)
+        return decode_frame(png)
+
+    monkeypatch.setattr("edgeflownas.data.flying_chairs.decode_frame", note)
+    return paths
+
+
+def test_a_cache_changes_no_batch_decodes_once_and_keeps_to_its_bound(
+    synthetic_root: Path, decoded: list[Path]
+) -> None:
+    samples = list_samples(synthetic_root, "train")
+    plain = FlowBatches(samples, crop=(40, 56), batch_size=2, seed=42)
+    expected = [plain.batch(*divmod(step, 3)) for step in range(21)]
+    pair = 2 * 48 * 64 * 3
+    for megabytes, kept in ((1, 7), (4 * pair / 2**20, 4), (0.9 * pair / 2**20, 0)):
+        decoded.clear()
+        cached = FlowBatches(samples, crop=(40, 56), batch_size=2, seed=42, read=FrameCache(megabytes).read)
+        for step, (frames, flow) in enumerate(expected):
+            found = cached.batch(*divmod(step, 3))
+            np.testing.assert_array_equal(found[0], frames)
+            np.testing.assert_array_equal(found[1], flow)
+        # 42 positions are 6 passes over 7 samples: what is kept is decoded in the first of them only.
+        assert len(decoded) == 2 * (6 * (7 - kept) + kept)
+
+
+def test_the_config_chooses_the_cache(synthetic_root: Path, decoded: list[Path]) -> None:
+    index = build_index(synthetic_root, (45, 60))
+    for megabytes, times in ((0, 4), (1, 2)):
+        data = RunData(resolve_config(None, TINY | {"data.cache_mb": megabytes, "train.batch_size": 7}), index)
+        decoded.clear()
+        for step in (0, 1):  # with 7 of 7 samples each step is a pass
+            data.train_batch(step)
+        assert len(decoded) == 7 * times
 
 
 def test_training_sees_each_sample_once_per_pass_across_epochs(batches: FlowBatches) -> None:

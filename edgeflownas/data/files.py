@@ -4,8 +4,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,24 +18,26 @@ MAX_PIXELS = 2**25
 """Largest frame that is read, 8192×4096: far above any flow data set, and 256 MiB of flow at most."""
 
 
-class Content(NamedTuple):
-    """The bytes of a file whose header has been checked, (bytes,) uint8; its size in pixels, and its status."""
+class Opened(NamedTuple):
+    """A file whose header has been checked, read up to the header's end; its size in pixels, and its status."""
 
-    data: np.ndarray
+    path: Path
+    file: FileIO
     height: int
     width: int
     status: os.stat_result
 
 
 @contextmanager
-def open_regular(path: Path | str) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+def open_regular(path: Path) -> Iterator[tuple[FileIO, os.stat_result]]:
     """Open a file for reading.
 
     Raises:
         UserError: it is missing, unreadable, a loop of links, or not a regular file (a pipe would wait for a writer).
     """
     try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        # Unbuffered: headers and contents are all that is read.
+        with open(path, "rb", 0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UserError(f"{path}: not a regular file; put the sample's own file in its place")
@@ -43,7 +46,21 @@ def open_regular(path: Path | str) -> Iterator[tuple[BinaryIO, os.stat_result]]:
         raise UserError(f"{path}: cannot read the file: {error.strerror}") from error
 
 
-def require_size(path: Path | str, width: int, height: int) -> None:
+def read_rest(opened: Opened, buffer: np.ndarray) -> None:
+    """Fill a buffer, (bytes,) uint8, from where the file stands.
+
+    Raises:
+        UserError: the file has become shorter since it was opened.
+    """
+    rest = buffer.data
+    while rest:
+        count = opened.file.readinto(rest)
+        if not count:
+            raise UserError(f"{opened.path}: truncated: it shrank while it was read; fetch the file again")
+        rest = rest[count:]
+
+
+def require_size(path: Path, width: int, height: int) -> None:
     """Refuse a size that no frame or flow field has, before anything is allocated for it.
 
     Raises:

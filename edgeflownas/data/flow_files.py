@@ -1,11 +1,13 @@
 """Middlebury .flo files: `PIEH`, int32 width, int32 height, then H×W×2 float32, all little-endian, u before v."""
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from edgeflownas.data.files import Content, open_regular, require_size
+from edgeflownas.data.files import Opened, open_regular, read_rest, require_size
 from edgeflownas.errors import UserError
 
 MAGIC = b"PIEH"
@@ -13,31 +15,16 @@ HEADER_BYTES = 12
 BYTES_PER_PIXEL = 8
 
 
-def read_flow(path: Path | str) -> np.ndarray:
-    """Read a flow field.
-
-    Args:
-        path: a Middlebury .flo file.
-
-    Returns:
-        (H, W, 2) float32, pixels: [..., 0] is the x-displacement u, [..., 1] the y-displacement v. Values are not
-        judged; a file of NaN reads as NaN.
-
-    Raises:
-        UserError: as `read_flo`.
-    """
-    return decode_flow(read_flo(path))
-
-
-def read_flo(path: Path | str) -> Content:
-    """Read a .flo file's bytes. The header is compared with the file's size before any memory is taken for the pixels.
+@contextmanager
+def open_flo(path: Path) -> Iterator[Opened]:
+    """Open a .flo file. The header is compared with the file's size before any memory is taken for the pixels.
 
     Raises:
         UserError: the file cannot be opened, has another magic, a size that no flow field has, or not exactly as many
             bytes as its header claims.
     """
     with open_regular(path) as (file, status):
-        width, height = _read_header(path, file.read(HEADER_BYTES))
+        width, height = _check_header(path, file.read(HEADER_BYTES))
         expected = HEADER_BYTES + width * height * BYTES_PER_PIXEL
         if status.st_size != expected:
             fault = "truncated" if status.st_size < expected else "oversized"
@@ -45,20 +32,35 @@ def read_flo(path: Path | str) -> Content:
                 f"{path}: {fault} flow file: the header claims {width}x{height} pixels, "
                 f"so {expected} bytes were expected, found {status.st_size}; fetch the file again"
             )
-        file.seek(0)
-        data = np.fromfile(file, np.uint8, count=expected)
-    if len(data) != expected:
-        raise UserError(f"{path}: truncated flow file: it shrank while it was read; fetch the file again")
-    return Content(data, height, width, status)
+        yield Opened(path, file, height, width, status)
 
 
-def decode_flow(content: Content) -> np.ndarray:
-    """The flow field in a .flo file's bytes: (H, W, 2) float32, pixels."""
-    values = content.data[HEADER_BYTES:].view("<f4").astype(np.float32, copy=False)
-    return values.reshape(content.height, content.width, 2)
+def decode_flow(flo: Opened) -> np.ndarray:
+    """The flow field of an open .flo file.
+
+    Returns:
+        (H, W, 2) float32, pixels: [..., 0] is the x-displacement u, [..., 1] the y-displacement v. Values are not
+        judged; a file of NaN reads as NaN.
+
+    Raises:
+        UserError: the file has become shorter since it was opened.
+    """
+    data = np.empty(flo.height * flo.width * BYTES_PER_PIXEL, np.uint8)
+    read_rest(flo, data)
+    return data.view("<f4").astype(np.float32, copy=False).reshape(flo.height, flo.width, 2)
 
 
-def _read_header(path: Path | str, header: bytes) -> tuple[int, int]:
+def read_flow(path: Path | str) -> np.ndarray:
+    """Read a flow field, (H, W, 2) float32, pixels.
+
+    Raises:
+        UserError: as `open_flo`.
+    """
+    with open_flo(Path(path)) as flo:
+        return decode_flow(flo)
+
+
+def _check_header(path: Path, header: bytes) -> tuple[int, int]:
     """Width and height that a header claims."""
     if not header:
         raise UserError(f"{path}: the file is empty; fetch it again")

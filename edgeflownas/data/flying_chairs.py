@@ -3,14 +3,15 @@
 import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgeflownas.data.files import Content
-from edgeflownas.data.flow_files import decode_flow, read_flo
-from edgeflownas.data.png_files import decode_frame, read_png
+from edgeflownas.data.files import Opened
+from edgeflownas.data.flow_files import decode_flow, open_flo
+from edgeflownas.data.png_files import decode_frame, open_png
 from edgeflownas.errors import UserError
 
 SPLITS = ("train", "val")
@@ -18,6 +19,7 @@ FILE_KINDS = ("img_0.png", "img_1.png", "flow_01.flo")
 """The three files of a sample, in the order used everywhere. Other files (FlyingChairs2 ships many) are ignored."""
 LAYOUT = f"the layout is <root>/{{train,val}}/NNNNNNN-{{{','.join(FILE_KINDS)}}}"
 
+_OPENERS = (open_png, open_png, open_flo)
 _SAMPLE_FILE = re.compile(rf"([0-9]+)-({'|'.join(map(re.escape, FILE_KINDS))})")
 
 
@@ -97,22 +99,23 @@ def list_samples(root: Path | str, split: str) -> list[Sample]:
     return samples
 
 
-def read_files(sample: Sample) -> tuple[Content, Content, Content]:
-    """Read the bytes of a frame pair and its flow, and compare their sizes before anything is decoded.
+@contextmanager
+def open_sample(sample: Sample) -> Iterator[tuple[Opened, Opened, Opened]]:
+    """Open a frame pair and its flow, and compare their sizes before anything is decoded.
 
     Raises:
         UserError: a file is missing or broken, or the three do not have the same size.
     """
-    frame_0, frame_1, flow = sample.files
-    contents = read_png(frame_0), read_png(frame_1), read_flo(flow)
-    first = contents[0]
-    for path, content in zip(sample.files, contents, strict=True):
-        if (content.height, content.width) != (first.height, first.width):
-            raise UserError(
-                f"{path}: is {content.width}x{content.height} pixels, but its frame 0 is "
-                f"{first.width}x{first.height} (width x height); the three files of a sample have one size"
-            )
-    return contents
+    with ExitStack() as stack:
+        opened = [stack.enter_context(opens(path)) for opens, path in zip(_OPENERS, sample.files, strict=True)]
+        first = opened[0]
+        for one in opened:
+            if (one.height, one.width) != (first.height, first.width):
+                raise UserError(
+                    f"{one.path}: is {one.width}x{one.height} pixels, but its frame 0 is "
+                    f"{first.width}x{first.height} (width x height); the three files of a sample have one size"
+                )
+        yield opened[0], opened[1], opened[2]
 
 
 def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,8 +125,7 @@ def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         frame 0 and frame 1, (H, W, 3) uint8 RGB each, and the flow, (H, W, 2) float32, pixels.
 
     Raises:
-        UserError: as `read_files`, or a frame cannot be decoded.
+        UserError: as `open_sample`, or a frame cannot be decoded.
     """
-    *pngs, flo = read_files(sample)
-    frame_0, frame_1 = (decode_frame(path, png) for path, png in zip(sample.files, pngs, strict=False))
-    return frame_0, frame_1, decode_flow(flo)
+    with open_sample(sample) as (frame_0, frame_1, flow):
+        return decode_frame(frame_0), decode_frame(frame_1), decode_flow(flow)

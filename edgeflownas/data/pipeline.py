@@ -1,7 +1,8 @@
 """Batches for training and judging, as a `keras.utils.PyDataset`. The only file of this package that needs Keras."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import cv2
 import keras
 import numpy as np
 
@@ -10,6 +11,10 @@ from edgeflownas.data.order import centre_crop, random_crop, sample_at
 from edgeflownas.errors import UserError
 
 MODES = ("train", "fixed")
+
+_SCALED = np.arange(256, dtype=np.float32) / np.float32(127.5) - 1
+"""What the network takes for each value of a channel, in [−1, 1]."""
+_SIX_CHANNELS = [channel for channel in range(6) for _ in ("from", "to")]
 
 
 class FlowBatches(keras.utils.PyDataset):
@@ -42,6 +47,7 @@ class FlowBatches(keras.utils.PyDataset):
         max_flow: float = 50.0,
         flow_scale: float = 20.0,
         workers: int = 2,
+        read: Callable[[Sample], tuple[np.ndarray, np.ndarray, np.ndarray]] = read_sample,
     ) -> None:
         """See the class.
 
@@ -55,6 +61,7 @@ class FlowBatches(keras.utils.PyDataset):
             max_flow: pixels.
             flow_scale: pixels per unit of predicted flow.
             workers: threads that `fit` reads with.
+            read: how a sample's frames and flow are had, for example from a `FrameCache`.
 
         Raises:
             UserError: there are no samples, or too few for one full training batch.
@@ -77,6 +84,7 @@ class FlowBatches(keras.utils.PyDataset):
         self.samples, self.crop, self.batch_size, self.mode = list(samples), crop, batch_size, mode
         self.steps_per_epoch, self.seed, self.max_flow, self.flow_scale = steps_per_epoch, seed, max_flow, flow_scale
         self.epoch = 0
+        self._read = read
 
     @property
     def num_batches(self) -> int:
@@ -127,7 +135,7 @@ class FlowBatches(keras.utils.PyDataset):
     def _load(self, position: int, frames: np.ndarray, flow: np.ndarray) -> None:
         """Fill in one position of a batch, as the network takes and predicts it: (h, w, 6) and (h, w, 2) float32."""
         sample = self._sample(position)
-        frame_0, frame_1, pixels = read_sample(sample)
+        frame_0, frame_1, pixels = self._read(sample)
         size, crop = pixels.shape[:2], self.crop
         if size[0] < crop[0] or size[1] < crop[1]:
             raise UserError(
@@ -136,9 +144,10 @@ class FlowBatches(keras.utils.PyDataset):
             )
         top, left = centre_crop(size, crop) if self.mode == "fixed" else random_crop(self.seed, position, size, crop)
         window = (slice(top, top + crop[0]), slice(left, left + crop[1]))
-        frames[..., :3], frames[..., 3:] = frame_0[window], frame_1[window]
-        frames /= 127.5
-        frames -= 1
+        # OpenCV packs the six channels and looks their values up in under half of the time that numpy computes them in.
+        packed = np.empty(frames.shape, np.uint8)
+        cv2.mixChannels([frame_0[window], frame_1[window]], [packed], _SIX_CHANNELS)
+        cv2.LUT(packed.reshape(crop[0], -1), _SCALED, dst=frames.reshape(crop[0], -1))
         if not np.isfinite(pixels[window]).all():
             raise UserError(f"{sample.files[2]}: flow is not finite; build the data index again")
         np.clip(pixels[window], -self.max_flow, self.max_flow, out=flow)

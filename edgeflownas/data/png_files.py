@@ -2,12 +2,14 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from edgeflownas.data.files import Content, open_regular, require_size
+from edgeflownas.data.files import Opened, open_regular, read_rest, require_size
 from edgeflownas.errors import UserError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -20,26 +22,25 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _RGB = 2
 
 
-def read_png(path: Path | str) -> Content:
-    """Read a PNG's bytes, and judge its header before: a small file may claim a frame that fills the memory.
+@contextmanager
+def open_png(path: Path) -> Iterator[Opened]:
+    """Open a PNG file, and judge its header: a small file may claim a frame that fills the memory.
 
     Raises:
         UserError: unreadable, no PNG, not 8-bit RGB, a size that no frame has, or a file far larger than its pixels.
     """
     with open_regular(path) as (file, status):
-        header = file.read(HEADER_BYTES)
-        width, height = _read_header(path, header)
+        width, height = _check_header(path, file.read(HEADER_BYTES))
         if status.st_size > (most := 2 * 3 * width * height + SPARE_BYTES):
             raise UserError(
                 f"{path}: {status.st_size} bytes are too many for {width}x{height} pixels (at most {most}); "
                 "fetch the file again"
             )
         file.seek(0)
-        data = np.fromfile(file, np.uint8, count=status.st_size)
-    return Content(data, height, width, status)
+        yield Opened(path, file, height, width, status)
 
 
-def _read_header(path: Path | str, header: bytes) -> tuple[int, int]:
+def _check_header(path: Path, header: bytes) -> tuple[int, int]:
     if not header:
         raise UserError(f"{path}: the file is empty; fetch it again")
     if header[:8] != SIGNATURE:
@@ -55,14 +56,15 @@ def _read_header(path: Path | str, header: bytes) -> tuple[int, int]:
     return width, height
 
 
-def check_checksums(path: Path | str, data: np.ndarray) -> None:
+def check_checksums(path: Path, data: np.ndarray) -> None:
     """Go through a PNG's chunks and compare their checksums, which decodes nothing and takes a fiftieth of the time.
 
     So a file that was cut, or changed anywhere after it was written, is found. What an encoder compressed wrongly
     under a right checksum is not; `decode_frame` refuses that.
 
     Args:
-        data: (bytes,) uint8, of `read_png`.
+        path: names the file.
+        data: its bytes, (bytes,) uint8.
 
     Raises:
         UserError: the file ends too early, has bytes after its end, or a checksum that does not fit.
@@ -83,31 +85,31 @@ def check_checksums(path: Path | str, data: np.ndarray) -> None:
     raise UserError(f"{path}: truncated PNG: its {len(view)} bytes end within a chunk; fetch the file again")
 
 
-def decode_frame(path: Path | str, png: Content) -> np.ndarray:
-    """The pixels of a PNG.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
+def decode_frame(png: Opened) -> np.ndarray:
+    """The pixels of an open PNG: (H, W, 3) uint8, RGB.
 
     Raises:
         UserError: the image cannot be decoded, or is not what its header said.
     """
+    data = np.empty(png.status.st_size, np.uint8)
+    read_rest(png, data)
     # UNCHANGED, because COLOR would drop a transparent colour without a word.
     try:
-        image = cv2.imdecode(png.data, cv2.IMREAD_UNCHANGED)
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error:
         image = None
     if image is None:
-        raise UserError(f"{path}: damaged PNG: its {len(png.data)} bytes cannot be decoded; fetch the file again")
+        raise UserError(f"{png.path}: damaged PNG: its {len(data)} bytes cannot be decoded; fetch the file again")
     if image.dtype != np.uint8 or image.shape != (png.height, png.width, 3):
-        raise UserError(f"{path}: expected 8-bit RGB, found {image.dtype} of shape {image.shape}; convert it")
+        raise UserError(f"{png.path}: expected 8-bit RGB, found {image.dtype} of shape {image.shape}; convert it")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def read_frame(path: Path | str) -> np.ndarray:
+def read_frame(path: Path) -> np.ndarray:
     """Read one frame: (H, W, 3) uint8, RGB.
 
     Raises:
-        UserError: as `read_png` and `decode_frame`.
+        UserError: as `open_png` and `decode_frame`.
     """
-    return decode_frame(path, read_png(path))
+    with open_png(path) as png:
+        return decode_frame(png)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.config import Config
+from edgeflownas.data.flying_chairs import read_sample
+from edgeflownas.data.frame_cache import FrameCache
 from edgeflownas.data.index import indexed_samples
 from edgeflownas.data.pipeline import FlowBatches
 from edgeflownas.data.prefetch import prefetch
@@ -28,7 +30,12 @@ class RunData:
         self.index = index
         self.digest: str = index["digest"]
         self._workers: int = config["data.workers"]
-        shared = {"crop": crop, "max_flow": config["data.max_flow"], "flow_scale": config["data.flow_scale"]}
+        shared: dict[str, Any] = {
+            "crop": crop,
+            "max_flow": config["data.max_flow"],
+            "flow_scale": config["data.flow_scale"],
+            "read": FrameCache(config["data.cache_mb"]).read if config["data.cache_mb"] else read_sample,
+        }
         train_samples = indexed_samples(index, "train")
         self._train = FlowBatches(
             train_samples,
