@@ -144,7 +144,7 @@ def allowed(schema: dict[str, Any], definitions: dict[str, Any] | None = None) -
         words += f" with {', '.join(map(_code, properties))}"
     low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
     if low is not None and high is not None:
-        return f"{words}, {low} to {high}"
+        return f"{words}, {low} to {'2^64 - 1' if high == 2**64 - 1 else high}"
     if above is not None and high is not None:
         return f"{words}, above {above} up to {high}"
     for limit, sign in ((low, "≥"), (above, ">"), (high, "≤")):

@@ -109,23 +109,24 @@ class Teller:
         if gate and gate != self._gate:
             self._voice.say(gate)
         self._gate = gate
-        if sight.progress is None:
+        facts = sight.progress
+        if facts is None:
             return
         if sight.run != self._run or len(sight.epochs) < self._epochs:
-            self._voice.say(f"{sight.run}, {describe(sight.progress['process'])}")
+            self._voice.say(f"{sight.run}, {describe(facts['process'])}")
             self._run, self._epochs = sight.run, max(0, len(sight.epochs) - EPOCHS_SHOWN)
         for row in sight.epochs[self._epochs :]:
             best = min(sight.epochs[: row["epoch"]], key=lambda other: other["mean_epe_12"])
-            self._voice.say(epoch_line(row, sight.progress["epochs"], best["epoch"]))
+            self._voice.say(epoch_line(row, facts["epochs"], best["epoch"]))
         self._epochs = len(sight.epochs)
         if sight.state == "running":
-            self._voice.progress(sight.progress)
+            self._voice.progress(lambda: progress_line(facts))
         elif sight.state == "ended":
-            self._voice.say(progress_line(sight.progress))
+            self._voice.say(progress_line(facts))
         else:
             self._voice.say(
-                f"{describe(sight.progress['process'])} is gone and did not say why; last sign of life "
-                f"{sight.progress['updated']}; continue with --resume"
+                f"{describe(facts['process'])} is gone and did not say why; last sign of life "
+                f"{facts['updated']}; continue with --resume"
             )
 
 

@@ -16,6 +16,11 @@ STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 OBSERVED = {"losses": [1.0, 2.0, 3.0], "global_grad_norm_before": 6.0}
 
 
+def where(part, batch, subnet):
+    """Three of twelve subnets meet a batch."""
+    return {"part": part, "batch": batch, "subnet": subnet, "at_once": 3, "subnets": 12}
+
+
 class Clock:
     """Seconds that pass when a test says so."""
 
@@ -43,7 +48,7 @@ class Run:
             self.monitor.step(self.progress, OBSERVED, lr=1e-4)
 
     def epoch(self, epe=4.0, seconds=10.0):
-        self.monitor.judging(self.progress, "recalibration", 1, 4, at_once=3, subnets=12)
+        self.monitor.judging(self.progress, where("recalibration", 1, 4))
         self.clock.now += seconds
         self.progress.note_evaluation(epe, 0.002)
         row = {"epoch": self.progress.epochs_done + 1, "mean_epe_12": epe, "std_epe_12": 0.5, "zero_flow_epe": 6.0}
@@ -139,7 +144,7 @@ def test_progress_json_fits_its_schema_in_every_phase(tmp_path):
     run.clock.now += WRITE_EVERY
     run.steps(4)
     assert (run.facts()["phase"], run.facts()["loss"], run.facts()["clip_rate"]) == ("training", 2.0, 1.0)
-    run.monitor.judging(run.progress, "validation", 2, 10, at_once=3, subnets=12)
+    run.monitor.judging(run.progress, where("validation", 2, 10))
     assert progress_line(run.facts()) == "epoch 1/3 judging subnets 10 to 12 of 12, validation batch 2"
     run.epoch()
     assert (run.facts()["epoch"], run.facts()["step"], run.facts()["mean_epe_12"]) == (1, 4, 4.0)
@@ -153,7 +158,7 @@ def test_a_short_epoch_is_told_with_its_own_numbers(tmp_path):
     run = Run(tmp_path, "quiet")
     run.steps(1)
     run.progress.epoch_losses = [7.0]
-    run.monitor.judging(run.progress, "recalibration", 1, 1, at_once=3, subnets=12)
+    run.monitor.judging(run.progress, where("recalibration", 1, 1))
     assert run.facts()["loss"] == 7.0
 
 

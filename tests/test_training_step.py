@@ -128,7 +128,13 @@ def test_judging_equals_the_fixed_subnet_with_its_averaged_moments(fused, initia
     recalibration = [Batch(*random_batch(seed), samples=2) for seed in (21, 22, 23)]
     frames, flow = random_batch(30)
     cycles = eval_pool(SPACE)[1:2]
-    results = evaluator.judge(cycles, recalibration, [Batch(frames, flow, samples=1)])
+    told = []
+    results = evaluator.judge(cycles, recalibration, [Batch(frames, flow, samples=1)], watch=told.append)
+    numbers = {"subnet": 1, "at_once": 3, "subnets": 3}
+    assert told == [
+        *({"part": "recalibration", "batch": batch, **numbers} for batch in (1, 2, 3)),
+        {"part": "validation", "batch": 1, **numbers},
+    ]
     moments, shifts, count = evaluator.recalibrate(cycles, recalibration)
     assert count == 3
     for path, code in enumerate(cycles[0]):

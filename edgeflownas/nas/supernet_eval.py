@@ -1,7 +1,8 @@
 """The command that judges subnets of a trained supernet, and changes nothing."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import complete_cycle
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
+from edgeflownas.training.voice import Voice, judging_line
 
 if TYPE_CHECKING:
     from edgeflownas.training.checkpoints import Checkpoint
@@ -43,12 +45,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--gpu_device", type=int, metavar="N", help="index of the GPU; without one the CPU does the work")
     add("--output_dir", metavar="FOLDER", help="the run directory")
     add("--out", type=Path, metavar="FILE", help="where to write the result (supernet_eval.json in the run directory)")
+    add("--quiet", action="store_true", help="do not say which subnets are being judged")
     add_json_flag(parser)
     return parser
 
 
-def evaluate(config: Config, checkpoint_name: str, codes: Sequence[str] | None) -> dict[str, Any]:
-    """Judge the eval pool, or `codes`, with the weights of a checkpoint.
+def evaluate(
+    config: Config, checkpoint_name: str, codes: Sequence[str] | None, watch: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Judge the eval pool, or `codes`, with the weights of a checkpoint; `watch` is told what is being judged.
 
     Returns:
         The content of `supernet_eval.json`.
@@ -63,7 +68,7 @@ def evaluate(config: Config, checkpoint_name: str, codes: Sequence[str] | None) 
     from edgeflownas.training.evaluation import pool_summary
 
     cycles = eval_pool(space) if wanted is None else np.stack([complete_cycle(code, space) for code in wanted])
-    results = evaluator.judge(cycles, data.recalibration(), data.validation())
+    results = evaluator.judge(cycles, data.recalibration(), data.validation(), watch)
     if wanted is not None:
         # Each code is the first path of its own cycle; the others only keep it company.
         results = results[:: space.cycle_length]
@@ -159,7 +164,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         **data_root_overrides(arguments.data_root),
     }
     config = config_from_flags(arguments, flags)
-    result = evaluate(config, arguments.checkpoint, arguments.arch)
+    voice = Voice("quiet" if arguments.quiet else "normal", sys.stderr)
+    result = evaluate(
+        config, arguments.checkpoint, arguments.arch, lambda where: voice.progress(lambda: judging_line(where))
+    )
+    voice.end_line()
     out = arguments.out or Path(config["train.output_dir"]) / "supernet_eval.json"
     write_json(out, result, schema="supernet_eval.schema.json")
     if arguments.json:

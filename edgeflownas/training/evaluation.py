@@ -18,8 +18,9 @@ from edgeflownas.network.statistics import BATCH_NORM_EPSILON
 from edgeflownas.training.metrics import METRICS
 from edgeflownas.training.supernet_model import JudgementModel, PredictionModel, RecalibrationModel
 
-Watch = Callable[[str, int, int], None]
-"""Told the part of the evaluation, the batch and the cycle that are worked on, numbered from 1."""
+Watch = Callable[[dict[str, Any]], None]
+"""Told, before subnets meet a batch, which: `part` of the evaluation, `batch`, `subnet` (the first of them), `at_once`
+and `subnets` (all), numbered from 1."""
 CycleMoments = list[list[np.ndarray]]
 """[mean, variance] of every batch norm in order of execution; each (paths that ran it, 1, 1, 1, channels)."""
 
@@ -57,7 +58,7 @@ class Evaluator:
             cycles: (cycles, paths, blocks) int32.
             recalibration: fixed training batches; the moments are their cumulative average, from nothing.
             validation: batches of one size, each sample once.
-            watch: told before each cycle meets each batch.
+            watch: told what is being judged.
 
         Returns:
             Per subnet, in order: what `measure` gives, `bn_recal_batches`, and `bn_shift`, how far the statistics
@@ -162,9 +163,11 @@ class Evaluator:
 
 
 def _watched(cycles: np.ndarray, part: str, batch: int, watch: Watch | None) -> Iterator[tuple[int, np.ndarray]]:
+    paths = cycles.shape[1]
     for index, codes in enumerate(cycles):
         if watch:
-            watch(part, batch, index + 1)
+            numbers = {"subnet": index * paths + 1, "at_once": paths, "subnets": len(cycles) * paths}
+            watch({"part": part, "batch": batch, **numbers})
         yield index, codes
 
 

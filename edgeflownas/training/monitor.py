@@ -12,7 +12,7 @@ from typing import Any
 from edgeflownas.processes import this_process
 from edgeflownas.training.pace import Pace
 from edgeflownas.training.progress import Progress
-from edgeflownas.training.voice import Voice, epoch_line
+from edgeflownas.training.voice import Voice, epoch_line, progress_line
 
 # Seconds between two writes of progress.json, apart from changes of phase.
 WRITE_EVERY = 5.0
@@ -71,14 +71,13 @@ class RunMonitor:
         if self._is_due():
             self._tell(progress, phase="training", judging=None)
 
-    def judging(self, progress: Progress, part: str, batch: int, subnet: int, at_once: int, subnets: int) -> None:
-        """The subnets from number `subnet` on, `at_once` of them, meet a batch of a part of the evaluation."""
+    def judging(self, progress: Progress, where: Mapping[str, Any]) -> None:
+        """Some subnets meet a batch of the evaluation (`judging` in `progress.json`)."""
         first = self._facts["phase"] != "judging"
         if first:
             self._pace.pause_begins(self._clock())
         if first or self._is_due():
-            where = {"part": part, "batch": batch, "subnet": subnet, "at_once": at_once, "subnets": subnets}
-            self._tell(progress, at_once=first, phase="judging", judging=where)
+            self._tell(progress, at_once=first, phase="judging", judging=dict(where))
 
     def epoch(self, progress: Progress) -> None:
         """An epoch is judged and saved."""
@@ -104,7 +103,7 @@ class RunMonitor:
             self._facts |= {"loss": statistics["train_loss"], "clip_rate": statistics["clip_rate"]}
         if at_once or self._clock() >= self._write_due:
             self._write(progress)
-        self._voice.progress(self._now(progress))
+        self._voice.progress(lambda: progress_line(self._now(progress)))
 
     def _now(self, progress: Progress) -> dict[str, Any]:
         steps = self._length.steps_per_epoch

@@ -206,7 +206,10 @@ class Trainer:
         if not progress.epoch_losses:
             raise CheckFailed(f"epoch {progress.epochs_done + 1}: every step was skipped; see {self.run.nonfinite}")
         results = self.evaluator.judge(
-            self.pool, self.data.recalibration(), self.data.validation(), watch=self._watch_judging
+            self.pool,
+            self.data.recalibration(),
+            self.data.validation(),
+            watch=lambda where: self.monitor.judging(self.progress, where),
         )
         mean_epe, std_epe, noise_epe = pool_summary(results)
         if not np.isfinite(mean_epe):
@@ -264,11 +267,6 @@ class Trainer:
             "config_hash": self.config.hash,
         }
         return take_flow_samples(self.evaluator, self.data, self.pool[0], self.config["eval.flow_samples"], origin)
-
-    def _watch_judging(self, part: str, batch: int, cycle: int) -> None:
-        cycles, paths, _ = self.pool.shape
-        first = (cycle - 1) * paths + 1
-        self.monitor.judging(self.progress, part, batch, first, at_once=paths, subnets=cycles * paths)
 
     @cached_property
     def _zero_flow_epe(self) -> float:

@@ -39,17 +39,17 @@ class Voice:
         """Whether a line of progress would be shown now; asked before every step's line is made."""
         return not self._quiet and self._clock() >= self._due
 
-    def progress(self, facts: Mapping[str, Any]) -> None:
-        """Show where the run stands (`progress.json`), at a bearable rate."""
+    def progress(self, line: Callable[[], str]) -> None:
+        """Show where things stand, at a bearable rate; `line` is asked only when it will be shown."""
         if not self.is_due():
             return
         self._due = self._clock() + self._every
         if self._live:
             width = shutil.get_terminal_size().columns - 1
-            self._write(f"\r{progress_line(facts)[:width]}\x1b[K")
+            self._write(f"\r{line()[:width]}\x1b[K")
             self._line_is_open = True
         else:
-            self._write(f"{_now()} {progress_line(facts)}\n")
+            self._write(f"{_now()} {line()}\n")
 
     def say(self, text: str) -> None:
         """Say something that stays."""
@@ -75,10 +75,8 @@ def progress_line(facts: Mapping[str, Any]) -> str:
         return f"{place} starting: building the graph takes half a minute and more"
     if facts["phase"] == "ended":
         return f"{place} ended: {facts['stopped_because']}"
-    if judging := facts["judging"]:
-        last = min(judging["subnet"] + judging["at_once"] - 1, judging["subnets"])
-        subnets = f"subnets {judging['subnet']} to {last} of {judging['subnets']}"
-        return f"{place} judging {subnets}, {judging['part']} batch {judging['batch']}"
+    if facts["judging"]:
+        return f"{place} {judging_line(facts['judging'])}"
     parts = [f"{place} step {facts['step']}/{facts['steps_per_epoch']}"]
     if facts["steps_per_second"]:
         parts.append(f"{facts['steps_per_second']:.3g} steps/s")
@@ -90,6 +88,13 @@ def progress_line(facts: Mapping[str, Any]) -> str:
         parts.append(f"EPE {facts['mean_epe_12']:.3f} (best {best['mean_epe_12']:.3f}, epoch {best['epoch']})")
     parts += [f"lr {facts['lr']:.3g}", f"grad norm {facts['grad_norm']:.3g}", f"clipped {facts['clip_rate']:.0%}"]
     return "  ".join(parts)
+
+
+def judging_line(judging: Mapping[str, Any]) -> str:
+    """Which subnets are judged, and with what."""
+    last = min(judging["subnet"] + judging["at_once"] - 1, judging["subnets"])
+    subnets = f"subnets {judging['subnet']} to {last} of {judging['subnets']}"
+    return f"judging {subnets}, {judging['part']} batch {judging['batch']}"
 
 
 def epoch_line(row: Mapping[str, Any], epochs: int, best_epoch: int) -> str:
