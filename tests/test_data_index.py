@@ -19,7 +19,8 @@ from edgeflownas.artifacts import sha256_file, validate, write_json
 from edgeflownas.data.changes import check_unchanged
 from edgeflownas.data.flow_files import read_flow, write_flow
 from edgeflownas.data.flying_chairs import Sample
-from edgeflownas.data.index import JOURNAL_FILE, SCHEMA, build_index, indexed_samples, load_index
+from edgeflownas.data.index import SCHEMA, build_index, indexed_samples, load_index
+from edgeflownas.data.journal import JOURNAL_FILE
 from edgeflownas.data.judging import judge
 from edgeflownas.data.png_files import SIGNATURE
 from edgeflownas.errors import UserError

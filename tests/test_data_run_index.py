@@ -10,10 +10,12 @@ import pytest
 from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.config import Config, resolve_config
 from edgeflownas.data.flying_chairs import Sample
-from edgeflownas.data.index import JOURNAL_FILE, SCHEMA
+from edgeflownas.data.index import SCHEMA
+from edgeflownas.data.journal import JOURNAL_FILE
 from edgeflownas.errors import UserError
 from edgeflownas.reporting.training_report import write_report
 from edgeflownas.train_supernet import main
+from edgeflownas.training.run_directory import RunDirectory
 from edgeflownas.training.run_index import find_index
 from tests.tiny import TINY, tiny_flags
 
@@ -51,6 +53,7 @@ def test_a_build_that_was_refused_is_gone_on_with_in_the_run_directory(root: Pat
     with pytest.raises(UserError, match=r"train 0000004: 0000004-flow_01.flo: truncated"):
         find_index(config_of(root))
     assert [path.name for path in (root.parent / "run").iterdir()] == [JOURNAL_FILE]
+    RunDirectory(root.parent / "run").refuse_foreign_folder()  # it is ours: the next start takes it
     find_index(config_of(root, **EXCLUDE))
     assert "going on after an interrupted build that had judged 9 samples" in capsys.readouterr().out
 

@@ -18,14 +18,13 @@ import numpy as np
 from edgeflownas.artifacts import read_json, sha256_of, write_json
 from edgeflownas.data.bad_samples import LIST_FILE, POLICIES, require_good
 from edgeflownas.data.flying_chairs import FILE_KINDS, SPLITS, Sample, scan_split
-from edgeflownas.data.journal import Journal
+from edgeflownas.data.journal import JOURNAL_FILE, Journal
 from edgeflownas.data.judging import Entry, copies, judge
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import UserError, run_command
 from edgeflownas.parsers import command_parser
 
 SCHEMA = "data_index.schema.json"
-JOURNAL_FILE = "data_index.partial.jsonl"
 REJECTED_KEYS = ("name", "reason", "bytes", "mtime_ns")
 SECONDS_BETWEEN_REPORTS = 5.0
 

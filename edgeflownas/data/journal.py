@@ -13,6 +13,8 @@ from edgeflownas.data.judging import Entry, file_state, same_files
 from edgeflownas.errors import UserError
 from edgeflownas.quick_schema import Check, quick_check
 
+JOURNAL_FILE = "data_index.partial.jsonl"
+
 
 class Journal:
     """JSON lines: first what the entries depend on, then one usable sample each, as `[split, entry]`.

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from edgeflownas.artifacts import remove_unfinished, write_json, write_text
 from edgeflownas.config import Config
+from edgeflownas.data.journal import JOURNAL_FILE
 from edgeflownas.errors import UserError
 from edgeflownas.locks import LockHeld, take_lock
 
@@ -110,7 +111,7 @@ class RunDirectory:
         """
         if Path.cwd().is_relative_to(self.path.resolve()):
             raise UserError(f"{self.path}: is where you are, or above it; give a run directory of its own")
-        ours = (LOCK, self.config.name, self.last.parent.name)
+        ours = (LOCK, self.config.name, self.last.parent.name, JOURNAL_FILE)
         if self.path.is_dir() and any(self.path.iterdir()) and not any((self.path / name).exists() for name in ours):
             raise UserError(f"{self.path}: holds files and is no run directory; give a new or an empty folder")
 
