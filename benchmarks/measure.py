@@ -1,11 +1,13 @@
-"""How benchmarks measure: alternating runs in one process, medians, and what the machine was."""
+"""How benchmarks measure: runs that take turns, medians, and what the machine was."""
 
+import multiprocessing
 import os
 import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,44 @@ def alternate_with_work(
 def median_ratio(seconds: Mapping[str, list[float]], way: str, against: str) -> float:
     """Median over rounds of one way's time over another's in the same round."""
     return statistics.median(a / b for a, b in zip(seconds[way], seconds[against], strict=True))
+
+
+class Apart:
+    """One way in a process of its own, forked from this one: it takes its turns, and its peak memory is its own."""
+
+    def __init__(self, prepare: Callable[[], Callable[[], Any]]) -> None:
+        """Fork a process that calls `prepare` once, and what it returns at every turn."""
+        # Forked, it starts with everything imported. TensorFlow stands that as long as it has computed nothing.
+        context = multiprocessing.get_context("fork")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=self._serve, args=(theirs, prepare), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    @staticmethod
+    def _serve(pipe: Connection, prepare: Callable[[], Callable[[], Any]]) -> None:
+        run = prepare()
+        while pipe.recv():
+            run()
+            pipe.send(peak_memory_mb())
+
+    def start_turn(self) -> None:
+        """Let it run once."""
+        self._pipe.send(True)
+
+    def end_turn(self) -> float:
+        """Wait until it has run; its peak memory so far, MiB.
+
+        Raises:
+            EOFError: its process died; what it had to say is on stderr.
+        """
+        peak: float = self._pipe.recv()
+        return peak
+
+    def __call__(self) -> float:
+        """A whole turn."""
+        self.start_turn()
+        return self.end_turn()
 
 
 def seconds_since_process_start() -> float:
