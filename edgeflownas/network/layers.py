@@ -75,7 +75,7 @@ class Conv(keras.layers.Layer):
             x = rewritings.unfold(x)
         height, width = x.shape[1:3]
         folds = self.folds and size == (2 * height, 2 * width) and min(height, width) >= rewritings.SMALLEST
-        if folds and self.spec.kernel in rewritings.UPSAMPLED_KERNELS:
+        if folds and self.spec.kernel in rewritings.upsampled_kernels():
             return rewritings.upsampled_convolution(x, kernel)
         if size not in (None, (height, width)):
             x = ops.image.resize(x, size, interpolation="bilinear")

@@ -16,11 +16,15 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-UPSAMPLED_KERNELS = (7,)
-"""Where `upsampled_convolution` was measured to be faster than resize and convolution (`benchmarks/README.md`)."""
+from edgeflownas.devices import onednn_computes
 
 SMALLEST = 4
 """Cells, in height and in width, that `upsampled_convolution` needs: its two borders must not meet."""
+
+
+def upsampled_kernels() -> tuple[int, ...]:
+    """Where `upsampled_convolution` was measured to be faster than resize and convolution (`benchmarks/README.md`)."""
+    return (7,) if onednn_computes() else (3, 5, 7)
 
 
 def fold(x: Any) -> Any:
