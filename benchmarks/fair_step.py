@@ -2,11 +2,13 @@
 
 python -m benchmarks.fair_step            # 180×240, width 32, batch 2
 python -m benchmarks.fair_step --quick --json
+KERAS_BACKEND=jax python -m benchmarks.fair_step --batch 32 --peak_tflops 67    # on a GPU, here one of 67 TFLOP/s
 """
 
 import argparse
 import json
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +18,7 @@ from edgeflownas.config import resolve_config
 from edgeflownas.devices import prepare_backend
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.network.cost import subnet_cost
 
 WAYS = ("fused", "sequential", "masked", "floor")
 SIZES = ("h", "w", "width", "batch")
@@ -37,32 +40,55 @@ def prepare(size: Sequence[int], way: str) -> Callable[[], Any]:
     return lambda: step(frames, flow, codes)
 
 
-def measure(size: Sequence[int], rounds: int) -> dict[str, Any]:
+def measure(size: Sequence[int], rounds: int, peak_tflops: float | None) -> dict[str, Any]:
     """Times (medians, seconds), ratios (medians over rounds) and peak memory (MiB) of all ways.
+
+    Under JAX only the package's own two ways; what is not measured is None.
 
     Args:
         size: height, width, base width, batch.
         rounds: steps of each way.
+        peak_tflops: what the device can do at most, 10¹² operations per second, for `share_of_peak`.
     """
     prepare_backend(resolve_config(None, {}))
-    turns = {way: Apart(partial(prepare, size, way)) for way in WAYS}
+    import keras
+
+    ways = WAYS if keras.backend.backend() == "tensorflow" else WAYS[:2]
+    turns = {way: Apart(partial(prepare, size, way)) for way in ways}
+    started = time.perf_counter()
     turns["fused"]()
-    first_step_s = seconds_since_process_start()
-    for way in WAYS[1:]:
+    compiled_s, first_step_s = time.perf_counter() - started, seconds_since_process_start()
+    for way in ways[1:]:
         turns[way].start_turn()
-    for way in WAYS[1:]:
+    for way in ways[1:]:
         turns[way].end_turn()
     seconds = alternate(turns, rounds)
+    step_s = {way: statistics.median(seconds[way]) if way in ways else None for way in WAYS}
+    tflops = 1e-12 * cycle_operations(size) / step_s["fused"]
     return {
-        **{f"{way}_s": round(statistics.median(seconds[way]), 3) for way in WAYS},
-        "fused_over_floor": round(median_ratio(seconds, "fused", "floor"), 3),
-        "masked_over_fused": round(median_ratio(seconds, "masked", "fused"), 3),
+        **{f"{way}_s": value and round(value, 4) for way, value in step_s.items()},
+        "fused_over_floor": round(median_ratio(seconds, "fused", "floor"), 3) if "floor" in ways else None,
+        "masked_over_fused": round(median_ratio(seconds, "masked", "fused"), 3) if "masked" in ways else None,
         "first_step_s": round(first_step_s, 1),
-        "peak_mb": {way: turns[way]() for way in WAYS},
+        "compile_s": round(compiled_s - step_s["fused"], 1),
+        "peak_mb": {way: turns[way]() if way in ways else None for way in WAYS},
+        "images_per_s": round(size[3] / step_s["fused"], 1),
+        "tflops": round(tflops, 3),
+        "share_of_peak": peak_tflops and round(tflops / peak_tflops, 3),
         **dict(zip(SIZES, size, strict=True)),
         "rounds": rounds,
+        "backend": keras.backend.backend(),
         **circumstances(),
     }
+
+
+def cycle_operations(size: Sequence[int]) -> float:
+    """Operations of a step as three plain subnets: 2 per multiply-accumulate, forward once and backward twice."""
+    height, width, init_neurons, batch = size
+    space = load_search_space()
+    codes = fair_cycle(space, seed=42, step=0)
+    macs = sum(subnet_cost(space, tuple(map(int, code)), height, width, init_neurons)["macs"] for code in codes)
+    return 6.0 * batch * macs
 
 
 def main() -> None:
@@ -73,21 +99,29 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=32, help="base width (%(default)s)")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--peak_tflops", type=float, help="of the device, for the share of it that is reached")
     parser.add_argument("--quick", action="store_true", help="3 rounds")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     size = [getattr(arguments, name) for name in SIZES]
-    result = measure(size, 3 if arguments.quick else arguments.rounds)
+    result = measure(size, 3 if arguments.quick else arguments.rounds, arguments.peak_tflops)
     if arguments.json:
         print(json.dumps(result))
         return
     print(f"{result['h']}×{result['w']}, base width {result['width']}, batch {result['batch']}")
     for way in WAYS:
-        print(f"{way:11s} {result[f'{way}_s']:8.3f} s/step {result['peak_mb'][way]:8.0f} MiB at most")
-    print(f"fused / floor {result['fused_over_floor']:.2f}, masked / fused {result['masked_over_fused']:.2f}")
-    print(f"first fused step done {result['first_step_s']} s after the process started")
+        if result[f"{way}_s"]:
+            print(f"{way:11s} {result[f'{way}_s']:8.4f} s/step {result['peak_mb'][way]:8.0f} MiB at most")
+    if result["fused_over_floor"]:
+        print(f"fused / floor {result['fused_over_floor']:.2f}, masked / fused {result['masked_over_fused']:.2f}")
+    share = f", {result['share_of_peak']:.0%} of the peak" if result["share_of_peak"] else ""
+    print(f"fused: {result['images_per_s']} images/s, {result['tflops']} TFLOP/s of plain convolutions{share}")
+    print(
+        f"first fused step done {result['first_step_s']} s after the process started, {result['compile_s']} s of it compiling"
+    )
     host = result["host"]
-    print(f"{host['cpu']}, {host['cores']} cores, load {result['load_average']}, {result['versions']}")
+    device = ", ".join(host["gpus"]) or host["cpu"]
+    print(f"{device}, {host['cores']} cores, load {result['load_average']}, {result['versions']}")
     print(f"{result['rounds']} rounds")
 
 
