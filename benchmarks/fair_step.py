@@ -116,9 +116,8 @@ def main() -> None:
         print(f"fused / floor {result['fused_over_floor']:.2f}, masked / fused {result['masked_over_fused']:.2f}")
     share = f", {result['share_of_peak']:.0%} of the peak" if result["share_of_peak"] else ""
     print(f"fused: {result['images_per_s']} images/s, {result['tflops']} TFLOP/s of plain convolutions{share}")
-    print(
-        f"first fused step done {result['first_step_s']} s after the process started, {result['compile_s']} s of it compiling"
-    )
+    first, compiled = result["first_step_s"], result["compile_s"]
+    print(f"first fused step done {first} s after the process started, {compiled} s of it compiling")
     host = result["host"]
     device = ", ".join(host["gpus"]) or host["cpu"]
     print(f"{device}, {host['cores']} cores, load {result['load_average']}, {result['versions']}")
