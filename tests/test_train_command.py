@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from edgeflownas.artifacts import read_json, sha256_file
+from edgeflownas.data.journal import JOURNAL_FILE
 from edgeflownas.errors import UserError, run_command
 from edgeflownas.nas import supernet_eval
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.train_supernet import main
 from edgeflownas.training.checkpoints import load_checkpoint, read_header
+from edgeflownas.training.run_directory import RunDirectory
 from tests.tiny import history_of, tiny_flags, trace_of
 
 
@@ -284,7 +286,9 @@ def test_bad_data_end_with_one_line_and_nothing_half_written(synthetic_root, tmp
     assert code == 2
     assert str(root) in line
     assert all(word in line for word in words)
-    assert not run.exists()
+    # What was read of good samples is kept, and does not hinder the run that follows the repair.
+    assert [file.name for file in run.glob("*")] in ([], [JOURNAL_FILE])
+    RunDirectory(run).refuse_foreign_folder()
 
 
 @pytest.mark.parametrize(
@@ -303,7 +307,7 @@ def test_wrong_flags_end_with_one_line_and_nothing_half_written(synthetic_root, 
     code, line = exit_code_and_words(capsys, main, *tiny_flags(synthetic_root, run, *flags))
     assert code == 2
     assert words in line
-    assert not run.exists()
+    assert list(run.glob("*")) == []
 
 
 def test_a_wrong_arch_code_is_refused_before_anything_is_loaded(whole_run, synthetic_root, capsys):
