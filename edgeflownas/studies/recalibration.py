@@ -83,16 +83,16 @@ def print_table(report: dict[str, Any]) -> None:
     """The table, and below it each subnet."""
     rows = report["rows"]
     print(f"{report['run']} after {report['global_step']} steps, batches of {report['batch_size']}")
-    print(f"{'batches':>8}{'mean EPE':>10}{'std':>9}{'noise':>9}{'last shift':>12}{'tau to most':>13}")
+    print(f"{'batches':>8}{'mean EPE':>12}{'std':>12}{'noise':>12}{'last shift':>12}{'tau to most':>13}")
     for row in rows:
         shift = "" if row["bn_shift"] is None else f"{row['bn_shift']:.4f}"
         tau = "" if row["tau"] is None else f"{row['tau']:.2f}"
-        means = f"{row['mean_epe']:10.4f}{row['std_epe']:9.4f}{row['noise_epe']:9.4f}"
+        means = "".join(f"{row[key]:12.5g}" for key in ("mean_epe", "std_epe", "noise_epe"))
         print(f"{row['batches']:8d}{means}{shift:>12}{tau:>13}")
     print(f"zero-flow EPE {report['zero_flow_epe']:.4f} px")
-    print(f"\n{'arch code':20}" + "".join(f"{row['batches']:>10d}" for row in rows))
+    print(f"\n{'arch code':20}" + "".join(f"{row['batches']:>12d}" for row in rows))
     for code in rows[-1]["epe"]:
-        print(f"{code:20}" + "".join(f"{row['epe'][code]:10.4f}" for row in rows))
+        print(f"{code:20}" + "".join(f"{row['epe'][code]:12.5g}" for row in rows))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
