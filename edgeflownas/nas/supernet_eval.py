@@ -165,10 +165,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     config = config_from_flags(arguments, flags)
     voice = Voice("quiet" if arguments.quiet else "normal", sys.stderr)
-    result = evaluate(
-        config, arguments.checkpoint, arguments.arch, lambda where: voice.progress(lambda: judging_line(where))
-    )
-    voice.end_line()
+    try:
+        result = evaluate(
+            config, arguments.checkpoint, arguments.arch, lambda where: voice.progress(lambda: judging_line(where))
+        )
+    finally:
+        voice.end_line()
     out = arguments.out or Path(config["train.output_dir"]) / "supernet_eval.json"
     write_json(out, result, schema="supernet_eval.schema.json")
     if arguments.json:
