@@ -100,11 +100,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--peak_tflops", type=float, help="of the device, for the share of it that is reached")
-    parser.add_argument("--quick", action="store_true", help="3 rounds")
+    parser.add_argument("--quick", action="store_true", help="2 rounds")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     size = [getattr(arguments, name) for name in SIZES]
-    result = measure(size, 3 if arguments.quick else arguments.rounds, arguments.peak_tflops)
+    result = measure(size, 2 if arguments.quick else arguments.rounds, arguments.peak_tflops)
     if arguments.json:
         print(json.dumps(result))
         return
