@@ -42,7 +42,7 @@ def slurm() -> Iterator[dict[str, str]]:
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set in a folder whose name would be a command to a careless shell."""
     root = tmp_path_factory.mktemp("data") / "a; touch pwned"
-    generate(root, SyntheticParameters(train=64, val=3, height=48, width=64, seed=3, max_motion=8))
+    generate(root, SyntheticParameters(train=12, val=3, height=48, width=64, seed=3, max_motion=16))
     return root
 
 
