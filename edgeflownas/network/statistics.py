@@ -1,8 +1,7 @@
 """Batch-norm statistics as explicit inputs and outputs: the network keeps none of its own.
 
-A forward pass is handed one of these objects, and every batch norm on the way asks it for its moments. They come
-in the order of execution, which is the same for every route, so a list of moments taken by one pass can be given
-to another.
+A forward pass is handed one of these objects, and every batch norm on the way lets it normalise. Moments come in the
+order of execution, which is the same for every route, so a list of moments taken by one pass can be given to another.
 """
 
 from collections.abc import Callable, Iterable

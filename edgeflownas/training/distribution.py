@@ -83,7 +83,7 @@ class TensorFlowReplicas:
         return scope
 
     def average(self, value: Any) -> Any:
-        """The mean of a value over the devices, within `shared`."""
+        """The mean of a value over the devices, within a step."""
         import tensorflow as tf
 
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, value)
