@@ -39,6 +39,7 @@ except UserError as error:
 CONFIG = PLAN.config
 OUT = PLAN.output_dir
 PYTHON = sys.executable
+TRAIN = ["-m", "edgeflownas.train_supernet"]
 DATA_INDEX = f"{OUT}/data_index.json"
 LONG_RUN = f"{OUT}/supernet.json"
 LONG_RUN_REPORT = f"{OUT}/runs/supernet/report.html"

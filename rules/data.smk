@@ -17,7 +17,7 @@ def folder_state(wildcards):
 
 def synthetic_command(config):
     """The command that generates the data set a configuration describes."""
-    words = [PYTHON, "-m", "edgeflownas.data.synthetic", "--root", config["data.root"]]
+    words = ["-m", "edgeflownas.data.synthetic", "--root", config["data.root"]]
     for key in ("train", "val", "height", "width", "seed"):
         words += [f"--{key}", str(config[f"data.synthetic.{key}"])]
     return words
@@ -38,7 +38,7 @@ if SYNTHETIC:
         resources:
             **asked(LIGHT),
         shell:
-            "exec {params.command:q} > >(tee {log:q}) 2>&1"
+            "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
 
 
 rule data_index:
@@ -48,7 +48,7 @@ rule data_index:
         DATA_INDEX,
     params:
         command=lambda wildcards: [
-            *(PYTHON, "-m", "edgeflownas.data.index", "--root", data_root(), "--out", DATA_INDEX),
+            *("-m", "edgeflownas.data.index", "--root", data_root(), "--out", DATA_INDEX),
             *("--height", str(CONFIG["network.height"]), "--width", str(CONFIG["network.width"])),
             *("--max_flow", str(CONFIG["data.max_flow"]), "--on_bad_sample", CONFIG["data.on_bad_sample"]),
             *("--max_bad_fraction", str(CONFIG["data.max_bad_fraction"])),
@@ -63,4 +63,4 @@ rule data_index:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"

@@ -46,14 +46,14 @@ rule fidelity_space:
         f"{OUT}/fidelity/spaces/{{digits}}.yaml",
     params:
         command=lambda wildcards, output: [
-            *(PYTHON, "-m", "edgeflownas.studies.alone", "--space", RANKED_CONFIG["network.search_space"]),
+            *("-m", "edgeflownas.studies.alone", "--space", RANKED_CONFIG["network.search_space"]),
             *("--arch", wildcards.digits, "--out", output[0]),
         ],
     threads: 1
     resources:
         **asked(LIGHT),
     shell:
-        "exec {params.command:q}"
+        "exec {PYTHON:q} {params.command:q}"
 
 
 rule fidelity_alone:
@@ -65,7 +65,7 @@ rule fidelity_alone:
     params:
         code=TRAINING_CODE,
         command=lambda wildcards, input, output: [
-            *(PYTHON, *TRAIN, *study_flags(RANKED["file"], network__search_space=input.space), *RANKED["data"]),
+            *(*TRAIN, *study_flags(RANKED["file"], network__search_space=input.space), *RANKED["data"]),
             *("--seed", wildcards.seed, "--output_dir", str(Path(output[0]).parent)),
         ],
     log:
@@ -74,7 +74,7 @@ rule fidelity_alone:
     resources:
         **asked(TRAINING | {"gpu": int(RANKED_CONFIG["train.require_gpu"])}),
     shell:
-        "exec {params.command:q} > {log:q} 2>&1"
+        "exec {PYTHON:q} {params.command:q} > {log:q} 2>&1"
 
 
 rule fidelity_expectation:
@@ -85,7 +85,7 @@ rule fidelity_expectation:
     params:
         code=TRAINING_CODE,
         command=[
-            *(PYTHON, *TRAIN, *study_flags(RANKED["file"], **EXPECTATION), *RANKED["data"]),
+            *(*TRAIN, *study_flags(RANKED["file"], **EXPECTATION), *RANKED["data"]),
             *("--output_dir", run_dir("fidelity_expectation")),
         ],
     log:
@@ -94,7 +94,7 @@ rule fidelity_expectation:
     resources:
         **asked(TRAINING | {"gpu": int(RANKED_CONFIG["train.require_gpu"])}),
     shell:
-        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
 
 
 rule fidelity_supernet:
@@ -105,7 +105,7 @@ rule fidelity_supernet:
     params:
         subnets=DIGITS,
         command=lambda wildcards, output: [
-            *(PYTHON, "-m", "edgeflownas.nas.supernet_eval", *study_flags(RANKED["file"]), *RANKED["data"]),
+            *("-m", "edgeflownas.nas.supernet_eval", *study_flags(RANKED["file"]), *RANKED["data"]),
             *("--output_dir", SUPERNETS[wildcards.fairness], "--out", output[0], "--arch", *DIGITS),
         ],
     log:
@@ -114,7 +114,7 @@ rule fidelity_supernet:
     resources:
         **asked(TRAINING),
     shell:
-        "exec {params.command:q} > {log:q} 2>&1"
+        "exec {PYTHON:q} {params.command:q} > {log:q} 2>&1"
 
 
 rule fidelity_report:
@@ -126,7 +126,7 @@ rule fidelity_report:
         f"{OUT}/fidelity.svg",
     params:
         command=lambda wildcards, input, output: [
-            *(PYTHON, "-m", "edgeflownas.studies.fidelity", "--space", RANKED_CONFIG["network.search_space"]),
+            *("-m", "edgeflownas.studies.fidelity", "--space", RANKED_CONFIG["network.search_space"]),
             *("--alone", run_dir("fidelity_alone"), "--seeds", *map(str, ALONE_SEEDS), "--out", output[0]),
             *("--supernet", *(f"{name}={input[name]}" for name in SUPERNETS)),
         ],
@@ -136,7 +136,7 @@ rule fidelity_report:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
 
 
 rule ablation_run:
@@ -148,7 +148,7 @@ rule ablation_run:
         code=TRAINING_CODE,
         changes=lambda wildcards: ROWS[wildcards.row],
         command=lambda wildcards, output: [
-            *(PYTHON, *TRAIN, *study_flags("learning_memorise.yaml", train__num_epochs=ABLATION_EPOCHS), "--debug_trace"),
+            *(*TRAIN, *study_flags("learning_memorise.yaml", train__num_epochs=ABLATION_EPOCHS), "--debug_trace"),
             *(word for key, value in ROWS[wildcards.row].items() for word in ("--set", f"{key}={value}")),
             *(*MEMORISE_DATA, "--seed", wildcards.seed, "--output_dir", str(Path(output[0]).parent)),
         ],
@@ -158,7 +158,7 @@ rule ablation_run:
     resources:
         **asked(TRAINING),
     shell:
-        "exec {params.command:q} > {log:q} 2>&1"
+        "exec {PYTHON:q} {params.command:q} > {log:q} 2>&1"
 
 
 rule ablation_report:
@@ -168,7 +168,7 @@ rule ablation_report:
         ABLATION,
     params:
         command=lambda wildcards, output: [
-            *(PYTHON, "-m", "edgeflownas.studies.ablation", "--rows", study_file("ablation.yaml")),
+            *("-m", "edgeflownas.studies.ablation", "--rows", study_file("ablation.yaml")),
             *("--runs", run_dir("ablation"), "--seeds", *map(str, ABLATION_SEEDS), "--out", output[0]),
         ],
     log:
@@ -177,4 +177,4 @@ rule ablation_report:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"

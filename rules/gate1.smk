@@ -3,7 +3,6 @@ from edgeflownas.gates.criteria_gate1 import wrong_codes
 from edgeflownas.nas.search_space import load_search_space
 
 SPACE = CONFIG["network.search_space"]
-TRAIN = ["-m", "edgeflownas.train_supernet"]
 CODEC = ["-m", "edgeflownas.nas.arch_codec", "--space", SPACE]
 try:
     WRONG = wrong_codes(load_search_space(SPACE))

@@ -16,7 +16,7 @@ rule memory_set:
     output:
         directory(MEMORY_SET),
     params:
-        command=[PYTHON, "-m", "edgeflownas.studies.memory_set", "--source", data_root(), "--out", MEMORY_SET],
+        command=["-m", "edgeflownas.studies.memory_set", "--source", data_root(), "--out", MEMORY_SET],
         folder=[] if SYNTHETIC else folder_state,
     log:
         f"{OUT}/logs/memory_set.log",
@@ -24,7 +24,7 @@ rule memory_set:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
 
 
 rule learning_memorise:
@@ -34,7 +34,7 @@ rule learning_memorise:
         f"{MEMORISE_RUN}/train_manifest.json",
     params:
         code=TRAINING_CODE,
-        command=[PYTHON, *TRAIN, *MEMORISE, "--data_root", MEMORY_SET, "--output_dir", MEMORISE_RUN],
+        command=[*TRAIN, *MEMORISE, "--data_root", MEMORY_SET, "--output_dir", MEMORISE_RUN],
     log:
         f"{OUT}/logs/learning_memorise.log",
     benchmark:
@@ -43,7 +43,7 @@ rule learning_memorise:
     resources:
         **asked(TRAINING),
     shell:
-        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
 
 
 rule learning_swapped:
@@ -53,7 +53,7 @@ rule learning_swapped:
         f"{OUT}/learning/swapped.json",
     params:
         command=lambda wildcards, output: [
-            *(PYTHON, "-m", "edgeflownas.nas.supernet_eval", *MEMORISE, "--set", "eval.split=val"),
+            *("-m", "edgeflownas.nas.supernet_eval", *MEMORISE, "--set", "eval.split=val"),
             *("--data_root", MEMORY_SET, "--output_dir", MEMORISE_RUN, "--out", output[0]),
         ],
     log:
@@ -62,7 +62,7 @@ rule learning_swapped:
     resources:
         **asked(TRAINING),
     shell:
-        "exec {params.command:q} > {log:q} 2>&1"
+        "exec {PYTHON:q} {params.command:q} > {log:q} 2>&1"
 
 
 rule learning_scenes:
@@ -76,7 +76,7 @@ rule learning_scenes:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
 
 
 rule learning_generalise:
@@ -86,7 +86,7 @@ rule learning_generalise:
         f"{GENERALISE_RUN}/train_manifest.json",
     params:
         code=TRAINING_CODE,
-        command=[PYTHON, *TRAIN, *GENERALISE, "--output_dir", GENERALISE_RUN],
+        command=[*TRAIN, *GENERALISE, "--output_dir", GENERALISE_RUN],
     log:
         f"{OUT}/logs/learning_generalise.log",
     benchmark:
@@ -95,7 +95,7 @@ rule learning_generalise:
     resources:
         **asked(TRAINING | {"gpu": int(SCENES["train.require_gpu"])}),
     shell:
-        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
 
 
 # The report itself is not declared: it stays when a criterion is not met.
@@ -108,7 +108,7 @@ rule learning_judge:
         LEARNING,
     params:
         command=lambda wildcards, input, output: [
-            *(PYTHON, "-m", "edgeflownas.studies.learning", "--memorise", MEMORISE_RUN, "--swapped", input.swapped),
+            *("-m", "edgeflownas.studies.learning", "--memorise", MEMORISE_RUN, "--swapped", input.swapped),
             *("--generalise", GENERALISE_RUN, "--out", f"{OUT}/learning.json", "--ticket", output[0]),
             *(["--claim"] if SIZE == "full" else []),
         ],
@@ -118,4 +118,4 @@ rule learning_judge:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {params.command:q} > >(tee {log:q}) 2>&1"
+        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"

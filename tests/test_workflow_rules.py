@@ -40,6 +40,14 @@ def test_strange_data_root_is_data_and_nothing_else(toy: ToyWorkflow) -> None:
     assert not list(toy.root.rglob("pwned*"))
 
 
+def test_another_name_of_the_same_python_makes_nothing_stale(toy: ToyWorkflow) -> None:
+    names = {str(path) for path in Path(sys.executable).parent.glob("python*[0-9n]")}
+    assert toy.snakemake("data").returncode == 0
+    for other in names - {sys.executable}:
+        assert "Nothing to be done" in toy.snakemake("-n", "data", python=other).stdout, other
+    assert len(names) >= 2
+
+
 def test_wrong_config_is_one_line(toy: ToyWorkflow) -> None:
     run = toy.snakemake("gate1", "--config", "sed=3", "train={batch_size: x}")
     errors = [line for line in run.stdout.splitlines() if line.startswith("error: ")]

@@ -19,6 +19,11 @@ RESOURCES["{gate}"] = LIGHT
 """
 TOY_SUPERNET = 'SUPERNET = ["toys/supernet.py"]\n'
 TOY = "open('ran.txt', 'a').write('{name} ')\n"
+TOY_REPORT = """from pathlib import Path
+page = Path("outputs/supernet/runs/supernet/report.html")
+page.parent.mkdir(parents=True, exist_ok=True)
+page.touch()
+"""
 PATCHES = {
     "edgeflownas/gates/gate.py": (
         "import dataclasses\n"
@@ -48,6 +53,8 @@ class ToyWorkflow:
         for path, text in PATCHES.items():
             with open(root / path, "a") as file:
                 file.write(text)
+        # A toy of a long run leaves nothing to report on.
+        (root / "edgeflownas/reporting/training_report.py").write_text(TOY_REPORT)
         (root / "toys").mkdir()
         for number in (1, 2, 3, 4):
             (root / f"rules/gate{number}.smk").write_text(TOY_RULES.format(gate=f"gate{number}"))
@@ -65,10 +72,10 @@ class ToyWorkflow:
         """The copy's package goes before the installed one."""
         return os.environ | {"PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def snakemake(self, *arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
         """Run Snakemake as a user does; stdout and stderr come back together."""
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments, "--profile", "local"],
+            [python, "-m", "snakemake", *arguments, "--profile", "local"],
             cwd=self.root,
             env=self.environment,
             stdout=subprocess.PIPE,
