@@ -176,3 +176,11 @@ def test_a_sample_that_the_index_takes_can_be_read(folder: Path, number: int, co
     if "reason" not in entry:
         assert read_sample(sample)[2].shape == (4, 5, 2)
         assert np.isfinite(read_sample(sample)[2]).all()
+
+
+def test_a_chunk_that_claims_gigabytes_is_refused_before_the_decoder_believes_it(folder: Path) -> None:
+    content = png(np.full((4, 5, 3), 7, np.uint8))
+    place = content.index(b"IDAT") - 4
+    (folder / "any.png").write_bytes(content[:place] + struct.pack(">I", 2**31 - 1) + content[place + 4 :])
+    with pytest.raises(UserError, match="end within a chunk"):
+        read_frame(folder / "any.png")

@@ -89,10 +89,12 @@ def decode_frame(png: Opened) -> np.ndarray:
     """The pixels of an open PNG: (H, W, 3) uint8, RGB.
 
     Raises:
-        UserError: the image cannot be decoded, or is not what its header said.
+        UserError: a checksum does not fit, the image cannot be decoded, or is not what its header said.
     """
     data = np.empty(png.status.st_size, np.uint8)
     read_rest(png, data)
+    # OpenCV believes a chunk's length and takes the memory before it looks for the bytes.
+    check_checksums(png.path, data)
     # UNCHANGED, because COLOR would drop a transparent colour without a word.
     try:
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
