@@ -54,7 +54,7 @@ class Workplace:
         """What the last Snakemake wrote."""
         return (self.root / "snakemake.log").read_text()
 
-    def finish(self, process: subprocess.Popen[bytes], minutes: float = 8) -> tuple[int, str]:
+    def finish(self, process: subprocess.Popen[bytes], minutes: float = 15) -> tuple[int, str]:
         """Wait for a Snakemake: its exit code and output."""
         try:
             process.wait(timeout=60 * minutes)
