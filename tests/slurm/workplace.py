@@ -91,7 +91,7 @@ class Workplace:
         """`scancel`, as a person does."""
         self.slurm("scancel", job)
 
-    def wait_until_ended(self, job: str, minutes: float = 5) -> str:
+    def wait_until_ended(self, job: str, minutes: float = 10) -> str:
         """Wait for a job, and return the word in which Slurm says how it ended."""
         deadline = time.monotonic() + 60 * minutes
         while time.monotonic() < deadline:
