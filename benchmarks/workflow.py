@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.measure import alternate, circumstances
 from edgeflownas.artifacts import PROJECT_ROOT
 from edgeflownas.errors import UserError, run_command
+from edgeflownas.parsers import command_modules
 
 PARTS = ("calls", "commands", "rules")
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
@@ -30,14 +31,6 @@ CALLS: dict[str, tuple[tuple[str, ...], float | None]] = {
 }
 IMPORTS = ("import numpy, yaml", (sys.executable, "-c", "import numpy, yaml"))
 COMMAND_MAY_ADD_S = 0.5
-
-
-def command_modules() -> list[str]:
-    """Every module of the package that is a command."""
-    files = sorted(PROJECT_ROOT.glob("edgeflownas/**/*.py"))
-    commands = [file for file in files if '\nif __name__ == "__main__":' in file.read_text(encoding="utf-8")]
-    names = [".".join(file.relative_to(PROJECT_ROOT).with_suffix("").parts) for file in commands]
-    return [name.removesuffix(".__main__") for name in names]
 
 
 def _commands() -> dict[str, tuple[tuple[str, ...], float | None]]:

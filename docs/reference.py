@@ -13,10 +13,11 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from edgeflownas.artifacts import PROJECT_ROOT, SCHEMA_FOLDER, load_schema
+from edgeflownas.artifacts import SCHEMA_FOLDER, load_schema
 from edgeflownas.gates.criteria import COMMON
 from edgeflownas.gates.gate import GATES
 from edgeflownas.gates.judging import CRITERIA
+from edgeflownas.parsers import command_modules
 
 CONFIG_SCHEMA = "config.schema.json"
 
@@ -101,10 +102,8 @@ def artifacts_page() -> str:
 def commands_page() -> str:
     """The help of every command."""
     lines = ["# Commands", "", "What each command says to `--help`."]
-    for path in sorted((PROJECT_ROOT / "edgeflownas").rglob("*.py")):
-        if "    run_command(main)" in path.read_text(encoding="utf-8"):
-            module = ".".join(path.relative_to(PROJECT_ROOT).with_suffix("").parts).removesuffix(".__main__")
-            lines += ["", f"## {module.removeprefix('edgeflownas.')}", "", "```text", help_of(module), "```"]
+    for module in command_modules():
+        lines += ["", f"## {module.removeprefix('edgeflownas.')}", "", "```text", help_of(module), "```"]
     return "\n".join(lines) + "\n"
 
 

@@ -3,9 +3,19 @@
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 wrong use or input, 3 interrupted, can be resumed"
+
+
+def command_modules() -> list[str]:
+    """Every module of the package that `python -m` starts as a command, sorted by file."""
+    package = Path(__file__).parent
+    files = sorted(package.rglob("*.py"))
+    commands = [file for file in files if file.read_text("utf-8").rstrip().endswith("run_command(main)")]
+    names = [".".join(file.relative_to(package.parent).with_suffix("").parts) for file in commands]
+    return [name.removesuffix(".__main__") for name in names]
 
 
 def command_parser(module: str, description: str, examples: Sequence[str]) -> argparse.ArgumentParser:

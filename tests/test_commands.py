@@ -26,7 +26,7 @@ def module_name(path: Path) -> str:
 COMMANDS = [
     module_name(path)
     for path in sorted((ROOT / "edgeflownas").rglob("*.py"))
-    if "    run_command(main)" in path.read_text()
+    if path.read_text().endswith("    run_command(main)\n")
 ]
 # What each `--help` is asked of: the commands, and the actions of the gates.
 HELPS = [*COMMANDS, *(f"edgeflownas.gates {action}" for action in ACTIONS)]

@@ -8,10 +8,14 @@ from keras import ops
 from edgeflownas.network.rewritings import (
     fold,
     folded_convolution,
-    plain_upsampled_convolution,
     unfold,
     upsampled_convolution,
 )
+
+
+def plain_upsampled_convolution(x, kernel):
+    size = (2 * x.shape[1], 2 * x.shape[2])
+    return ops.conv(ops.image.resize(x, size, interpolation="bilinear"), kernel, padding="same")
 
 
 def values_and_gradients(function, x, kernel, seed=5):

@@ -19,15 +19,15 @@ def resize_bilinear(x: Any, height: int, width: int) -> Any:
 
     No antialiasing, also when shrinking. Exports must use the same convention.
     """
-    return merge_paths(lambda y: ops.image.resize(y, (height, width), interpolation="bilinear"), x)
+    return _merge_paths(lambda y: ops.image.resize(y, (height, width), interpolation="bilinear"), x)
 
 
 def unfolded(x: Any) -> Any:
     """x as (P, B, H, W, C), also where it comes folded."""
-    return merge_paths(rewritings.unfold, x) if len(x.shape) == 6 else x
+    return _merge_paths(rewritings.unfold, x) if len(x.shape) == 6 else x
 
 
-def merge_paths(function: Callable[[Any], Any], x: Any) -> Any:
+def _merge_paths(function: Callable[[Any], Any], x: Any) -> Any:
     """Apply a function of (N, …) to x (P, B, …), with N = P·B."""
     paths = x.shape[0]
     y = function(ops.reshape(x, (-1, *x.shape[2:])))
@@ -65,7 +65,7 @@ class Conv(keras.layers.Layer):
 
     def call(self, x: Any, size: tuple[int, int] | None = None) -> Any:
         """Map (P, B, H, W, C) to (P, B, ceil(h / strides), ceil(w / strides), F), where (h, w) is `size` or (H, W)."""
-        return merge_paths(lambda y: self._convolve(y, size), x)
+        return _merge_paths(lambda y: self._convolve(y, size), x)
 
     def _convolve(self, x: Any, size: tuple[int, int] | None) -> Any:
         kernel = ops.convert_to_tensor(self.kernel)

@@ -81,12 +81,6 @@ def upsampled_convolution(x: Any, kernel: Any) -> Any:
     return y + _rows_correction(x, kernel) + _columns_correction(x, kernel)
 
 
-def plain_upsampled_convolution(x: Any, kernel: Any) -> Any:
-    """The same, the plain way: (N, 2h, 2w, F)."""
-    size = (2 * x.shape[1], 2 * x.shape[2])
-    return ops.conv(ops.image.resize(x, size, interpolation="bilinear"), kernel, padding="same")
-
-
 def _rows_correction(x: Any, kernel: Any) -> Any:
     """What the upper and lower edge change: the error down, the true resize across."""
     height, width = x.shape[1:3]

@@ -92,12 +92,13 @@ def _flow_leads_to_the_same_colours(evidence: Evidence) -> Finding:
         "(v, u)": lambda flow: flow[..., ::-1],
         "(-u, -v)": lambda flow: -flow,
     }
-    ratios = {}
-    for name, way in ways.items():
-        parts = [read_sample(sample) for sample in indexed_samples(index, "train")]
-        along = np.mean([colour_difference(first, second, way(flow)) for first, second, flow in parts])
-        without = np.mean([colour_difference(first, second, np.zeros_like(flow)) for first, second, flow in parts])
-        ratios[name] = float(along / without)
+    parts = [read_sample(sample) for sample in indexed_samples(index, "train")]
+
+    def difference(way: Callable[[np.ndarray], np.ndarray]) -> float:
+        return float(np.mean([colour_difference(first, second, way(flow)) for first, second, flow in parts]))
+
+    without = difference(np.zeros_like)
+    ratios = {name: difference(way) / without for name, way in ways.items()}
     right = ratios.pop("(u, v)")
     others = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
     passed = right < PHOTOMETRIC and right < min(ratios.values())

@@ -20,8 +20,7 @@ class FlatAdam(keras.optimizers.Optimizer):
 
     The gradient of the L2 penalty, `weight_decay * w` for every kernel, is added before clipping. `decoupled` decay
     (AdamW, Loshchilov & Hutter, arXiv:1711.05101) takes `lr * weight_decay * w` off instead: 4e-5 × 1e-4 does nothing.
-    `passes` backward passes make one update, and
-    `iterations` counts updates.
+    `passes` backward passes make one update, and `iterations` counts updates.
 
     A gradient that is not finite leaves weights, moments and `iterations` as they were; `global_norms` shows it.
 
