@@ -12,6 +12,7 @@ from edgeflownas.gates.gate import GATES
 from edgeflownas.gates.quieting import Quieting
 from edgeflownas.gates.recorder import now
 from edgeflownas.gates.reports import failures_since
+from edgeflownas.gates.starting import close_ended
 from edgeflownas.gates.workflow import plan_workflow, standing_gates, take_workplace
 from snakemake.logging import logger
 
@@ -188,6 +189,8 @@ onstart:
 
 
 onerror:
+    if workflow.non_local_exec:
+        close_ended(Path(OUT), STARTED)
     failures = failures_since(STARTED, Path(OUT))
     if workflow.non_local_exec:
         # On this machine the gate has said it itself.

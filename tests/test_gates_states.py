@@ -3,6 +3,9 @@
 import itertools
 import json
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,9 @@ from edgeflownas.gates.attempts import Attempt, latest_attempt, open_attempt
 from edgeflownas.gates.digests import relevant_config, relevant_source
 from edgeflownas.gates.gate import GATES, find_gate
 from edgeflownas.gates.judging import judge_gate
-from edgeflownas.gates.starting import close_interrupted, start_gate
+from edgeflownas.gates.recorder import now
+from edgeflownas.gates.reports import failures_since
+from edgeflownas.gates.starting import close_ended, close_interrupted, start_gate
 from edgeflownas.gates.states import GateState, gate_states, require_standing, verdict_path
 from edgeflownas.processes import this_process
 from tests.handmade_gates import make_evidence
@@ -173,6 +178,28 @@ def test_nothing_is_started_beside_a_living_attempt(tmp_path: Path) -> None:
     assert state(tmp_path, 1).state == "running"
     with pytest.raises(UserError, match=f"gate1 attempt 1 is still running .process {os.getpid()} on host"):
         start(tmp_path, "gate1")
+
+
+def test_attempt_whose_job_is_being_cancelled_is_waited_for_and_then_named(tmp_path: Path) -> None:
+    started = now()
+    attempt = start(tmp_path, "gate1")
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"]) as job:
+        record = {"name": "help", "argv": ["help"], "expected_exit": 0, "status": "running", "started": started}
+        owner = this_process(job.pid) | {"slurm_job_id": None}
+        attempt.write_command(record | {"process": owner, "log": str(attempt.log_path("help"))})
+        close_ended(tmp_path, started, patience_s=0.1)
+        assert not attempt.is_closed
+        # Reaped, so that it is gone; Slurm does that on a cluster.
+        threading.Thread(target=job.wait, daemon=True).start()
+        close_ended(tmp_path, started, patience_s=20)
+    (said,) = failures_since(started, tmp_path)
+    assert "gate1 interrupted (attempt 1)\n  because it ended without a report" in said
+
+
+def test_attempt_of_an_earlier_call_is_not_closed_by_this_one(tmp_path: Path) -> None:
+    attempt = start(tmp_path, "gate1")
+    close_ended(tmp_path, now())
+    assert not attempt.is_closed
 
 
 def test_attempt_folder_without_a_start_is_put_aside(tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ GATES = (
 )
 # The long run is recorded like a gate, but it judges nothing and keeps its run directory, from which it resumes.
 LONG_RUN = "supernet"
+# All of which attempts are kept, in the order in which they run.
+STAGES = (*(gate.name for gate in GATES), LONG_RUN)
 # What `snakemake` without a target makes.
 DEFAULT_TARGET = "gate4"
 

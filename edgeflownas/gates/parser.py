@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.errors import EXIT_DONE
-from edgeflownas.gates.gate import GATES, LONG_RUN
+from edgeflownas.gates.gate import GATES, STAGES
 from edgeflownas.parsers import add_json_flag, command_parser, help_texts
 
 MODULE = "edgeflownas.gates"
-STAGES = (*(gate.name for gate in GATES), LONG_RUN)
 # Per action: what it does, and what to type for example.
 ACTIONS = {
     "status": ("Say what each gate stands at, and why.", "--json"),

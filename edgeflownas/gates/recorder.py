@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -53,11 +53,13 @@ def record_command(
         "process": this_process(),
         "log": str(attempt.log_path(name)),
     }
-    attempt.write_command(record)
     begin = time.monotonic()
     logs = [attempt.log_path(name)] + ([extra_log] if extra_log else [])
-    exit_code, interrupted, peak_mb = _run(argv, logs, quiet)
-    if interrupted or (exit_code == EXIT_INTERRUPTED and expected_exit != EXIT_INTERRUPTED):
+    with _Forwarding() as signals:
+        # Not before signals are caught: who sees the record may cancel at once.
+        attempt.write_command(record)
+        exit_code, peak_mb = _run(argv, logs, quiet, signals)
+    if signals.received or (exit_code == EXIT_INTERRUPTED and expected_exit != EXIT_INTERRUPTED):
         status = "interrupted"
     else:
         status = "done" if exit_code == expected_exit else "failed"
@@ -78,44 +80,60 @@ def command_line(argv: Sequence[str]) -> str:
     return shlex.join(["python" if _INTERPRETER.search(word) else word for word in argv])
 
 
-def _run(argv: Sequence[str], logs: Sequence[Path], quiet: bool) -> tuple[int, bool, float]:
-    """Exit code (128 + signal if one ended it), whether a signal reached us, and peak memory in MiB."""
-    received: list[int] = []
-    child: subprocess.Popen[bytes] | None = None
+class _Forwarding:
+    """While entered, signals that ask this process to end go to the command instead; `received` lists them."""
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if child is not None and child.returncode is None:
-            os.killpg(child.pid, number if len(received) < SIGNALS_BEFORE_KILL else signal.SIGKILL)
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._child: subprocess.Popen[bytes] | None = None
+        self._before: dict[int, Any] = {}
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    try:
-        with ExitStack() as stack:
-            sinks: list[BinaryIO] = []
-            for log in logs:
-                log.parent.mkdir(parents=True, exist_ok=True)
-                sinks.append(stack.enter_context(open(log, "wb", buffering=0)))
-            if not quiet:
-                sinks.append(sys.stdout.buffer)
-            try:
-                child = _spawn(argv)
-            except OSError as error:
-                for sink in sinks:
-                    sink.write(f"{argv[0]}: {error.strerror}\n".encode())
-                return 127, False, 0.0
-            if received:  # between the handlers and the child's birth
-                os.killpg(child.pid, received[0])
-            copier = threading.Thread(target=_copy, args=(child.stdout, sinks), daemon=True)
-            copier.start()
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            # A grandchild may hold the pipe open; what the command itself wrote is there at once.
-            copier.join(timeout=2.0)
-            exit_code = child.returncode if child.returncode >= 0 else 128 - child.returncode
-            return exit_code, bool(received), round(usage.ru_maxrss / 1024, 1)
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> "_Forwarding":
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        self._before = {number: signal.signal(number, self._forward) for number in numbers}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def send_to(self, child: subprocess.Popen[bytes]) -> None:
+        """Send them to `child`, also the one that came before it was born."""
+        self._child = child
+        if self.received:
+            os.killpg(child.pid, self.received[0])
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        self.received.append(number)
+        if self._child is not None and self._child.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._child.pid, number if len(self.received) < SIGNALS_BEFORE_KILL else signal.SIGKILL)
+
+
+def _run(argv: Sequence[str], logs: Sequence[Path], quiet: bool, signals: _Forwarding) -> tuple[int, float]:
+    """Exit code (128 + signal if one ended it) and peak memory in MiB."""
+    with ExitStack() as stack:
+        sinks: list[BinaryIO] = []
+        for log in logs:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            sinks.append(stack.enter_context(open(log, "wb", buffering=0)))
+        if not quiet:
+            sinks.append(sys.stdout.buffer)
+        try:
+            child = _spawn(argv)
+        except OSError as error:
+            for sink in sinks:
+                sink.write(f"{argv[0]}: {error.strerror}\n".encode())
+            return 127, 0.0
+        signals.send_to(child)
+        copier = threading.Thread(target=_copy, args=(child.stdout, sinks), daemon=True)
+        copier.start()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        # A grandchild may hold the pipe open; what the command itself wrote is there at once.
+        copier.join(timeout=2.0)
+        exit_code = child.returncode if child.returncode >= 0 else 128 - child.returncode
+        return exit_code, round(usage.ru_maxrss / 1024, 1)
 
 
 def _spawn(argv: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -11,7 +11,7 @@ from typing import Any
 from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt, latest_attempt
-from edgeflownas.gates.gate import DEFAULT_TARGET, GATES, LONG_RUN
+from edgeflownas.gates.gate import DEFAULT_TARGET, GATES, LONG_RUN, STAGES
 from edgeflownas.gates.recorder import command_line, now
 
 # Criterion, observed, expected: on a terminal of 124 columns, and how many of them are gaps and the mark.
@@ -102,7 +102,7 @@ def failure_text(report: dict[str, Any], folder: Path) -> str:
 def failures_since(started: str, output_dir: Path) -> list[str]:
     """What a person needs about each gate, or long run, that did not pass since `started` (UTC, ISO 8601)."""
     failures = []
-    for stage in (*(gate.name for gate in GATES), LONG_RUN):
+    for stage in STAGES:
         attempt = latest_attempt(output_dir, stage)
         try:
             report = attempt.report if attempt else None
@@ -145,13 +145,12 @@ def next_command(gate: str, invocation: str | None) -> str | None:
         gate: the gate that passed.
         invocation: what was typed to run it; None outside Snakemake.
     """
-    stages = [*(other.name for other in GATES), LONG_RUN]
-    following = stages[stages.index(gate) + 1]
+    following = STAGES[STAGES.index(gate) + 1]
     words = shlex.split(invocation or f"snakemake {gate}")
-    targets = [word for word in words if word in stages] or [DEFAULT_TARGET]
-    if max(stages.index(target) for target in targets) > stages.index(gate):
+    targets = [word for word in words if word in STAGES] or [DEFAULT_TARGET]
+    if max(STAGES.index(target) for target in targets) > STAGES.index(gate):
         return None
-    kept = [word for word in words[1:] if word not in stages]
+    kept = [word for word in words[1:] if word not in STAGES]
     return shlex.join([words[0], following, *kept])
 
 

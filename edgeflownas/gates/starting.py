@@ -1,6 +1,7 @@
 """Beginning and abandoning attempts: nothing is begun beside a living one, or on a gate that does not stand."""
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from edgeflownas.config import Config, differences
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt, attempts, latest_attempt, next_attempt
 from edgeflownas.gates.digests import gate_digests, relevant_config, source_files
-from edgeflownas.gates.gate import Gate
+from edgeflownas.gates.gate import STAGES, Gate
 from edgeflownas.gates.recorder import now
 from edgeflownas.gates.reports import close_attempt
 from edgeflownas.gates.states import changed_files, gate_states, require_standing, verdict_path
 from edgeflownas.gates.workflow import INVOCATION_VARIABLE, OWNER_VARIABLE, owner_from_environment
 from edgeflownas.provenance import collect_provenance, dirty_diff
+
+# Slurm kills what has not ended 30 s after it was asked to (KillWait).
+KILL_WAIT_S = 40.0
 
 
 def start_gate(
@@ -149,6 +153,26 @@ def close_interrupted(output_dir: Path, name: str) -> None:
         close_attempt(attempt, "interrupted", ["it ended without a report: its processes are gone"])
     except UserError:
         attempt.folder.rename(attempt.folder.with_name(f"{attempt.folder.name}.damaged"))
+
+
+def close_ended(output_dir: Path, started: str, patience_s: float = KILL_WAIT_S) -> None:
+    """Close the attempts begun since `started` (UTC, ISO 8601) whose Slurm jobs are over, but that have no report.
+
+    A cancelled job may still be writing it: that is waited for, `patience_s` seconds at most.
+    """
+    deadline = time.monotonic() + patience_s
+    for name in STAGES:
+        attempt = latest_attempt(output_dir, name)
+        try:
+            if attempt is None or attempt.is_closed or attempt.start["started"] < started:
+                continue
+            while attempt.living_owner() and time.monotonic() < deadline:
+                time.sleep(0.5)
+            if not attempt.living_owner():
+                close_interrupted(output_dir, name)
+        except UserError:
+            # Records that cannot be read: the next start puts them aside, and says so.
+            continue
 
 
 def _attempt_before(output_dir: Path, attempt: Attempt) -> Attempt | None:
