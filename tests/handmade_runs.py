@@ -137,6 +137,11 @@ def _history_row(epoch: int, codes: list[str]) -> dict[str, Any]:
         "grad_norm_p99": 7.0,
         "clip_rate": 1.0,
         "skipped_steps": 0,
+        "seconds_waiting": 0.125,
+        "seconds_training": 1.25,
+        "seconds_recalibration": 0.25,
+        "seconds_validation": 0.125,
+        "seconds_saving": 0.25,
         "seconds": 2.0,
         **epes,
     }

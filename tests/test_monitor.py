@@ -8,7 +8,7 @@ import pytest
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.training.monitor import WRITE_EVERY, RunLength, RunMonitor
-from edgeflownas.training.pace import WINDOW, Pace
+from edgeflownas.training.pace import PHASES, WINDOW, Pace, Stopwatch
 from edgeflownas.training.progress import Progress
 from edgeflownas.training.voice import PLAIN_EVERY, Voice, duration, progress_line
 
@@ -44,7 +44,7 @@ class Run:
     def steps(self, count, seconds=2.0):
         for _ in range(count):
             self.clock.now += seconds
-            self.progress.record_step(OBSERVED, seconds)
+            self.progress.record_step(OBSERVED)
             self.monitor.step(self.progress, OBSERVED, lr=1e-4)
 
     def epoch(self, epe=4.0, seconds=10.0):
@@ -62,6 +62,19 @@ class Run:
 
     def lines(self):
         return self.stream.getvalue().splitlines()
+
+
+def test_every_moment_belongs_to_the_phase_entered_last():
+    clock = Clock()
+    stopwatch, seconds = Stopwatch(clock), dict.fromkeys(PHASES, 0.0)
+    clock.now += 100
+    for phase, took in (("waiting", 1), ("training", 8), ("waiting", 2), ("training", 16), ("saving", 4)):
+        stopwatch.enter(phase, seconds)
+        clock.now += took
+    assert seconds == {"waiting": 3, "training": 24, "recalibration": 0, "validation": 0, "saving": 0}
+    following = dict.fromkeys(PHASES, 0.0)
+    stopwatch.enter("waiting", following)
+    assert following["saving"] == 4
 
 
 def test_pace_is_of_steps_alone_and_time_left_counts_the_judging():
@@ -132,7 +145,7 @@ def test_the_line_says_all_that_matters(tmp_path):
     run.steps(1, seconds=WRITE_EVERY)
     # 6 steps to go at (3 × 2 s + 5 s) / 4, and two epochs to judge at 10 s.
     assert progress_line(run.facts()) == (
-        "epoch 2/3 step 2/4  0.364 steps/s  36 s left  loss 2.0000  EPE 3.500 (best 3.500, epoch 1)  lr 0.0001  "
+        "epoch 2/3 step 2/4  0.364 steps/s  36 s left  loss 2.0000  last EPE 3.500 (best 3.500, epoch 1)  lr 0.0001  "
         "grad norm 6  clipped 100%"
     )
 

@@ -108,7 +108,7 @@ def test_pictures_are_there_and_flick_between_true_and_predicted(published: Path
         ["error: mean 3.00 px", True],
     ]
     # Per sample: the large one, two legends, two frames, the true flow, and three of each of three subnets.
-    assert (images, broken, figures) == (2 * (1 + 2 + 3 + 9), 0, 6)
+    assert (images, broken, figures) == (2 * (1 + 2 + 3 + 9), 0, 7)
 
 
 @pytest.mark.parametrize("dark", [False, True])

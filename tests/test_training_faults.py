@@ -26,6 +26,7 @@ from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.nas.run_records import read_history, read_trace
 from edgeflownas.train_supernet import main
 from edgeflownas.training.checkpoints import load_checkpoint, save_checkpoint
+from edgeflownas.training.pace import PHASES
 from edgeflownas.training.run_directory import RunDirectory
 from tests.chaos.comparison import differences_between
 from tests.spaces import small_space
@@ -242,7 +243,10 @@ def test_a_clock_that_goes_back_changes_nothing(whole_run, flags_of, tmp_path, m
     assert main(flags_of(run, *SIX_STEPS)) == 0
     assert next(jumps) > 0
     assert not differences_between(run, whole_run)
-    assert all(row["seconds"] > 0 for row in read_history(run / "eval_epe_history.csv"))
+    for row in read_history(run / "eval_epe_history.csv"):
+        phases = [row[f"seconds_{phase}"] for phase in PHASES]
+        assert min(phases) >= 0 < min(row["seconds_training"], row["seconds_recalibration"], row["seconds_validation"])
+        assert row["seconds"] == pytest.approx(sum(phases), abs=0.01)
 
 
 # A sample in which everything moves by a million pixels, and a unit of flow in which only its gradient overflows.

@@ -31,7 +31,7 @@ def begin_run(folder, end=None):
     clock = itertools.count(0, 10).__next__
     monitor = RunMonitor(folder / "progress.json", RunLength(5, 4, 20), 5.0, Voice("quiet"), clock=clock)
     monitor.starting(progress)
-    progress.record_step({"losses": [1.0], "global_grad_norm_before": 2.0}, 1.0)
+    progress.record_step({"losses": [1.0], "global_grad_norm_before": 2.0})
     monitor.step(progress, {"global_grad_norm_before": 2.0}, 1e-4)
     if end:
         monitor.ended(progress, end)

@@ -28,5 +28,6 @@ def trace_of(run: Path) -> list[dict]:
 
 
 def history_of(run: Path) -> pd.DataFrame:
-    """A run's history without the one column that is a clock's."""
-    return pd.read_csv(run / "eval_epe_history.csv").drop(columns="seconds")
+    """A run's history without the columns that are a clock's."""
+    history = pd.read_csv(run / "eval_epe_history.csv")
+    return history.drop(columns=[name for name in history if name.startswith("seconds")])

@@ -39,6 +39,7 @@ REPORT_PICTURES = (
     "pictures/loss.svg",
     "pictures/gradients.svg",
     "pictures/ranking.svg",
+    "pictures/time.svg",
     "pictures/fairness.svg",
     "pictures/flow.png",
 )

@@ -14,6 +14,7 @@ from edgeflownas.nas.run_records import read_history, read_trace, subnet_epes
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.training.flow_samples import FlowSamples, load_flow_samples
+from edgeflownas.training.pace import PHASES
 from edgeflownas.training.run_directory import RunDirectory
 
 FEW_STEPS = 1000
@@ -151,9 +152,15 @@ class RunFacts:
             rows.append(("best epoch", f"{best['epoch']}, with a mean EPE of {best['mean_epe_12']:.4f} px"))
         rows += [
             ("fairness gap", f"{self.counts['fairness_gap']} after {self.counts['cycles']} cycles"),
-            ("time", f"{sum(row['seconds'] for row in self.history):.0f} s for training and judging"),
+            ("time", self._time()),
         ]
         return rows
+
+    def _time(self) -> str:
+        total = sum(row["seconds"] for row in self.history)
+        parts = {phase: sum(row[f"seconds_{phase}"] for row in self.history) for phase in PHASES}
+        shares = [f"{phase} {seconds / total:.0%}" for phase, seconds in parts.items() if total]
+        return f"{total:.0f} s: {', '.join(shares)}"
 
     def cautions(self) -> list[str]:
         """What a reader should be careful about."""

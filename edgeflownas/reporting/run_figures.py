@@ -13,6 +13,7 @@ from edgeflownas.reporting.plots import (
     INK,
     ORANGE,
     PURPLE,
+    SKY,
     SOFT,
     VERMILION,
     count_axis,
@@ -43,7 +44,7 @@ def run_figures(facts: RunFacts) -> list[RunFigure]:
     """All figures that the run's records have numbers for."""
     figures = []
     if facts.history:
-        figures += [_epe(facts), _subnets(facts), _loss(facts), _gradients(facts), _ranking(facts)]
+        figures += [_epe(facts), _subnets(facts), _loss(facts), _gradients(facts), _ranking(facts), _time(facts)]
     return [*figures, _fairness(facts)]
 
 
@@ -181,6 +182,26 @@ def _ranking(facts: RunFacts) -> RunFigure:
 
     caption = "How far the order of the subnets agrees between epochs: 1 is the same order, 0 is chance."
     return RunFigure("ranking", "Stability of the ranking", caption, (HISTORY,), draw_svg(draw))
+
+
+def _time(facts: RunFacts) -> RunFigure:
+    # What a run should mostly do at the bottom, on a common ground; waiting, which it should not do, on top.
+    phases = {"training": BLUE, "recalibration": SKY, "validation": GREEN, "saving": PURPLE, "waiting": ORANGE}
+    edges = np.arange(len(facts.history) + 1) + facts.history[0]["epoch"] - 0.5
+
+    def draw(figure: "Figure") -> None:
+        axis = figure.subplots()
+        below = np.zeros(len(facts.history))
+        for phase, colour in phases.items():
+            above = below + _column(facts, f"seconds_{phase}")
+            axis.stairs(above, edges, baseline=below, fill=True, color=colour, label=phase)
+            below = above
+        axis.set_ylabel("seconds")
+        count_axis(axis, "epoch")
+        figure.legend(loc="outside lower center", ncols=5)
+
+    caption = "What the time of each epoch went on; an epoch in which a run began or was resumed builds graphs as well."
+    return RunFigure("time", "Time per phase", caption, (HISTORY,), draw_svg(draw))
 
 
 def _fairness(facts: RunFacts) -> RunFigure:

@@ -1,6 +1,11 @@
-"""How fast a run goes, and how long it still takes."""
+"""How fast a run goes, how long it still takes, and on what its time goes."""
 
+import time
 from collections import deque
+from collections.abc import Callable
+
+PHASES = ("waiting", "training", "recalibration", "validation", "saving")
+"""What a run spends its seconds on: waiting for the input, fair cycles, the two parts of judging, checkpoints."""
 
 # Steps that the rate is taken over: enough to be steady, few enough to follow a change.
 WINDOW = 50
@@ -43,3 +48,19 @@ class Pace:
         """For so many steps and pauses, each pause as long as the last one; None while the rate is not known."""
         rate = self.steps_per_second
         return None if rate is None else steps / rate + pauses * (self._pause or 0.0)
+
+
+class Stopwatch:
+    """Adds up the seconds of each phase: every moment belongs to the phase entered last."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since = clock()
+        self._phase: str | None = None
+
+    def enter(self, phase: str, seconds: dict[str, float]) -> None:
+        """A phase begins, or goes on; what the one before took is added to `seconds`."""
+        now = self._clock()
+        if self._phase is not None:
+            seconds[self._phase] += now - self._since
+        self._phase, self._since = phase, now

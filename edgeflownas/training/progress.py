@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.errors import UserError
+from edgeflownas.training.pace import PHASES
 
 
 @dataclass
@@ -20,7 +21,7 @@ class Progress:
     pool_results: metrics of every subnet of the eval pool after the last completed epoch.
     counts: how often each option of each block was trained: executed in a cycle that made an update.
     skipped: what was found in each cycle whose loss or gradient was not finite, and which made no update.
-    epoch_*: what the updates of the unfinished epoch gave, and the seconds of all its steps.
+    epoch_*: what the updates of the unfinished epoch gave, and the seconds that its phases took (`pace.PHASES`).
     """
 
     counts: dict[str, list[int]]
@@ -33,7 +34,7 @@ class Progress:
     skipped: list[dict[str, Any]] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)
     epoch_norms: list[float] = field(default_factory=list)
-    epoch_seconds: float = 0.0
+    epoch_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
 
     @property
     def epochs_done(self) -> int:
@@ -56,18 +57,16 @@ class Progress:
         except TypeError as error:
             raise UserError(f"the checkpoint's state is not that of this version of EdgeFlowNAS: {error}") from error
 
-    def record_step(self, observed: Mapping[str, Any], seconds: float) -> None:
+    def record_step(self, observed: Mapping[str, Any]) -> None:
         """Count one fair cycle that made an update."""
         self.global_step += 1
         self.epoch_losses.append(float(np.mean(observed["losses"])))
         self.epoch_norms.append(observed["global_grad_norm_before"])
-        self.epoch_seconds += seconds
 
-    def record_skip(self, finding: dict[str, Any], seconds: float) -> None:
+    def record_skip(self, finding: dict[str, Any]) -> None:
         """Count one fair cycle that was done and made no update."""
         self.global_step += 1
         self.skipped.append(finding)
-        self.epoch_seconds += seconds
 
     def skipped_since(self, step: int) -> int:
         """How many cycles were skipped from `step` on."""
@@ -100,4 +99,5 @@ class Progress:
         """Add the epoch's row, keep the metrics behind it, and start the next epoch."""
         self.history.append(row)
         self.pool_results = pool_results
-        self.epoch_losses, self.epoch_norms, self.epoch_seconds = [], [], 0.0
+        self.epoch_losses, self.epoch_norms = [], []
+        self.epoch_seconds = dict.fromkeys(PHASES, 0.0)

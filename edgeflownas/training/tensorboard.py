@@ -18,6 +18,7 @@ from edgeflownas.data.flow_colours import flow_colours
 from edgeflownas.errors import UserError
 from edgeflownas.nas.run_records import subnet_epes
 from edgeflownas.training.flow_samples import FlowSamples
+from edgeflownas.training.pace import PHASES
 
 FORMAT = "brain.Event:2"
 
@@ -61,7 +62,8 @@ class TensorBoardLog:
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         """A row of the history."""
         epes = {f"epe_of_subnet/{digits}": epe for digits, epe in subnet_epes(row).items()}
-        names = ("mean_epe_12", "std_epe_12", "best_mean_epe_12", "zero_flow_epe", "train_loss", "clip_rate", "seconds")
+        names = ["mean_epe_12", "std_epe_12", "best_mean_epe_12", "zero_flow_epe", "train_loss", "clip_rate", "seconds"]
+        names += [f"seconds_{phase}" for phase in PHASES]
         self._add_scalars(row["global_step"], {f"epoch/{name}": row[name] for name in names} | epes)
 
     def add_flow(self, step: int, samples: FlowSamples) -> None:

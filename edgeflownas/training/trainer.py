@@ -6,7 +6,6 @@ stopped anywhere continues with the same bits.
 
 import signal
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -30,6 +29,7 @@ from edgeflownas.training.distribution import replicas_of
 from edgeflownas.training.evaluation import Evaluator, pool_summary
 from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples, take_flow_samples
 from edgeflownas.training.monitor import RunLength, RunMonitor
+from edgeflownas.training.pace import Stopwatch
 from edgeflownas.training.progress import Progress
 from edgeflownas.training.recovery import find_checkpoint
 from edgeflownas.training.run_data import RunData
@@ -69,6 +69,7 @@ class Trainer:
         self.total_steps = config["train.num_epochs"] * self.steps_per_epoch
         self._stop_requested = threading.Event()
         self._last_saved: int | None = None
+        self._stopwatch = Stopwatch()
         length = RunLength(config["train.num_epochs"], self.steps_per_epoch, self._last_step())
         self.monitor = RunMonitor(run.progress, length, config["train.grad_clip"], voice)
         self._tensorboard: TensorBoardLog | None = None
@@ -100,9 +101,11 @@ class Trainer:
         with self._signals(), self._logs():
             steps = range(self.progress.global_step, self._last_step())
             batches = prefetch(self.data.train_batch, steps, workers=self.config["data.workers"])
+            self._enter("waiting")
             for step, batch in zip(steps, batches, strict=True):
                 if reason := self._reason_to_stop():
                     return reason
+                self._enter("training")
                 self._train_step(step, batch)
                 if self.progress.global_step % self.steps_per_epoch == 0:
                     self._end_epoch()
@@ -110,9 +113,13 @@ class Trainer:
                     self._save_last()
                 if self._stop_requested.is_set():
                     return "interrupted"
+                self._enter("waiting")
         if self.progress.global_step % self.steps_per_epoch:
             self._save_last()
         return self._reason_to_stop() or "num_epochs"
+
+    def _enter(self, phase: str) -> None:
+        self._stopwatch.enter(phase, self.progress.epoch_seconds)
 
     def _last_step(self) -> int:
         limits = [self.total_steps]
@@ -138,16 +145,15 @@ class Trainer:
 
     def _train_step(self, step: int, batch: tuple[np.ndarray, np.ndarray]) -> None:
         self.run.check_claim()
-        started = time.monotonic()
         codes = SAMPLERS[self.config["train.supernet_mode"]](self.space, self.config["seed"], step)
         lr = cosine_lr(step, self.total_steps, self.config["train.lr"])
         observed = self.model.train_cycle(*batch, codes, lr)
         is_finite = observed["forward"] == len(codes) and np.isfinite(observed["global_grad_norm_before"])
         if is_finite:
             add_counts(self.progress.counts, codes, self.space)
-            self.progress.record_step(observed, time.monotonic() - started)
+            self.progress.record_step(observed)
         else:
-            self._skip_or_stop(step, codes, observed, time.monotonic() - started)
+            self._skip_or_stop(step, codes, observed)
         if self.config["train.debug_trace"]:
             line = {
                 "step": step,
@@ -162,7 +168,7 @@ class Trainer:
             if self._tensorboard:
                 self._tensorboard.add_step(step, observed, lr)
 
-    def _skip_or_stop(self, step: int, codes: np.ndarray, observed: Mapping[str, Any], seconds: float) -> None:
+    def _skip_or_stop(self, step: int, codes: np.ndarray, observed: Mapping[str, Any]) -> None:
         """Write down what met in a step that is not finite; the optimizer left weights and moments as they were.
 
         Raises:
@@ -188,7 +194,7 @@ class Trainer:
         )
         allowed = self.config["train.max_skipped_steps"] if self.config["train.on_nonfinite"] == "skip" else 0
         if len(self.progress.skipped) < allowed:
-            self.progress.record_skip(finding, seconds)
+            self.progress.record_skip(finding)
             self.say(f"{what}: skipped, {len(self.progress.skipped)} of at most {allowed}")
             return
         self._save_last()
@@ -201,15 +207,15 @@ class Trainer:
         )
 
     def _end_epoch(self) -> None:
-        started = time.monotonic()
         progress = self.progress
         if not progress.epoch_losses:
             raise CheckFailed(f"epoch {progress.epochs_done + 1}: every step was skipped; see {self.run.nonfinite}")
+        self._enter("recalibration")
         results = self.evaluator.judge(
             self.pool,
             self.data.recalibration(),
             self.data.validation(),
-            watch=lambda where: self.monitor.judging(self.progress, where),
+            watch=self._judging,
         )
         mean_epe, std_epe, noise_epe = pool_summary(results)
         if not np.isfinite(mean_epe):
@@ -218,6 +224,8 @@ class Trainer:
                 f"epoch {progress.epochs_done + 1}: the EPE of these subnets is not finite: {codes}. The weights have "
                 f"grown too large; a smaller train.lr may help"
             )
+        zero_flow_epe = self._zero_flow_epe
+        self._enter("saving")
         improved = progress.note_evaluation(mean_epe, self.config["train.early_stop_min_delta"])
         assert progress.best is not None
         row = {
@@ -227,12 +235,13 @@ class Trainer:
             "std_epe_12": std_epe,
             "noise_epe_12": noise_epe,
             "best_mean_epe_12": progress.best["mean_epe_12"],
-            "zero_flow_epe": self._zero_flow_epe,
+            "zero_flow_epe": zero_flow_epe,
             "fairness_gap": fairness_gap(progress.counts),
             "lr": cosine_lr(progress.global_step - 1, self.total_steps, self.config["train.lr"]),
             **progress.epoch_statistics(self.config["train.grad_clip"]),
             "skipped_steps": progress.skipped_since(progress.global_step - self.steps_per_epoch),
-            "seconds": round(progress.epoch_seconds + time.monotonic() - started, 3),
+            **{f"seconds_{phase}": round(seconds, 3) for phase, seconds in progress.epoch_seconds.items()},
+            "seconds": round(sum(progress.epoch_seconds.values()), 3),
             **{f"epe_{result['code'].replace(',', '')}": result["epe"] for result in results},
         }
         progress.finish_epoch(row, results)
@@ -245,6 +254,10 @@ class Trainer:
         if self._tensorboard:
             self._tensorboard.add_epoch(row)
             self._tensorboard.add_flow(progress.global_step, self._flow_samples())
+
+    def _judging(self, where: dict[str, Any]) -> None:
+        self._enter(where["part"])
+        self.monitor.judging(self.progress, where)
 
     def _write_records(self) -> None:
         """What people read while a run goes on, from what the last checkpoint holds."""
@@ -280,6 +293,7 @@ class Trainer:
             self._last_saved = self.progress.global_step
 
     def _save(self, path: Path) -> None:
+        self._enter("saving")
         self.run.check_claim()
         header = {
             "epoch": self.progress.epochs_done,

@@ -85,7 +85,7 @@ def progress_line(facts: Mapping[str, Any]) -> str:
     parts.append(f"loss {facts['loss']:.4f}")
     if facts["mean_epe_12"] is not None:
         best = facts["best"]
-        parts.append(f"EPE {facts['mean_epe_12']:.3f} (best {best['mean_epe_12']:.3f}, epoch {best['epoch']})")
+        parts.append(f"last EPE {facts['mean_epe_12']:.3f} (best {best['mean_epe_12']:.3f}, epoch {best['epoch']})")
     parts += [f"lr {facts['lr']:.3g}", f"grad norm {facts['grad_norm']:.3g}", f"clipped {facts['clip_rate']:.0%}"]
     return "  ".join(parts)
 

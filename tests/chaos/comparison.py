@@ -51,9 +51,13 @@ def differences_between(mine: Path, reference: Path) -> list[str]:
 def _checkpoint(path: Path) -> dict[str, Any]:
     header = load_checkpoint(path).header
     progress = {key: value for key, value in header["progress"].items() if key not in ("history", "epoch_seconds")}
-    history = [{key: value for key, value in row.items() if key != "seconds"} for row in header["progress"]["history"]]
+    history = [_without_seconds(row) for row in header["progress"]["history"]]
     return {"weights and optimizer": header["sha256"], "progress": progress, "history": history}
 
 
 def _history(path: Path) -> list[dict[str, float]]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in read_history(path)]
+    return [_without_seconds(row) for row in read_history(path)]
+
+
+def _without_seconds(row: dict[str, float]) -> dict[str, float]:
+    return {key: value for key, value in row.items() if not key.startswith("seconds")}
