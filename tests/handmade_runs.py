@@ -249,7 +249,13 @@ def make_evaluation(run: Path, config: Config) -> None:
     """`supernet_eval.json` of the last checkpoint after five epochs."""
     subnets = [_judged(code, 7.25 + 0.25 * (-1) ** i, i) for i, code in enumerate(pool_report(SPACE)["codes"])]
     report = {
-        "checkpoint": {"path": "last", "sha256": DIGEST, "epoch": 5, "global_step": 20},
+        "checkpoint": {
+            "path": "last",
+            "sha256": DIGEST,
+            "epoch": 5,
+            "global_step": 20,
+            "config_hash": config.hash,
+        },
         "config_hash": config.hash,
         "bn_recal_batches": 8,
         "samples": 1,

@@ -93,13 +93,14 @@ def test_fidelity_ranks_by_the_mean_over_seeds(tmp_path: Path) -> None:
         "subnets": [{"code": code, "epe": epe} for code, epe in zip(codes, [9.0, 8.0, 7.0], strict=True)],
         "zero_flow_epe": 12.0,
         "config_hash": "a",
-        "checkpoint": {"global_step": 7},
+        "checkpoint": {"global_step": 7, "config_hash": "b"},
     }
     report = fidelity_report({"strict": evaluation}, tmp_path, [1, 2], "edgeflow_9x3")
     # Alone: 4.0, 3.5 and 1.25 px on average, in the supernet's order; seed 1 exchanges the first two.
     assert report["agreement"]["strict"]["tau"] == 1.0
     assert report["ceiling_tau"] == pytest.approx(1 / 3)
     assert report["steps"] == {"alone": 4, "strict": 7}
+    assert report["config_hash"] == {"strict": "b"}
     assert [subnet["alone_epe"] for subnet in report["subnets"]] == [[3.0, 5.0], [3.5, 3.5], [1.0, 1.5]]
     picture = draw_scatter(report)
     assert picture.startswith("<svg")

@@ -77,8 +77,7 @@ def evaluate(
         "checkpoint": {
             "path": str(path),
             "sha256": sha256_file(path),
-            "epoch": checkpoint.header["epoch"],
-            "global_step": checkpoint.header["global_step"],
+            **{key: checkpoint.header[key] for key in ("epoch", "global_step", "config_hash")},
         },
         "config_hash": config.hash,
         "bn_recal_batches": config["eval.bn_recal_batches"],

@@ -63,7 +63,7 @@ def fidelity_report(
             "alone": runs[0][0].manifest["global_step"],
             **{name: result["checkpoint"]["global_step"] for name, result in supernets.items()},
         },
-        "config_hash": {name: result["config_hash"] for name, result in supernets.items()},
+        "config_hash": {name: result["checkpoint"]["config_hash"] for name, result in supernets.items()},
         "device": runs[0][0].manifest["device"]["name"],
         "zero_flow_epe": first["zero_flow_epe"],
         "ceiling_tau": ceiling(epes.T.tolist()),

@@ -130,14 +130,16 @@ class FlatAdam(keras.optimizers.Optimizer):
             gradient = gradient + decay
         before = ops.sqrt(_squared_norm(gradient))
         is_finite = ops.isfinite(before)
-        gradient = gradient * ops.minimum(1.0, self.clip_norm * (1.0 - CLIP_MARGIN) / ops.maximum(before, 1e-30))
-        after = ops.sqrt(_squared_norm(gradient))
+        # One branch here and factors of 0 below: a choice per element, of millions, took a hundredth of the step.
+        factor = ops.minimum(1.0, self.clip_norm * (1.0 - CLIP_MARGIN) / ops.maximum(before, 1e-30))
+        clipped = ops.cond(is_finite, lambda: gradient * factor, lambda: ops.zeros_like(gradient))
+        after = ops.where(is_finite, ops.sqrt(_squared_norm(clipped)), before)
 
         iterations = self._iterations + ops.cast(is_finite, self._iterations.dtype)
         count = ops.cast(ops.maximum(iterations, 1), "float32")
         old_1, old_2 = ops.convert_to_tensor(self.moment_1), ops.convert_to_tensor(self.moment_2)
-        moment_1 = ops.where(is_finite, old_1 + (gradient - old_1) * (1.0 - self.beta_1), old_1)
-        moment_2 = ops.where(is_finite, old_2 + (ops.square(gradient) - old_2) * (1.0 - self.beta_2), old_2)
+        moment_1 = old_1 + (clipped - old_1) * ops.where(is_finite, 1.0 - self.beta_1, 0.0)
+        moment_2 = old_2 + (ops.square(clipped) - old_2) * ops.where(is_finite, 1.0 - self.beta_2, 0.0)
         corrections = ops.sqrt(1.0 - ops.power(self.beta_2, count)) / (1.0 - ops.power(self.beta_1, count))
         rate = ops.where(is_finite, self.learning_rate * corrections, 0.0)
         change = moment_1 * rate / (ops.sqrt(moment_2) + self.epsilon)
