@@ -34,6 +34,15 @@ EXPECTATION = {"train__supernet_mode": "expectation_fairness", "train__execution
 ABLATION_EPOCHS = 4
 
 
+def changes_of(row):
+    """A row's config changes; refused before the first row is trained if they are none."""
+    try:
+        resolve_config(study_file("learning_memorise.yaml"), ROWS[row])
+    except UserError as error:
+        refuse(f"config/ablation.yaml, row {row}: {str(error).removeprefix('command line: ')}")
+    return ROWS[row]
+
+
 wildcard_constraints:
     digits=r"\d+",
     seed=r"\d+",
@@ -146,7 +155,7 @@ rule ablation_run:
         run_dir("ablation") + "/{row}_seed{seed}/train_manifest.json",
     params:
         code=TRAINING_CODE,
-        changes=lambda wildcards: ROWS[wildcards.row],
+        changes=lambda wildcards: changes_of(wildcards.row),
         command=lambda wildcards, output: [
             *(*TRAIN, *study_flags("learning_memorise.yaml", train__num_epochs=ABLATION_EPOCHS), "--debug_trace"),
             *(word for key, value in ROWS[wildcards.row].items() for word in ("--set", f"{key}={value}")),

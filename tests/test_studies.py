@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from edgeflownas.artifacts import PROJECT_ROOT, read_json, write_json
+from edgeflownas.config import resolve_config
 from edgeflownas.data.flow_files import write_flow
 from edgeflownas.data.flying_chairs import list_samples, read_sample
 from edgeflownas.data.index import build_index
 from edgeflownas.errors import UserError
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
-from edgeflownas.studies.ablation import compare
+from edgeflownas.studies.ablation import compare, read_rows
 from edgeflownas.studies.alone import space_of_one, spread_over_cost
 from edgeflownas.studies.fidelity import draw_scatter, fidelity_report
 from edgeflownas.studies.learning import Evidence, colour_difference, judge
@@ -53,6 +54,12 @@ def test_the_ceiling_is_the_mean_tau_between_seeds() -> None:
     assert ceiling([[1.0, 2.0, 3.0]]) is None
     # 1 between the first two seeds, -1 between either of them and the third.
     assert ceiling([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 2.0, 1.0]]) == pytest.approx(-1 / 3)
+
+
+def test_each_row_of_the_ablation_is_a_config() -> None:
+    rows = read_rows(PROJECT_ROOT / "config/ablation.yaml")
+    hashes = {resolve_config(PROJECT_ROOT / "config/learning_memorise.yaml", row).hash for row in rows.values()}
+    assert len(hashes) == len(rows)
 
 
 def test_an_ablation_calls_better_only_what_exceeds_twice_the_noise_of_seeds() -> None:
