@@ -71,7 +71,7 @@ def measure(size: Sequence[int], rounds: int, peak_tflops: float | None) -> dict
         "masked_over_fused": round(median_ratio(seconds, "masked", "fused"), 3) if "masked" in ways else None,
         "first_step_s": round(first_step_s, 1),
         "compile_s": round(compiled_s - step_s["fused"], 1),
-        "peak_mb": {way: turns[way]() if way in ways else None for way in WAYS},
+        "peak_mb": {way: turns[way].peak_mb if way in ways else None for way in WAYS},
         "images_per_s": round(size[3] / step_s["fused"], 1),
         "tflops": round(tflops, 3),
         "share_of_peak": peak_tflops and round(tflops / peak_tflops, 3),

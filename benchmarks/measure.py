@@ -56,6 +56,7 @@ class Apart:
         self._process = context.Process(target=self._serve, args=(theirs, prepare), daemon=True)
         self._process.start()
         theirs.close()
+        self.peak_mb: float | None = None
 
     @staticmethod
     def _serve(pipe: Connection, prepare: Callable[[], Callable[[], Any]]) -> None:
@@ -68,19 +69,18 @@ class Apart:
         """Let it run once."""
         self._pipe.send(True)
 
-    def end_turn(self) -> float:
-        """Wait until it has run; its peak memory so far, MiB.
+    def end_turn(self) -> None:
+        """Wait until it has run; `peak_mb` is its peak memory so far, MiB.
 
         Raises:
             EOFError: its process died; what it had to say is on stderr.
         """
-        peak: float = self._pipe.recv()
-        return peak
+        self.peak_mb = self._pipe.recv()
 
-    def __call__(self) -> float:
+    def __call__(self) -> None:
         """A whole turn."""
         self.start_turn()
-        return self.end_turn()
+        self.end_turn()
 
 
 def seconds_since_process_start() -> float:
