@@ -34,7 +34,7 @@ def test_the_real_config_is_the_designs():
         "train.early_stop_patience": 15,
         "train.early_stop_min_delta": 0.002,
         "eval.bn_recal_batches": 8,
-        "data.flow_scale": 20.0,
+        "data.flow_scale": 5.0,
         "data.max_flow": 50.0,
         "data.source": "folder",
     }
@@ -150,7 +150,7 @@ def test_every_number_of_the_schema_has_a_largest_value():
 
 def test_the_same_number_written_otherwise_is_the_same_config(tmp_path):
     path = tmp_path / "numbers.yaml"
-    path.write_text("seed: 42.0\ndata: {flow_scale: 20, max_flow: 5e1}\ntrain: {num_epochs: 2e2, lr: 0.0001}\n")
+    path.write_text("seed: 42.0\ndata: {flow_scale: 5, max_flow: 5e1}\ntrain: {num_epochs: 2e2, lr: 0.0001}\n")
     config = resolve_config(path, {})
     assert config.hash == resolve_config(None, {}).hash
     assert type(config["seed"]) is int

@@ -15,7 +15,6 @@ from edgeflownas.artifacts import PROJECT_ROOT
 # a time limit of one minute, and learns its few scenes by heart: one that learns nothing ends as failed.
 CONFIG = """
 network: {height: 45, width: 60, init_neurons: 4}
-data: {flow_scale: 5.0}
 train: {batch_size: 2, steps_per_epoch: 30, num_epochs: EPOCHS, early_stop_patience: 1000, lr: 3e-3}
 eval: {batch_size: 8, split: train}
 fast_mode: {steps_per_epoch: 3, max_samples: 3}
