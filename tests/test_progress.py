@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from edgeflownas.errors import UserError
 from edgeflownas.training.progress import Progress
 
 MIN_DELTA = 0.002
@@ -47,6 +48,12 @@ def test_an_epochs_statistics_are_of_its_steps_alone():
     assert statistics["clip_rate"] == 0.25
     assert statistics["grad_norm_p50"] == 2.5
     assert progress.global_step == 6
+
+
+@pytest.mark.parametrize("change", [{"epoch_seconds": 1.5}, {"epoch_seconds": {"training": 1.5}}, {"epochs": 3}])
+def test_a_header_of_another_version_is_refused(change):
+    with pytest.raises(UserError, match="not that of this version of EdgeFlowNAS"):
+        Progress.from_header(Progress(counts={}).to_header() | change)
 
 
 def test_it_survives_a_header():

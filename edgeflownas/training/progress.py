@@ -53,7 +53,10 @@ class Progress:
             UserError: the header is of another version.
         """
         try:
-            return cls(**header)
+            progress = cls(**header)
+            if set(progress.epoch_seconds) != set(PHASES):
+                raise TypeError("its phases are others")
+            return progress
         except TypeError as error:
             raise UserError(f"the checkpoint's state is not that of this version of EdgeFlowNAS: {error}") from error
 
