@@ -13,8 +13,13 @@ from tests.test_backends import JAX_PYTHON, ROOT
 from tests.tiny import tiny_flags, trace_of
 
 
+# |e| and ReLU have kinks: where rounding puts one element on another side of one, the gradient jumps by that element.
+# With these samples and weights, that happens to one element at 5 px (JAX; the losses agree to 1e-7), and to none here.
+AWAY_FROM_KINKS = ("--set", "data.flow_scale=20")
+
+
 def train(data_root, run, *flags, backend="tensorflow", python=sys.executable, module="tests.two_devices"):
-    steps = ("--debug_trace", "--max_epochs", "1", "--max_steps", "1")
+    steps = ("--debug_trace", "--max_epochs", "1", "--max_steps", "1", *AWAY_FROM_KINKS)
     command = [python, "-m", module, *tiny_flags(data_root, run, *steps, *flags)]
     environment = {**os.environ, "KERAS_BACKEND": backend}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -26,6 +26,11 @@ def toy(tmp_path: Path) -> ToyWorkflow:
     return ToyWorkflow(tmp_path)
 
 
+@pytest.mark.parametrize("path", [path for gate in GATES for path in gate.publishes if not path.endswith(".ckpt")])
+def test_every_published_file_has_its_caption_in_snakemakes_report(path: str) -> None:
+    assert (PROJECT_ROOT / "rules/report" / f"{Path(path).stem}.rst").read_text().strip()
+
+
 def touch_rules(toy: ToyWorkflow, gate: str) -> None:
     """Change the source that a gate, and every later one, depends on."""
     with open(toy.root / f"rules/{gate}.smk", "a") as file:
