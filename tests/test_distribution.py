@@ -12,7 +12,6 @@ from edgeflownas.training.checkpoints import load_checkpoint
 from tests.test_backends import JAX_PYTHON, ROOT
 from tests.tiny import tiny_flags, trace_of
 
-
 # |e| and ReLU have kinks: where rounding puts one element on another side of one, the gradient jumps by that element.
 # With these samples and weights, that happens to one element at 5 px (JAX; the losses agree to 1e-7), and to none here.
 AWAY_FROM_KINKS = ("--set", "data.flow_scale=20")
