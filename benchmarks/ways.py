@@ -24,7 +24,7 @@ class PlainStatistics:
     """Batch norm as one writes it down, with the gradient that follows from that."""
 
     def normalise(self, x: Any, gamma: Any, beta: Any) -> Any:
-        """x (P, N, 1, 1, C) normalised by its own moments."""
+        """x (P, B, H, W, C) normalised by its own moments."""
         return normalised(x, batch_moments(x), gamma, beta)
 
 

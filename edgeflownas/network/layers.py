@@ -96,8 +96,12 @@ class BatchNorm(keras.layers.Layer):
         """Normalise x (P, B, …, C) per path and channel, by the moments that `statistics` has for it."""
         # Copies are tensors: TensorFlow's custom gradients do not take variables.
         gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
-        y = ops.reshape(x, (x.shape[0], -1, 1, 1, x.shape[-1]))
-        return ops.reshape(statistics.normalise(y, gamma, beta), (x.shape[0], -1, *x.shape[2:]))
+        if len(x.shape) == 5:
+            return statistics.normalise(x, gamma, beta)
+        # Folded: in which order the pixels lie makes no difference here.
+        paths, _, height, width, pixels, channels = x.shape
+        y = statistics.normalise(ops.reshape(x, (paths, -1, height, width * pixels, channels)), gamma, beta)
+        return ops.reshape(y, (paths, -1, *x.shape[2:]))
 
 
 class ResidualBlock(keras.layers.Layer):

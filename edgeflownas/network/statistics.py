@@ -27,7 +27,7 @@ class BatchStatistics:
         self.average = average or (lambda value: value)
 
     def normalise(self, x: Any, gamma: Any, beta: Any) -> Any:
-        """x (P, N, 1, 1, C) normalised, scaled by gamma and shifted by beta, both (C,)."""
+        """x (P, B, H, W, C) normalised, scaled by gamma and shifted by beta, both (C,)."""
         return normalised_by_batch(x, gamma, beta, self.average)
 
 
@@ -38,7 +38,7 @@ class RecordedStatistics:
         self.taken: list[Moments] = []
 
     def normalise(self, x: Any, gamma: Any, beta: Any) -> Any:
-        """x (P, N, 1, 1, C) normalised, scaled by gamma and shifted by beta, both (C,)."""
+        """x (P, B, H, W, C) normalised, scaled by gamma and shifted by beta, both (C,)."""
         self.taken.append(batch_moments(x))
         return normalised(x, self.taken[-1], gamma, beta)
 
@@ -50,26 +50,26 @@ class GivenStatistics:
         self._remaining = iter(moments)
 
     def normalise(self, x: Any, gamma: Any, beta: Any) -> Any:
-        """x (P, N, 1, 1, C) normalised by the next moments, scaled by gamma and shifted by beta, both (C,)."""
+        """x (P, B, H, W, C) normalised by the next moments, scaled by gamma and shifted by beta, both (C,)."""
         return normalised(x, next(self._remaining), gamma, beta)
 
 
 def batch_moments(x: Any) -> Moments:
-    """Mean and variance of x (P, N, 1, 1, C) per path and channel."""
+    """Mean and variance of x (P, B, H, W, C) per path and channel."""
     mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)
     # E[(x - m)^2], not E[x^2] - m^2: the latter loses three digits of the gradients in float32.
     return mean, ops.mean(ops.square(x - mean), axis=(1, 2, 3), keepdims=True)
 
 
 def normalised(x: Any, moments: Moments, gamma: Any, beta: Any) -> Any:
-    """x (P, N, 1, 1, C) normalised by given moments, then scaled by gamma and shifted by beta, both (C,)."""
+    """x (P, B, H, W, C) normalised by given moments, then scaled by gamma and shifted by beta, both (C,)."""
     mean, variance = moments
     scale = gamma * ops.rsqrt(variance + BATCH_NORM_EPSILON)
     return x * scale + (beta - mean * scale)
 
 
 def normalised_by_batch(x: Any, gamma: Any, beta: Any, average: Average) -> Any:
-    """x (P, N, 1, 1, C) normalised by the moments of the batch, then scaled by gamma and shifted by beta, both (C,).
+    """x (P, B, H, W, C) normalised by the moments of the batch, then scaled by gamma and shifted by beta, both (C,).
 
     With the gradient in closed form (Ioffe & Szegedy, arXiv:1502.03167, section 3), which visits the activations half
     as often as the chain rule through the moments does. Where devices share the batch, `average` makes its moments,
@@ -89,7 +89,7 @@ def normalised_by_batch(x: Any, gamma: Any, beta: Any, average: Average) -> Any:
         def gradient(upstream: Any) -> tuple[Any, Any, Any]:
             shift, slope = mean(upstream), mean(upstream * centred)
             dx = (upstream - (centred * (average(slope) * ops.square(inverse)) + average(shift))) * scale
-            count = ops.cast(ops.shape(x)[1], x.dtype)
+            count = ops.cast(ops.shape(x)[1] * (x.shape[2] * x.shape[3]), x.dtype)
             return dx, count * ops.sum(slope * inverse, axis=(0, *axes)), count * ops.sum(shift, axis=(0, *axes))
 
         return centred * scale + beta, gradient

@@ -122,7 +122,7 @@ class FlatAdam(keras.optimizers.Optimizer):
         """New values of iterations, both moments, the norms and all variables after one update."""
         weights = [ops.convert_to_tensor(variable) for variable in self._trainable_variables]
         decayed = [
-            weight if "kernel" in variable.name else ops.zeros_like(weight)
+            weight if "kernel" in variable.name else np.zeros(weight.shape, np.float32)
             for variable, weight in zip(self._trainable_variables, weights, strict=True)
         ]
         decay = self.weight_decay * _flat(decayed)
@@ -146,12 +146,17 @@ class FlatAdam(keras.optimizers.Optimizer):
         if self.decoupled:
             change = change + decay * ops.where(is_finite, self.learning_rate, 0.0)
         changes = ops.split(change, np.cumsum(self._sizes)[:-1].tolist())
-        updated = [weight - ops.reshape(part, weight.shape) for weight, part in zip(weights, changes, strict=True)]
+        updated = [weight - _shaped(part, weight.shape) for weight, part in zip(weights, changes, strict=True)]
         return [iterations, moment_1, moment_2, ops.stack([before, after]), *updated]
 
 
 def _flat(values: Sequence[Any]) -> Any:
-    return ops.concatenate([ops.reshape(value, (-1,)) for value in values])
+    return ops.concatenate([_shaped(value, (-1,)) for value in values])
+
+
+def _shaped(value: Any, shape: tuple[int, ...]) -> Any:
+    # Most weights are vectors already, and a graph of fewer operations starts sooner.
+    return value if len(value.shape) == len(shape) == 1 else ops.reshape(value, shape)
 
 
 def _squared_norm(value: Any) -> Any:
