@@ -45,12 +45,12 @@ def test_prefetch_keeps_the_order_whichever_is_done_first() -> None:
     assert list(prefetch(slow_at_first, range(30), workers=4)) == [i * i for i in range(30)]
 
 
-def test_prefetch_looks_ahead_no_further_than_asked() -> None:
+def test_prefetch_looks_ahead_no_further_than_two_items_per_thread() -> None:
     started = []
-    results = prefetch(lambda item: started.append(item) or item, itertools.count(), workers=2, ahead=3)
+    results = prefetch(lambda item: started.append(item) or item, itertools.count(), workers=2)
     assert [next(results) for _ in range(5)] == list(range(5))
     results.close()
-    assert set(started) <= set(range(5 + 3))
+    assert set(started) <= set(range(5 + 4))
 
 
 def test_prefetch_raises_where_the_result_would_have_come() -> None:

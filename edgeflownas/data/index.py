@@ -27,6 +27,8 @@ from edgeflownas.parsers import command_parser
 SCHEMA = "data_index.schema.json"
 REJECTED_KEYS = ("name", "reason", "bytes", "mtime_ns")
 SECONDS_BETWEEN_REPORTS = 5.0
+MOST_AT_ONCE = 16
+"""So many samples a thread judges before it hands them over: at each hand-over threads wait for one another."""
 
 Say = Callable[[str], None]
 
@@ -105,12 +107,14 @@ def _judge_split(
         known = journal.known(split, sample) if journal else None
         return known or judge(sample, missing.get(sample.name, []), crop, max_flow)
 
+    at_once = min(MOST_AT_ONCE, -(-len(samples) // (4 * workers)))
+    shares = [samples[begin : begin + at_once] for begin in range(0, len(samples), at_once)]
     entries: list[Entry] = []
     started = told = time.monotonic()
-    for entry in prefetch(entry_of, samples, workers, ahead=32 * workers):
-        entries.append(entry)
+    for judged in prefetch(lambda share: [entry_of(sample) for sample in share], shares, workers):
+        entries += judged
         if journal:
-            journal.add(split, entry)
+            journal.add(split, judged)
         if (now := time.monotonic()) - told >= SECONDS_BETWEEN_REPORTS:
             told, rate = now, len(entries) / (now - started)
             left = (len(samples) - len(entries)) / rate

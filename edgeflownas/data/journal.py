@@ -1,7 +1,7 @@
 """What an interrupted build of an index leaves, so that the next one goes on where it ended."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -60,18 +60,19 @@ class Journal:
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # A line at a time: that is all that a kill can cost. The last one may lack its end.
-            with open(self._path, "a" if self._continues else "w", buffering=1, encoding="utf-8") as self._file:
+            with open(self._path, "a" if self._continues else "w", encoding="utf-8") as self._file:
                 self._file.write("\n" if self._continues else f"{self._head}\n")
                 yield
         except OSError as error:
             raise UserError(f"{error.filename or self._path}: {error.strerror}") from error
 
-    def add(self, split: str, entry: Entry) -> None:
+    def add(self, split: str, entries: Iterable[Entry]) -> None:
         """Note what is new. A sample that cannot be used is judged again each time: its owner may be mending it."""
         assert self._file is not None, "add() is for within writing()"
-        if "reason" not in entry and self._known.get((split, entry["name"])) != entry:
-            self._file.write(canonical_json([split, entry]) + "\n")
+        new = (entry for entry in entries if "reason" not in entry and self._known.get((split, entry["name"])) != entry)
+        self._file.writelines(f"{canonical_json([split, entry])}\n" for entry in new)
+        # All that a kill can cost is what has not been handed over yet; the last line may lack its end.
+        self._file.flush()
 
     def remove(self) -> None:
         """Delete the file: the index is complete."""
