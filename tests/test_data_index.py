@@ -21,7 +21,7 @@ from edgeflownas.data.flow_files import read_flow, write_flow
 from edgeflownas.data.flying_chairs import Sample
 from edgeflownas.data.index import SCHEMA, build_index, indexed_samples, load_index
 from edgeflownas.data.journal import JOURNAL_FILE
-from edgeflownas.data.judging import judge
+from edgeflownas.data.judging import BLOCK_BYTES, judge
 from edgeflownas.data.png_files import SIGNATURE
 from edgeflownas.errors import UserError
 
@@ -34,15 +34,16 @@ def root(synthetic_root: Path, tmp_path: Path) -> Path:
 
 
 def test_the_zero_flow_epe_is_the_mean_length_of_the_clipped_flow(synthetic_root: Path, tmp_path: Path) -> None:
-    flow = np.zeros((300, 400, 2), np.float32)  # more than is looked at in one go
-    flow[:2, :2] = [[[3, 4], [300, 0]], [[0, 0], [-60, 60]]]
+    flow = np.zeros((400, 400, 2), np.float32)  # more than is looked at in one go
+    assert flow.nbytes > BLOCK_BYTES
+    flow[:2, :2] = [[[3, 4], [300, 0]], [[40, 40], [-60, 3e38]]]
     flow[-1, -1] = [0, -7]
     sample = Sample(tmp_path, "0000001")
     for path in sample.files[:2]:
-        cv2.imwrite(str(path), np.zeros((300, 400, 3), np.uint8))
+        cv2.imwrite(str(path), np.zeros((400, 400, 3), np.uint8))
     write_flow(sample.files[2], flow)
     entry = judge(sample, [], CROP, 50.0)
-    assert entry["zero_flow_epe"] == pytest.approx((5 + 50 + 50 * 2**0.5 + 7) / (300 * 400), rel=1e-6)
+    assert entry["zero_flow_epe"] == pytest.approx((5 + 50 + (40 + 50) * 2**0.5 + 7) / (400 * 400), rel=1e-6)
     assert entry["sha256"] == [sha256_file(path) for path in sample.files]
 
 
