@@ -135,14 +135,14 @@ def judge(gate):
 
 
 def untracked(command):
-    """A command as a param that Snakemake hands out but does not compare with the last run's.
+    """A command, or a function of the rule's resources that makes it, as a param which is not compared with the last run's.
 
     It compares no param that is derived from threads; this one only says so. Whether a gate must run again is its
     trigger's business alone: a command may name the same data by another path.
     """
 
-    def derived(wildcards, threads):
-        return command
+    def derived(wildcards, threads, resources):
+        return command(resources) if callable(command) else command
 
     return derived
 

@@ -7,12 +7,21 @@ REPORT = ["-m", "edgeflownas.reporting.training_report", "--run_dir", GATE4_RUN]
 # The long run, as `snakemake supernet` and both launch scripts run it.
 SUPERNET = [*TRAIN, *WITH_DATA, "--output_dir", run_dir("supernet"), "--resume", "auto"]
 LAUNCH = ["-m", "edgeflownas.reporting.launch_scripts", "--out", f"{GATE4_RUN}/launch", "--cpus", LONG["threads"]]
-LAUNCH += ["--mem_mb", LONG["mem_mb"], "--minutes", LONG["runtime"], "--gpus", LONG["gpu"], "--", "python", *SUPERNET]
+LAUNCH += ["--mem_mb", LONG["mem_mb"], "--minutes", LONG["runtime"], "--gpus", LONG["gpu"]]
+# What the profile says of the site, by the names of Snakemake's Slurm plugin, stands in the cluster's script as well.
+SITE = {"slurm_account": "--account", "slurm_partition": "--partition"}
+
+
+def launch_scripts(resources):
+    """The command that renders them."""
+    site = [f"--sbatch={option}={resources.get(name)}" for name, option in SITE.items() if resources.get(name)]
+    return recorded("gate4", "launch_scripts", *LAUNCH, *site, "--", "python", *SUPERNET)
+
 
 COMMANDS["gate4"] = {
     "train": recorded("gate4", "train", *SHORT_RUN),
     "check_manifest": recorded("gate4", "check_manifest", *CHECK_MANIFEST),
-    "launch_scripts": recorded("gate4", "launch_scripts", *LAUNCH),
+    "launch_scripts": launch_scripts,
     "training_report": recorded("gate4", "training_report", *REPORT),
 }
 INPUTS["gate4"] = [DATA_INDEX]

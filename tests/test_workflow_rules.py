@@ -63,6 +63,26 @@ def test_wrong_config_is_one_line(toy: ToyWorkflow) -> None:
     assert run.returncode == 2
 
 
+def test_the_clusters_script_is_rendered_for_the_site_of_the_profile(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "snakemake", "gate4", "--snakefile", str(PROJECT_ROOT / "Snakefile"), "-n", "-p"]
+    command += ["--cores", "1", "--config", f"workflow={{output_dir: {tmp_path}/outputs}}"]
+    site = ["--default-resources", "slurm_account=lab", "slurm_partition=gpu"]
+    for arguments, expected in (
+        (site, "--gpus 0 --sbatch=--account=lab --sbatch=--partition=gpu -- "),
+        ([], "--gpus 0 -- "),
+    ):
+        run = subprocess.run(
+            [*command, *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=True,
+        )
+        (line,) = [line for line in run.stdout.splitlines() if "-m edgeflownas.reporting.launch_scripts" in line]
+        assert expected in line
+
+
 @pytest.mark.slow
 def test_failed_gate_is_repaired_inside_that_gate(toy: ToyWorkflow) -> None:
     toy.toy("gate3", "import sys; print('no such weight'); sys.exit(7)\n")

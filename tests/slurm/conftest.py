@@ -60,7 +60,8 @@ def places(
     there = cluster.begin("gate1")
     cluster.cancel(cluster.wait_for_job("gate1"))
     cluster.cancelled = cluster.finish(there)
-    assert cluster.finish(cluster.begin("gate4"))[0] == 0, cluster.output()
+    site = ["--default-resources", "tasks=1", "slurm_partition=main"]
+    assert cluster.finish(cluster.begin("gate4", *site))[0] == 0, cluster.output()
     cluster.gate_jobs = cluster.submitted()
     assert local.finish(here)[0] == 0, local.output()
     yield cluster, local

@@ -32,6 +32,12 @@ def test_each_gate_is_one_job_and_passes(places: Places) -> None:
     assert processes_of(cluster.gate_jobs) == []
 
 
+def test_the_script_of_the_long_run_asks_for_the_partition_that_the_gates_ran_in(places: Places) -> None:
+    cluster, local = (place.outputs / "scripts/hpc/run_supernet_train.sh" for place in places)
+    assert "#SBATCH --partition=main\n" in cluster.read_text()
+    assert "--partition" not in local.read_text()
+
+
 def test_a_data_root_that_looks_like_a_command_is_harmless(places: Places) -> None:
     assert "touch pwned" in str(places[0].data_root)
     for place in places:
