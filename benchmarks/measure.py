@@ -49,7 +49,7 @@ class Apart:
     """One way in a process of its own, forked from this one: it takes its turns, and its peak memory is its own."""
 
     def __init__(self, prepare: Callable[[], Callable[[], Any]]) -> None:
-        """Fork a process that calls `prepare` once, and what it returns at every turn."""
+        """Fork a process that calls `prepare` at its first turn, and what that returns at every turn."""
         # Forked, it starts with everything imported. TensorFlow stands that as long as it has computed nothing.
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
@@ -60,27 +60,20 @@ class Apart:
 
     @staticmethod
     def _serve(pipe: Connection, prepare: Callable[[], Callable[[], Any]]) -> None:
-        run = prepare()
+        run = None
         while pipe.recv():
+            run = run or prepare()
             run()
             pipe.send(peak_memory_mb())
 
-    def start_turn(self) -> None:
-        """Let it run once."""
-        self._pipe.send(True)
-
-    def end_turn(self) -> None:
-        """Wait until it has run; `peak_mb` is its peak memory so far, MiB.
+    def __call__(self) -> None:
+        """Let it take a turn; `peak_mb` is its peak memory so far, MiB.
 
         Raises:
             EOFError: its process died; what it had to say is on stderr.
         """
+        self._pipe.send(True)
         self.peak_mb = self._pipe.recv()
-
-    def __call__(self) -> None:
-        """A whole turn."""
-        self.start_turn()
-        self.end_turn()
 
 
 def seconds_since_process_start() -> float:
