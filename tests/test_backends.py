@@ -23,6 +23,19 @@ def train(python, backend, data_root, run):
     return trace_of(run)
 
 
+def test_the_backend_is_imported_without_collections_and_left_out_of_later_ones():
+    program = (
+        "import gc; from edgeflownas.config import resolve_config; from edgeflownas.devices import prepare_backend; "
+        "before = gc.get_stats()[0]['collections']; prepare_backend(resolve_config(None, {})); "
+        "print(gc.get_stats()[0]['collections'] - before, gc.get_freeze_count(), gc.isenabled())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    collections, frozen, enabled = done.stdout.split()
+    assert int(collections) == 0
+    assert int(frozen) > 100_000
+    assert enabled == "True"
+
+
 @pytest.mark.slow
 def test_jax_without_tensorflow_gives_the_losses_of_tensorflow(synthetic_root, tmp_path):
     if not JAX_PYTHON:
