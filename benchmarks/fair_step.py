@@ -58,15 +58,13 @@ def measure(size: Sequence[int], rounds: int, peak_tflops: float | None) -> dict
     turns = {way: Apart(partial(prepare, size, way)) for way in ways}
     started = time.perf_counter()
 
-    def first_turn(way: str) -> float:
+    def first_turn(way: str) -> tuple[float, float]:
         turns[way]()
-        return seconds_since_process_start()
+        return time.perf_counter() - started, seconds_since_process_start()
 
     # Making a graph keeps one core busy. On a GPU the first way shall have it to itself.
     with ThreadPoolExecutor(2 if "floor" in ways else 1) as pool:
-        ended = pool.map(first_turn, ways)
-        first_step_s = next(ended)
-        compiled_s = time.perf_counter() - started
+        (compiled_s, first_step_s), *_ = pool.map(first_turn, ways)
     seconds = alternate(turns, rounds)
     step_s = {way: statistics.median(seconds[way]) if way in ways else None for way in WAYS}
     tflops = 1e-12 * cycle_operations(size) / step_s["fused"]

@@ -135,7 +135,7 @@ def judge(gate):
 
 
 def untracked(command):
-    """A command, or a function of the rule's resources that makes it, as a param which is not compared with the last run's.
+    """A command, or what makes it of the rule's resources, as a param that is not compared with the last run's.
 
     It compares no param that is derived from threads; this one only says so. Whether a gate must run again is its
     trigger's business alone: a command may name the same data by another path.

@@ -88,8 +88,8 @@ def check_checksums(path: Path, data: np.ndarray) -> None:
 
 
 def _crc32(content: memoryview) -> int:
-    # In halves where they are small: of more than 5 KiB zlib lets other threads run meanwhile, and to be let in again
-    # takes as long as the sum of one of libpng's chunks of 8 KiB.
+    # Small ones in two parts: of more than 5 KiB zlib lets other threads run meanwhile, and to be let in again takes as
+    # long as the sum of one of libpng's chunks of 8 KiB.
     if MOST_ALONE < len(content) <= 2 * MOST_ALONE:
         return zlib.crc32(content[MOST_ALONE:], zlib.crc32(content[:MOST_ALONE]))
     return zlib.crc32(content)
