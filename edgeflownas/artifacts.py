@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import jsonschema_rs
+
 from edgeflownas.errors import UserError
-from edgeflownas.quick_schema import Check, quick_check
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FOLDER = PROJECT_ROOT / "schemas"
@@ -146,7 +147,7 @@ def validate(value: Any, schema: str, where: str) -> None:
     Raises:
         UserError: with one clause per fault, each naming the key path.
     """
-    if _quick_check(schema)(value):
+    if _schema_check(schema)(value):
         return
     import jsonschema
 
@@ -156,6 +157,23 @@ def validate(value: Any, schema: str, where: str) -> None:
         raise UserError(f"{where}: does not fit schemas/{schema}: {faults}")
 
 
+def schema_check(schema: dict[str, Any]) -> Callable[[Any], bool]:
+    """A function that is true of the JSON values that fit `schema` (JSON Schema 2020-12), by jsonschema-rs.
+
+    It takes a hundredth of the time that `jsonschema` takes, which a long list of samples needs. Where it says no,
+    `jsonschema` has the last word: it words the faults, and reads a pattern as Python does.
+    """
+    validator = jsonschema_rs.Draft202012Validator(schema)
+
+    def fits(value: Any) -> bool:
+        try:
+            return validator.is_valid(value)
+        except ValueError:  # something that JSON cannot hold
+            return False
+
+    return fits
+
+
 @cache
-def _quick_check(schema: str) -> Check:
-    return quick_check(load_schema(schema))
+def _schema_check(schema: str) -> Callable[[Any], bool]:
+    return schema_check(load_schema(schema))

@@ -15,9 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.artifacts import load_schema, sha256_of
+from edgeflownas.artifacts import load_schema, schema_check, sha256_of
 from edgeflownas.errors import UserError
-from edgeflownas.quick_schema import quick_check
 from edgeflownas.yaml_files import parse_yaml, read_yaml
 
 SCHEMA = "config.schema.json"
@@ -182,7 +181,7 @@ def _fault(value: Any, leaf: dict[str, Any]) -> str | None:
         sound = math.isfinite(value)
     else:
         sound = not (isinstance(value, str) and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value))
-    if sound and (quick_check(leaf)(value) or _is_valid(value, leaf)):
+    if sound and (schema_check(leaf)(value) or _is_valid(value, leaf)):
         return None
     return f"expected {_allowed(leaf)}, got {_shown(value)}"
 

@@ -1,17 +1,16 @@
 """What an interrupted build of an index leaves, so that the next one goes on where it ended."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from edgeflownas.artifacts import canonical_json, load_schema
+from edgeflownas.artifacts import canonical_json, load_schema, schema_check
 from edgeflownas.data.flying_chairs import Sample
 from edgeflownas.data.judging import Entry, file_state, same_files
 from edgeflownas.errors import UserError
-from edgeflownas.quick_schema import Check, quick_check
 
 JOURNAL_FILE = "data_index.partial.jsonl"
 
@@ -91,6 +90,6 @@ def _entries(lines: list[str]) -> Iterator[tuple[tuple[str, str], Entry]]:
 
 
 @cache
-def _fits() -> Check:
+def _fits() -> Callable[[Any], bool]:
     definitions = load_schema("data_index.schema.json")["$defs"]
-    return quick_check({**definitions["sample"], "$defs": definitions})
+    return schema_check({**definitions["sample"], "$defs": definitions})
