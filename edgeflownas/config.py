@@ -20,6 +20,8 @@ from edgeflownas.errors import UserError
 from edgeflownas.yaml_files import parse_yaml, read_yaml
 
 SCHEMA = "config.schema.json"
+# Where a value came from, besides a config file.
+DEFAULT, COMMAND_LINE = "default", "command line"
 # So many faults are told in full, the others counted.
 MAX_FAULTS = 50
 
@@ -66,24 +68,29 @@ def resolve_config(path: Path | str | None, overrides: Mapping[str, Any]) -> Con
         UserError: unreadable file, unknown key, wrong type or range; all faults in one message.
     """
     values = {key: copy.deepcopy(leaf.get("default")) for key, leaf in schema_leaves().items()}
-    origins = dict.fromkeys(values, "default")
+    origins = dict.fromkeys(values, DEFAULT)
     faults: list[str] = []
     if path is not None:
         tree = read_yaml(path, faults) or {}
         if not isinstance(tree, dict):
             raise UserError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
-        _merge(_dotted(tree), str(path), values, origins, faults)
-    _merge(overrides.items(), "command line", values, origins, faults)
+        _merge(_dotted(tree), _origin_of(path), values, origins, faults)
+    _merge(overrides.items(), COMMAND_LINE, values, origins, faults)
     wrong = {key: fault for key, leaf in schema_leaves().items() if (fault := _fault(values[key], leaf))}
     faults += [f"{origins[key]}: {key}: {fault}" for key, fault in wrong.items()]
     for rule in RULES:
         if not wrong.keys() & set(rule.keys) and (sentence := rule.contradiction(*map(values.get, rule.keys))):
-            places = sorted({origins[key] for key in rule.keys} - {"default"}) or ["default"]
+            places = sorted({origins[key] for key in rule.keys} - {DEFAULT}) or [DEFAULT]
             faults.append(f"{' and '.join(places)}: {sentence}")
     if faults:
         more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
         raise UserError("; ".join(faults[:MAX_FAULTS] + more))
     return Config({key: _as_typed(value, schema_leaves()[key]) for key, value in values.items()}, origins)
+
+
+def _origin_of(path: Path | str) -> str:
+    """The file's name, which a file that is called as one of the other origins has with its folder."""
+    return os.path.join(".", path) if str(path) in (DEFAULT, COMMAND_LINE) else str(path)
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -143,10 +150,12 @@ def _affects_result(key: str) -> bool:
 def _merge(
     pairs: Iterable[tuple[str, Any]], where: str, values: dict[str, Any], origins: dict[str, str], faults: list[str]
 ) -> None:
+    given = set()
     for key, value in pairs:
-        if key in values and origins[key] == where:
+        if key in given:
             faults.append(f"{where}: {key} is given twice, once with its section and once without")
         elif key in values:
+            given.add(key)
             values[key] = value
             origins[key] = where
         elif any(known.startswith(f"{key}.") for known in values):

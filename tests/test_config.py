@@ -2,6 +2,7 @@
 
 import time
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,19 @@ def test_the_command_line_beats_the_file_and_the_file_the_defaults():
     assert (config["train.lr"], config.origins["train.lr"]) == (1e-3, "command line")
     assert (config["network.init_neurons"], config.origins["network.init_neurons"]) == (8, SMALL)
     assert (config["train.grad_clip"], config.origins["train.grad_clip"]) == (5.0, "default")
+
+
+@pytest.mark.parametrize("name", ["default", "command line"])
+def test_a_file_called_like_another_origin_is_a_file_like_any_other(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text("seed: 7\ntrain: {lr: 0.5}\n")
+    config = resolve_config(name, {"train.lr": 1e-3})
+    assert (config["seed"], config.origins["seed"]) == (7, f"./{name}")
+    assert (config["train.lr"], config.origins["train.lr"]) == (1e-3, "command line")
+    assert config.origins["train.batch_size"] == "default"
+    Path(name).write_text("seed: 7\ntrain: {lr: 0.5}\ntrain.lr: 0.1\n")
+    with pytest.raises(UserError, match=rf"^\./{name}: train\.lr is given twice"):
+        resolve_config(name, {})
 
 
 def test_the_real_config_is_the_designs():

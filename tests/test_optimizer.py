@@ -25,9 +25,8 @@ def gradients_of(variables, scale, seed=1):
 
 def built(variables, **settings):
     owners = [*range(len(variables) - 1), None]
-    optimizer = FlatAdam(
-        **{"learning_rate": 1e-3, "weight_decay": 0.0, "clip_norm": 5.0, "option_of": owners, **settings}
-    )
+    defaults = {"learning_rate": 1e-3, "weight_decay": 0.0, "clip_norm": 5.0, "option_of": owners}
+    optimizer = FlatAdam(**{**defaults, "options": len(owners) - 1, **settings})
     optimizer.build(variables)
     return optimizer
 
@@ -123,3 +122,14 @@ def test_a_gradient_that_is_not_finite_touches_nothing(passes):
         np.testing.assert_array_equal(a, b)
     assert int(optimizer.iterations) == 1
     assert not np.isfinite(ops.convert_to_numpy(optimizer.global_norms)[0])
+
+
+@pytest.mark.parametrize("weightless", [0, 1, 2])
+def test_an_option_without_weights_receives_nothing_wherever_it_stands(weightless):
+    variables = variables_of((2, 2), (2, 2), (3,))
+    owners = [option for option in range(3) if option != weightless]
+    optimizer = built(variables, option_of=[*owners, None], options=3)
+    optimizer.apply(gradients_of(variables, 1.0), variables)
+    seen = ops.convert_to_numpy(optimizer.option_gradients)
+    assert optimizer.weightless.tolist() == [option == weightless for option in range(3)]
+    assert (seen == 0.0).tolist() == optimizer.weightless.tolist()

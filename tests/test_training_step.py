@@ -7,7 +7,7 @@ from keras import ops
 
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import fair_cycle, independent_paths
-from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.nas.search_space import ChoiceBlock, SearchSpace, load_search_space
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.layers import resize_bilinear
 from edgeflownas.network.routes import FixedPath
@@ -15,6 +15,7 @@ from edgeflownas.network.statistics import GivenStatistics
 from edgeflownas.training.evaluation import Batch, Evaluator, path_moments, standard_errors
 from edgeflownas.training.losses import path_losses
 from edgeflownas.training.metrics import METRICS, flow_metrics
+from edgeflownas.training.movement import option_movements
 from edgeflownas.training.schedule import cosine_lr
 from edgeflownas.training.supernet_model import TrainingModel
 
@@ -219,3 +220,15 @@ def test_the_schedule_is_a_cosine_of_the_step_alone():
 def test_the_backend_is_told_not_to_use_xla_on_cpu(fused):
     if keras.backend.backend() == "tensorflow":
         assert fused.jit_compile is False
+
+
+@pytest.mark.parametrize("execution", ["fused", "sequential"])
+def test_a_space_with_options_that_have_no_weights_trains_and_is_observed(execution):
+    blocks = (ChoiceBlock("EB0", "depth", (0, 1)), ChoiceBlock("DB1", "depth", (1, 0)))
+    space = SearchSpace("skips", blocks, (0, 0))
+    model = TrainingModel(FlowNetwork(space, 4, seed=1), execution, 1e-3, weight_decay=4e-5, grad_clip=5.0)
+    observed = model.train_cycle(*random_batch(0), fair_cycle(space, seed=5, step=0), lr=1e-3)
+    assert (observed["forward"], observed["backward"], observed["optimizer_step"]) == (2, 2, 1)
+    arrays = {f"weights.{v.name}": ops.convert_to_numpy(v) for v in model.network.trainable_variables}
+    assert [*option_movements(arrays, space, 4, seed=1)] == ["EB0 option 1", "DB1 option 0"]
+    assert [blocks[0].label(option) for option in (0, 1)] == ["0 residual blocks", "1 residual block"]

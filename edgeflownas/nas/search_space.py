@@ -29,7 +29,7 @@ class ChoiceBlock:
         """What the digit `option` stands for, in words: '2 residual blocks', 'conv 5x5'."""
         value = self.options[option]
         if self.kind == "depth":
-            return f"{value} residual block{'s' if value > 1 else ''}"
+            return f"{value} residual block{'' if value == 1 else 's'}"
         return f"conv {value}x{value}"
 
 

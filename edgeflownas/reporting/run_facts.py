@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import read_json
+from edgeflownas.config import COMMAND_LINE, DEFAULT
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.run_records import read_history, read_trace, subnet_epes
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
@@ -242,8 +243,8 @@ class RunFacts:
     def reproduction(self) -> list[tuple[str, str]]:
         """What repeats the run, as rows of name and value."""
         manifest, origins = self.manifest, self.config["origins"]
-        files = {origin for origin in origins.values() if origin not in ("default", "command line")}
-        given = [f"{key} = {self.config['values'][key]}" for key, origin in origins.items() if origin == "command line"]
+        files = {origin for origin in origins.values() if origin not in (DEFAULT, COMMAND_LINE)}
+        given = [f"{key} = {self.config['values'][key]}" for key, origin in origins.items() if origin == COMMAND_LINE]
         commit = manifest["git_commit"] or "(not in a git repository)"
         return [
             ("commit", f"{commit}{', with local changes' if manifest['git_dirty'] else ''}"),

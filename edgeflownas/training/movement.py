@@ -15,7 +15,7 @@ ROUNDING = 1e-6
 def option_movements(
     arrays: Mapping[str, np.ndarray], space: SearchSpace, init_neurons: int, seed: int
 ) -> dict[str, float]:
-    """Per option (`EB0 option 1`) the smallest relative change of its kernels since the start.
+    """Per option with kernels (`EB0 option 1`) the smallest relative change of them since the start.
 
     That is the norm of the difference over the norm of the initial kernel.
 
@@ -33,5 +33,6 @@ def option_movements(
             if now is None or now.shape != initial.shape:
                 raise UserError(f"the checkpoint has no weights.{name} of shape {initial.shape}")
             changes.append(float(np.linalg.norm(now - initial) / np.linalg.norm(initial)))
-        movements[f"{block} option {option}"] = min(changes)
+        if changes:
+            movements[f"{block} option {option}"] = min(changes)
     return movements

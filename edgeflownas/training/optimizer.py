@@ -26,7 +26,8 @@ class FlatAdam(keras.optimizers.Optimizer):
 
     After each call: `option_gradients` (options,) holds the squared norm of the loss gradient that reached each
     option in the last backward pass (without L2, which reaches all); `global_norms` (2,) the norm of the whole
-    gradient before and after clipping, at the last update.
+    gradient before and after clipping, at the last update. `weightless` (options,) marks the options without weights,
+    which no gradient can reach.
     """
 
     def __init__(
@@ -35,18 +36,23 @@ class FlatAdam(keras.optimizers.Optimizer):
         weight_decay: float,
         clip_norm: float,
         option_of: Sequence[int | None],
+        options: int,
         passes: int = 1,
         decoupled: bool = False,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
     ) -> None:
-        """option_of: for each trainable variable, the index of its option in `option_gradients`, or None."""
+        """option_of: for each trainable variable, the index of its option in `option_gradients`, or None.
+
+        options: how many options there are, those without weights (a skip) included.
+        """
         super().__init__(learning_rate=learning_rate)
         self.weight_decay = weight_decay
         self.decoupled = decoupled
         self.clip_norm = clip_norm
         self.option_of = list(option_of)
+        self.options = options
         self.passes = passes
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
@@ -58,6 +64,7 @@ class FlatAdam(keras.optimizers.Optimizer):
         self._sizes = [int(np.prod(variable.shape)) for variable in variables]
         length = sum(self._sizes)
         self._spans = self._option_spans()
+        self.weightless = np.array([not spans for spans in self._spans], dtype=bool)
         self.moment_1 = self.add_variable(shape=(length,), name="moment_1")
         self.moment_2 = self.add_variable(shape=(length,), name="moment_2")
         self.option_gradients = self.add_variable(shape=(len(self._spans),), name="option_gradients")
@@ -67,10 +74,9 @@ class FlatAdam(keras.optimizers.Optimizer):
             self.accumulated = self.add_variable(shape=(length,), name="accumulated")
 
     def _option_spans(self) -> list[list[tuple[int, int]]]:
-        """Per option, the stretches of the flat vector that its variables fill."""
+        """Per option, the stretches of the flat vector that its variables fill; none where it has no weights."""
         ends = np.cumsum(self._sizes).tolist()
-        options = sorted({option for option in self.option_of if option is not None})
-        spans: list[list[tuple[int, int]]] = [[] for _ in options]
+        spans: list[list[tuple[int, int]]] = [[] for _ in range(self.options)]
         for option, size, end in zip(self.option_of, self._sizes, ends, strict=True):
             if option is None:
                 continue
@@ -95,7 +101,12 @@ class FlatAdam(keras.optimizers.Optimizer):
     def apply_flat(self, gradient: Any) -> None:
         """`apply`, with the gradients as one vector."""
         self.option_gradients.assign(
-            ops.stack([sum(_squared_norm(gradient[start:end]) for start, end in spans) for spans in self._spans])
+            ops.stack(
+                [
+                    sum((_squared_norm(gradient[start:end]) for start, end in spans), np.float32(0.0))
+                    for spans in self._spans
+                ]
+            )
         )
         if self.passes == 1:
             self._update(gradient)

@@ -64,6 +64,7 @@ class TrainingModel(keras.Model):
             decoupled=decoupled_weight_decay,
             clip_norm=grad_clip,
             option_of=[None if owner is None else self._option_index[owner] for owner in owners],
+            options=len(self._option_index),
             passes=1 if execution == "fused" else network.space.cycle_length,
         )
         optimizer.build(network.trainable_variables)
@@ -111,7 +112,7 @@ class TrainingModel(keras.Model):
 
         Returns:
             What was observed: `losses` (paths,); `forward`, paths with a finite loss; `backward`, paths all of whose
-            chosen options received a gradient; `optimizer_step`, by how much the optimizer's own counter moved;
+            chosen options, but for those without weights, received a gradient; `optimizer_step`, by how much the optimizer's own counter moved;
             `global_grad_norm_before` and `_after` clipping.
         """
         self.optimizer.learning_rate.assign(lr)
@@ -122,7 +123,7 @@ class TrainingModel(keras.Model):
         for group in groups:
             self._step(frames, flow, group)
             losses += ops.convert_to_numpy(self.losses_seen).tolist()
-            reached = ops.convert_to_numpy(self.optimizer.option_gradients) > 0.0
+            reached = (ops.convert_to_numpy(self.optimizer.option_gradients) > 0.0) | self.optimizer.weightless
             backward += sum(
                 all(reached[self._option_index[digit, int(option)]] for digit, option in enumerate(code))
                 for code in group
