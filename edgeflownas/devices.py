@@ -1,6 +1,7 @@
 """Choosing the device before the backend is imported, and telling afterwards which one does the work."""
 
 import gc
+import itertools
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +20,103 @@ from edgeflownas.errors import UserError
 CHATTER = re.compile(rb"WARNING: All log messages before absl|I0000 .*(oneDNN custom operations|find cuda drivers)")
 
 
+# The backends that train here; Keras has others, which cannot.
+BACKENDS = ("tensorflow", "jax")
+# Keras's own switches, on which no run here is to depend.
+KERAS_SWITCHES = ("KERAS_NNX_ENABLED", "KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
+
+
+def backend_name() -> str:
+    """The backend that KERAS_BACKEND names; TensorFlow where it names none.
+
+    Raises:
+        UserError: it names one that cannot train.
+    """
+    name = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    if name not in BACKENDS:
+        raise UserError(f"KERAS_BACKEND is {name!r}; expected {' or '.join(BACKENDS)}, or unset it for {BACKENDS[0]}")
+    return name
+
+
+def granted_gpus() -> list[str] | None:
+    """The GPUs that CUDA_VISIBLE_DEVICES grants to this process, read as CUDA does; None where it is not set.
+
+    An entry is an index, or the UUID of a GPU or of a part of one (`GPU-…`, `MIG-…`). The first entry that is neither
+    (-1, or Slurm's NoDevFiles) ends the list.
+    """
+    value = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if value is None:
+        return None
+    entries = (entry.strip() for entry in value.split(","))
+    return [*itertools.takewhile(re.compile(r"[0-9]+|(?:GPU|MIG)-\S+").fullmatch, entries)]
+
+
+def check_backend(config: Config) -> None:
+    """Whether the backend and the GPU that were asked for can be had, as far as that is known without an import.
+
+    Raises:
+        UserError: an unknown backend or one that is not installed, a GPU that CUDA_VISIBLE_DEVICES does not grant, or
+            one that is required where it hides all.
+    """
+    name = backend_name()
+    if find_spec("keras") is None or find_spec(name) is None:
+        others = [other for other in BACKENDS if other != name and find_spec(other)]
+        remedy = f"set KERAS_BACKEND={others[0]}, which is installed, or " if others else ""
+        raise UserError(f"the backend {name} is not installed here; {remedy}install it: see README.md")
+    index, granted = config["train.gpu_device"], granted_gpus()
+    if granted and index is not None and index >= len(granted):
+        raise UserError(
+            f"train.gpu_device {index}: CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r} and grants "
+            f"{len(granted)} GPU{'s' if len(granted) > 1 else ''}, among which the index counts; expected at most "
+            f"{len(granted) - 1}"
+        )
+    if granted == [] and config["train.require_gpu"]:
+        raise UserError(f"train.require_gpu is set, but {_hidden()}; ask for a GPU, or unset it")
+
+
+def _choose_gpu(index: int) -> None:
+    """Leave one GPU visible. The index counts among those granted, under Slurm those of the job; none stays none."""
+    granted = granted_gpus()
+    if granted != []:
+        os.environ["CUDA_VISIBLE_DEVICES"] = granted[index] if granted else str(index)
+
+
+def _hidden() -> str:
+    return f"CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r}, which hides every GPU"
+
+
 def prepare_backend(config: Config) -> None:
-    """Import the backend, and set before what it reads then: the visible GPU, deterministic kernels, a quiet log."""
+    """Import the backend, and set before what it reads then: the visible GPU, deterministic kernels, a quiet log, and
+    Keras's settings, whatever the user's keras.json says.
+
+    Raises:
+        UserError: as `check_backend`, or the backend cannot be imported or finds nothing to compute on.
+    """
+    check_backend(config)
     if config["train.gpu_device"] is not None:
-        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        index = config["train.gpu_device"]
-        # Under Slurm the visible devices are those of the job, and the index counts among them.
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible[index] if index < len(visible) else str(index)
+        _choose_gpu(config["train.gpu_device"])
+    # The order of nvidia-smi; CUDA's own puts the fastest first.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["TF_DETERMINISTIC_OPS"] = "1"
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    with _without_start_up_chatter(), _out_of_collections():
-        import keras  # noqa: F401
+    # A folder that nobody can have: Keras finds no keras.json and writes none.
+    os.environ |= {"KERAS_BACKEND": backend_name(), "KERAS_HOME": os.devnull}
+    for name in KERAS_SWITCHES:
+        os.environ.pop(name, None)
+    try:
+        with _without_start_up_chatter(), _out_of_collections():
+            import keras
+        if backend_name() == "jax":
+            keras.distribution.list_devices()
+    except (ImportError, RuntimeError, AssertionError) as error:
+        # The last two are JAX's, where JAX_PLATFORMS names what is not there.
+        platforms = os.environ.get("JAX_PLATFORMS")
+        where = f" with JAX_PLATFORMS={platforms}" if platforms and backend_name() == "jax" else ""
+        why = " ".join(str(error).split()) or "it finds no device"
+        raise UserError(f"the backend {backend_name()} does not start here{where}: {why}") from error
 
 
 @contextmanager
@@ -115,7 +200,10 @@ def check_device(config: Config) -> dict[str, Any]:
             "libraries are installed (extra `cuda`)"
         )
     if requested is not None:
-        print(f"WARNING: --gpu_device {requested}: no such GPU here, the CPU does the work instead", file=sys.stderr)
+        why = f" ({_hidden()})" if granted_gpus() == [] else ""
+        print(
+            f"WARNING: --gpu_device {requested}: no such GPU here, the CPU does the work instead{why}", file=sys.stderr
+        )
     return {"kind": "cpu", "name": _cpu_name(), "requested": requested}
 
 

@@ -103,9 +103,11 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     Raises:
         UserError: anything the user can mend.
     """
+    from edgeflownas.devices import check_backend, check_device, prepare_backend
     from edgeflownas.training.run_directory import RunDirectory
     from edgeflownas.training.run_index import find_index
 
+    check_backend(config)
     run = RunDirectory(config["train.output_dir"])
     resuming = resume is not None and bool(run.checkpoints)
     if resume == "required" and not resuming:
@@ -114,8 +116,6 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
         run.refuse_foreign_folder()
     space = load_search_space(config["network.search_space"])
     index = find_index(config, run.data_index if resuming else None)
-
-    from edgeflownas.devices import check_device, prepare_backend
 
     prepare_backend(config)
 

@@ -1,8 +1,12 @@
 """Data that several tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# As `prepare_backend` does it: no test depends on the keras.json of whoever runs it.
+os.environ["KERAS_HOME"] = os.devnull
 
 from edgeflownas.data.synthetic import SyntheticParameters, generate
 

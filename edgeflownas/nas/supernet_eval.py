@@ -100,17 +100,17 @@ def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpo
     Raises:
         UserError: no such checkpoint, a damaged one, one of another network, or no data.
     """
+    from edgeflownas.devices import check_backend, check_device, prepare_backend
     from edgeflownas.training.checkpoints import load_checkpoint
     from edgeflownas.training.run_directory import RunDirectory
     from edgeflownas.training.run_index import find_index
 
+    check_backend(config)
     run = RunDirectory(config["train.output_dir"])
     path = {"best": run.best, "last": run.last}.get(checkpoint_name, Path(checkpoint_name))
     checkpoint = load_checkpoint(path)
     _check_network(path, checkpoint.header["identity"], config)
     index = find_index(config, run.data_index if run.data_index.is_file() else None)
-
-    from edgeflownas.devices import check_device, prepare_backend
 
     prepare_backend(config)
 

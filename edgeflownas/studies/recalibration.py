@@ -34,7 +34,8 @@ def recalibration_table(run_dir: Path, batches: Sequence[int]) -> dict[str, Any]
 
     run = RunDirectory(run_dir)
     values = read_json(run.config, schema="resolved_config.schema.json")["values"]
-    config = resolve_config(None, values)
+    # The GPU of the machine that trained says nothing of this one.
+    config = resolve_config(None, values | {"train.gpu_device": None})
     checkpoint = load_checkpoint(run.last)
     index = find_index(config, run.data_index)
     space = load_search_space(config["network.search_space"])

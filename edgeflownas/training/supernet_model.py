@@ -112,8 +112,8 @@ class TrainingModel(keras.Model):
 
         Returns:
             What was observed: `losses` (paths,); `forward`, paths with a finite loss; `backward`, paths all of whose
-            chosen options, but for those without weights, received a gradient; `optimizer_step`, by how much the optimizer's own counter moved;
-            `global_grad_norm_before` and `_after` clipping.
+            chosen options, but for those without weights, received a gradient; `optimizer_step`, by how much the
+            optimizer's own counter moved; `global_grad_norm_before` and `_after` clipping.
         """
         self.optimizer.learning_rate.assign(lr)
         updates_before = self._updates()

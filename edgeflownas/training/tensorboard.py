@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.data.flow_colours import flow_colours
+from edgeflownas.devices import backend_name
 from edgeflownas.errors import UserError
 from edgeflownas.nas.run_records import subnet_epes
 from edgeflownas.training.flow_samples import FlowSamples
@@ -29,7 +30,7 @@ def require_tensorboard() -> None:
     Raises:
         UserError: another backend than TensorFlow.
     """
-    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow" or find_spec("tensorflow") is None:
+    if backend_name() != "tensorflow" or find_spec("tensorflow") is None:
         raise UserError(
             "train.tensorboard is set, but its logs are written by TensorFlow, which is not the backend here: set "
             "train.tensorboard to false, or train with KERAS_BACKEND=tensorflow"
