@@ -28,7 +28,7 @@ def pipeline(samples: Sequence[Sample], pairs: int, threads: int, cached: bool =
     """Training batches as a run reads them; the cache is warm from the second call on."""
     read = FrameCache(megabytes=1024).read if cached else read_sample
     batches = FlowBatches(samples, CROP, BATCH, steps_per_epoch=pairs // BATCH, read=read)
-    return lambda: exhaust(prefetch(lambda index: batches.batch(0, index), range(len(batches)), threads))
+    return lambda: exhaust(prefetch(lambda index: batches.batch(0, index), range(batches.steps_per_epoch), threads))
 
 
 def thread_pool(samples: Sequence[Sample], pairs: int, threads: int) -> Callable[[], None]:

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.measure import alternate, circumstances
 from edgeflownas.artifacts import PROJECT_ROOT
 from edgeflownas.errors import UserError, run_command
-from edgeflownas.parsers import command_modules
+from edgeflownas.parsers import COMMANDS
 
 PARTS = ("calls", "commands", "rules")
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
@@ -36,7 +36,7 @@ COMMAND_MAY_ADD_S = 0.5
 def _commands() -> dict[str, tuple[tuple[str, ...], float | None]]:
     name, argv = IMPORTS
     ways: dict[str, tuple[tuple[str, ...], float | None]] = {name: (argv, None)}
-    for module in command_modules():
+    for module in COMMANDS:
         ways[f"{module} --help"] = ((sys.executable, "-m", module, "--help"), COMMAND_MAY_ADD_S)
     dry_run = (sys.executable, "-m", "edgeflownas.train_supernet", "--dry_run")
     return ways | {"edgeflownas.train_supernet --dry_run": (dry_run, COMMAND_MAY_ADD_S)}

@@ -17,7 +17,7 @@ from edgeflownas.artifacts import SCHEMA_FOLDER, load_schema
 from edgeflownas.gates.criteria import COMMON
 from edgeflownas.gates.gate import GATES
 from edgeflownas.gates.judging import CRITERIA
-from edgeflownas.parsers import command_modules
+from edgeflownas.parsers import COMMANDS
 
 CONFIG_SCHEMA = "config.schema.json"
 
@@ -102,7 +102,7 @@ def artifacts_page() -> str:
 def commands_page() -> str:
     """The help of every command."""
     lines = ["# Commands", "", "What each command says to `--help`."]
-    for module in command_modules():
+    for module in COMMANDS:
         lines += ["", f"## {module.removeprefix('edgeflownas.')}", "", "```text", help_of(module), "```"]
     return "\n".join(lines) + "\n"
 

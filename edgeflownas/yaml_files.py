@@ -6,9 +6,8 @@ nesting and long files.
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import yaml
 
@@ -16,13 +15,21 @@ from edgeflownas.errors import UserError
 
 MAX_BYTES = 1 << 16
 MAX_DEPTH = 20
+# The core schema of YAML 1.2: how each kind of scalar looks, and what it becomes. An integer of more than 20 digits is
+# no count of anything: it is read as a float.
+_SCALARS: dict[str, tuple[str, Any]] = {
+    "null": ("~|null|Null|NULL|", lambda text: None),
+    "bool": ("true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true"),
+    "int": ("[-+]?[0-9]{1,20}", int),
+    "float": (r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", float),
+}
+_MEANING = {f"tag:yaml.org,2002:{name}": meaning for name, (_, meaning) in _SCALARS.items()}
 
 
-class _Loader(yaml.SafeLoader):
-    """A loader of null, booleans, numbers, text, lists and mappings, that reads on after a fault where it can."""
+class _Reader(yaml.SafeLoader):
+    """Reads null, booleans, numbers, text, lists and mappings, and goes on after a fault where it can."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
-    yaml_constructors: ClassVar[dict[Any, Any]] = {}
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -31,76 +38,46 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event: Any = self.peek_event()
+        problem = f"nested deeper than {MAX_DEPTH} levels" if self._depth == MAX_DEPTH else None
         if isinstance(event, yaml.AliasEvent):
             if isinstance(self.anchors.get(event.anchor), yaml.CollectionNode):
-                _stop(event, f"the alias *{event.anchor} stands for a list or a mapping; write it out")
+                problem = f"the alias *{event.anchor} stands for a list or a mapping; write it out"
         elif event.tag not in (None, "!"):
             self.faults.append((event.start_mark, f"the tag {event.tag!r} is not allowed; write a plain value"))
             event.tag = None
             if isinstance(event, yaml.ScalarEvent):
                 event.implicit = (not event.style, True)
-        if self._depth == MAX_DEPTH:
-            _stop(event, f"nested deeper than {MAX_DEPTH} levels")
+        if problem:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         self._depth += 1
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self._depth -= 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
-    def construct_whole_number(self, node: yaml.ScalarNode) -> int:
-        return int(self.construct_scalar(node))
-
-    def construct_text(self, node: yaml.ScalarNode) -> str:
-        return str(self.construct_scalar(node))
-
-    def construct_list(self, node: yaml.SequenceNode) -> list[Any]:
-        return [self.construct_object(item, deep=True) for item in node.value]
-
-    def construct_unique_mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
+    def value(self, node: yaml.Node) -> Any:
+        """What a composed node stands for."""
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item) for item in node.value]
+        if not isinstance(node, yaml.MappingNode):
+            return _MEANING.get(node.tag, str)(node.value)
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)
+            key = self.value(key_node)
             if not isinstance(key, str):
                 self.faults.append((key_node.start_mark, f"expected a name as key, got {key!r}"))
             elif key in mapping:
                 self.faults.append((key_node.start_mark, f"key {key!r} is given twice"))
             else:
-                mapping[key] = self.construct_object(value_node, deep=True)
+                mapping[key] = self.value(value_node)
         return mapping
 
 
-def _stop(event: Any, problem: str) -> NoReturn:
-    raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-
-
-# The core schema of YAML 1.2: how each kind of scalar looks, with what it may begin, and what it becomes. An integer of
-# more than 20 digits is no count of anything: it is read as a float.
-_SCALARS: dict[str, tuple[str, Iterable[str], Any]] = {
-    "null": ("~|null|Null|NULL|", ("~", "n", "N", ""), _Loader.construct_yaml_null),
-    "bool": ("true|True|TRUE|false|False|FALSE", "tTfF", _Loader.construct_yaml_bool),
-    "int": ("[-+]?[0-9]{1,20}", "-+0123456789", _Loader.construct_whole_number),
-    "float": (
-        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?",
-        "-+.0123456789",
-        _Loader.construct_yaml_float,
-    ),
-}
-for _name, (_pattern, _first, _constructor) in _SCALARS.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", _constructor)
-_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_text)
-_Loader.add_constructor("tag:yaml.org,2002:seq", _Loader.construct_list)
-_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_unique_mapping)
+for _name, (_pattern, _) in _SCALARS.items():
+    _Reader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_pattern})\Z"), None)
 
 
 def parse_yaml(text: str, where: str, faults: list[str] | None = None) -> Any:
-    """Parse one YAML document.
-
-    Args:
-        text: the document.
-        where: what to call it in messages.
-        faults: takes the faults beyond which one can read on (a key given twice, a tag), so that they can be told
-            with others; without it they are raised.
+    """Parse one YAML document; `faults` takes those beyond which one can read on (a key given twice, a tag).
 
     Raises:
         UserError: naming `where` and the line and column of each fault.
@@ -108,13 +85,13 @@ def parse_yaml(text: str, where: str, faults: list[str] | None = None) -> Any:
     if len(text) > MAX_BYTES:
         raise UserError(f"{where}: {_TOO_LONG}")
     try:
-        loader = _Loader(text)
-        value = loader.get_single_data()
+        reader = _Reader(text)
+        root = reader.get_single_node()
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise UserError(f"{where}: not valid YAML{_place(getattr(error, 'problem_mark', None))}: {problem}") from error
-    in_order = sorted(loader.faults, key=lambda fault: fault[0].index)
-    found = [f"{where}: not valid YAML{_place(mark)}: {problem}" for mark, problem in in_order]
+        raise UserError(_told(where, getattr(error, "problem_mark", None), problem)) from error
+    value = None if root is None else reader.value(root)
+    found = [_told(where, *fault) for fault in sorted(reader.faults, key=lambda fault: fault[0].index)]
     if found and faults is None:
         raise UserError("; ".join(found))
     if faults is not None:
@@ -144,5 +121,6 @@ def read_yaml(path: Path | str, faults: list[str] | None = None) -> Any:
 _TOO_LONG = f"longer than {MAX_BYTES >> 10} KiB, which no config is"
 
 
-def _place(mark: yaml.Mark | None) -> str:
-    return f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+def _told(where: str, mark: yaml.Mark | None, problem: str) -> str:
+    place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{where}: not valid YAML{place}: {problem}"

@@ -26,7 +26,8 @@ def train(python, backend, data_root, run):
 def test_the_backend_is_imported_without_collections_and_left_out_of_later_ones():
     program = (
         "import gc; from edgeflownas.config import resolve_config; from edgeflownas.devices import prepare_backend; "
-        "before = gc.get_stats()[0]['collections']; prepare_backend(resolve_config(None, {})); "
+        "config = resolve_config(None, {}); gc.collect(); "
+        "before = gc.get_stats()[0]['collections']; prepare_backend(config); "
         "print(gc.get_stats()[0]['collections'] - before, gc.get_freeze_count(), gc.isenabled())"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)

@@ -29,6 +29,14 @@ def test_the_package_imports_neither_tensorflow_nor_jax_of_its_own():
             assert not {name.split(".")[0] for name in names} & {"tensorflow", "jax"}, path
 
 
+def test_the_data_room_and_the_search_space_need_no_keras():
+    rooms = [*(PACKAGE / "data").rglob("*.py"), PACKAGE / "nas" / "search_space.py"]
+    modules = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in rooms]
+    code = f"import sys, {', '.join(modules)}; print({{'keras', 'tensorflow', 'jax'}} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert out.strip() == "set()"
+
+
 @pytest.mark.parametrize(
     "module",
     [

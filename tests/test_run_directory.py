@@ -6,7 +6,10 @@ import socket
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeflownas.errors import UserError
 from edgeflownas.training.run_directory import LOCK, RunDirectory
@@ -57,3 +60,23 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     with run.claimed(fresh=False):
         assert not unfinished.exists()
         assert run.last.read_bytes() == b"whole"
+
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+COLUMNS = ("epoch", "lr", "epe_000021222")
+ROWS = st.tuples(st.integers(1, 10**9), FINITE, FINITE).map(lambda cells: dict(zip(COLUMNS, cells, strict=True)))
+
+
+@given(st.lists(ROWS, min_size=1, max_size=4))
+def test_a_history_has_the_bytes_that_pandas_writes_and_reads_back_the_same(tmp_path_factory, rows):
+    run = RunDirectory(tmp_path_factory.getbasetemp() / "history")
+    run.write_history(rows)
+    assert run.history.read_bytes() == pd.DataFrame(rows).to_csv(index=False).encode()
+    cells = [line.split(",") for line in run.history.read_text().splitlines()[1:]]
+    assert [[int(epoch), float(lr), float(epe)] for epoch, lr, epe in cells] == [list(row.values()) for row in rows]
+
+
+def test_no_history_is_written_before_the_first_epoch_ends(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_history([])
+    assert not run.history.exists()

@@ -1,9 +1,8 @@
-"""Batches for training and judging, as a `keras.utils.PyDataset`. The only file of this package that needs Keras."""
+"""Batches for training and judging, as pure functions of (seed, epoch, index)."""
 
 from collections.abc import Callable, Sequence
 
 import cv2
-import keras
 import numpy as np
 
 from edgeflownas.data.flying_chairs import Sample, read_sample
@@ -17,7 +16,7 @@ _SCALED = np.arange(256, dtype=np.float32) / np.float32(127.5) - 1
 _SIX_CHANNELS = [channel for channel in range(6) for _ in ("from", "to")]
 
 
-class FlowBatches(keras.utils.PyDataset):
+class FlowBatches:
     """Batch i of epoch e as a pure function of (seed, e, i): safe to read from threads, in any order, again.
 
     A batch is `(frames, flow)`:
@@ -30,10 +29,6 @@ class FlowBatches(keras.utils.PyDataset):
     Mode "fixed" has the samples in the given order at their centre crop, the same in every epoch. Without
     `steps_per_epoch` it has each sample exactly once, and its last batch may be smaller. With `steps_per_epoch` all
     batches are full, and after the last sample comes the first; `first_seen` tells which are not repeats.
-
-    Attributes:
-        epoch: the epoch that `self[i]` reads; whoever trains sets it when an epoch begins. It does not count
-            `on_epoch_end`, because `fit` calls that once more after a first look at the data: epoch 0 would be skipped.
     """
 
     def __init__(
@@ -46,7 +41,6 @@ class FlowBatches(keras.utils.PyDataset):
         seed: int = 0,
         max_flow: float = 50.0,
         flow_scale: float = 20.0,
-        workers: int = 2,
         read: Callable[[Sample], tuple[np.ndarray, np.ndarray, np.ndarray]] = read_sample,
     ) -> None:
         """See the class.
@@ -60,13 +54,11 @@ class FlowBatches(keras.utils.PyDataset):
             seed: of the orders and crops of mode "train"; mode "fixed" has no use for it.
             max_flow: pixels.
             flow_scale: pixels per unit of predicted flow.
-            workers: threads that `fit` reads with.
             read: how a sample's frames and flow are had, for example from a `FrameCache`.
 
         Raises:
             UserError: there are no samples, or too few for one full training batch.
         """
-        super().__init__(workers=workers)
         if mode not in MODES:
             raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
         if batch_size < 1 or (steps_per_epoch is not None and steps_per_epoch < 1):
@@ -83,20 +75,7 @@ class FlowBatches(keras.utils.PyDataset):
             )
         self.samples, self.crop, self.batch_size, self.mode = list(samples), crop, batch_size, mode
         self.steps_per_epoch, self.seed, self.max_flow, self.flow_scale = steps_per_epoch, seed, max_flow, flow_scale
-        self.epoch = 0
         self._read = read
-
-    @property
-    def num_batches(self) -> int:
-        """Batches per epoch."""
-        return self.steps_per_epoch
-
-    def __len__(self) -> int:
-        return self.steps_per_epoch
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch `index` of the current epoch."""
-        return self.batch(self.epoch, index)
 
     def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch `index` of epoch `epoch`; see the class.

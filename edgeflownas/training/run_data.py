@@ -94,4 +94,4 @@ class RunData:
         def load(index: int) -> Batch:
             return Batch(*batches.batch(0, index), samples=batches.first_seen(index))
 
-        return prefetch(load, range(len(batches)), self._workers)
+        return prefetch(load, range(batches.steps_per_epoch), self._workers)

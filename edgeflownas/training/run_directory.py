@@ -1,5 +1,7 @@
 """The run directory: what one training run leaves, under the same names for every run."""
 
+import csv
+import io
 import json
 import os
 import socket
@@ -122,9 +124,11 @@ class RunDirectory:
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write `eval_epe_history.csv`, one row per completed epoch; floats so that they read back the same."""
         if rows:
-            import pandas as pd  # a second that those who only look need not wait for
-
-            write_text(self.history, pd.DataFrame(rows).to_csv(index=False))
+            text = io.StringIO()
+            writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+            write_text(self.history, text.getvalue())
 
     def write_nonfinite(self, findings: Sequence[Mapping[str, Any]]) -> None:
         """Write `nonfinite.json`: every step so far whose loss or gradient was not finite."""
