@@ -1,11 +1,26 @@
 """Who is still at work: owners of attempts as host and process (or Slurm job), and whether they live."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 from pathlib import Path
 from typing import Any
+
+# How Slurm says that a job is over and will not run again. Any other word counts as life.
+ENDED = frozenset(
+    {
+        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL"),
+        *("OUT_OF_MEMORY", "PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
+    }
+)
+# Slurm's clients try for 18 s to reach a controller, and for a minute to read a configuration that is not there.
+SLURM_PATIENCE_S = 30.0
+
+
+class SlurmSilent(Exception):
+    """Slurm does not say what became of a job; the message says why."""
 
 
 def this_process(pid: int | None = None) -> dict[str, Any]:
@@ -19,30 +34,55 @@ def this_process(pid: int | None = None) -> dict[str, Any]:
     }
 
 
-def is_alive(owner: dict[str, Any] | None) -> bool:
-    """Whether the owner still runs. One on another host, outside Slurm, counts as alive: nobody here can tell."""
+def living(owner: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The owner, unless it is gone for certain.
+
+    Where nobody here can tell (Slurm does not answer, or it is a process of another host), `doubt` is added and says
+    why: it may live, so nothing may be started beside it.
+    """
     if owner is None:
-        return False
-    if owner["slurm_job_id"] is not None and shutil.which("squeue"):
-        return _slurm_job_runs(owner["slurm_job_id"])
+        return None
+    if owner["slurm_job_id"] is not None and shutil.which("scontrol"):
+        try:
+            state = slurm_job_state(owner["slurm_job_id"])
+        except SlurmSilent as silence:
+            return owner | {"doubt": str(silence)}
+        return None if state is None or state in ENDED else owner
     if owner["host"] != socket.gethostname():
-        return True
-    if owner["pid_started"] is not None:
-        return _start_ticks(owner["pid"]) == owner["pid_started"]
-    try:
-        os.kill(owner["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        return owner | {"doubt": "it is on another host, and only that can tell"}
+    return owner if _process_runs(owner) else None
+
+
+def is_alive(owner: dict[str, Any] | None) -> bool:
+    """Whether the owner still runs, or may still run (see `living`)."""
+    return living(owner) is not None
 
 
 def describe(owner: dict[str, Any]) -> str:
-    """Where to look for it: `Slurm job 17` or `process 4711 on host tuna`."""
-    if owner["slurm_job_id"] is not None:
-        return f"Slurm job {owner['slurm_job_id']} on host {owner['host']}"
-    return f"process {owner['pid']} on host {owner['host']}"
+    """Where to look for it, `Slurm job 17 on host tuna` or `process 4711 on host tuna`, and what makes that doubtful."""
+    what = f"process {owner['pid']}" if owner["slurm_job_id"] is None else f"Slurm job {owner['slurm_job_id']}"
+    doubt = f"; whether it still runs is not known: {owner['doubt']}" if "doubt" in owner else ""
+    return f"{what} on host {owner['host']}{doubt}"
+
+
+def slurm_job_state(job_id: str) -> str | None:
+    """What state a Slurm job is in, or how it ended, in Slurm's word; None once Slurm has forgotten the job.
+
+    Raises:
+        SlurmSilent: Slurm does not answer. That says nothing about the job.
+    """
+    command = ["scontrol", "show", "job", job_id, "--oneliner"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SLURM_PATIENCE_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SlurmSilent(str(error)) from None
+    if found := re.search(r"\bJobState=(\w+)", answer.stdout):
+        return found.group(1)
+    # The only answer that means that there is no such job any more.
+    if answer.returncode and "invalid job id" in answer.stderr.lower():
+        return None
+    words = (answer.stderr.strip() or answer.stdout.strip() or "no words").splitlines()[-1]
+    raise SlurmSilent(f"scontrol ended with exit code {answer.returncode}: {words}")
 
 
 def _start_ticks(pid: int) -> int | None:
@@ -54,8 +94,13 @@ def _start_ticks(pid: int) -> int | None:
     return None if fields[0] in ("Z", "X") else int(fields[19])
 
 
-def _slurm_job_runs(job_id: str) -> bool:
-    answer = subprocess.run(
-        ["squeue", "--noheader", "--jobs", job_id, "--format", "%T"], capture_output=True, text=True, check=False
-    )
-    return bool(answer.stdout.strip())
+def _process_runs(owner: dict[str, Any]) -> bool:
+    if owner["pid_started"] is not None:
+        return _start_ticks(owner["pid"]) == owner["pid_started"]
+    try:
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

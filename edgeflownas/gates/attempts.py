@@ -84,7 +84,7 @@ class Attempt:
             raise UserError(f"{self.log_path(name)}: {error.strerror}") from error
 
     def living_owner(self) -> dict[str, Any] | None:
-        """The process or Slurm job that still works on this unfinished attempt; None if there is none.
+        """The process or Slurm job that works, or may work, on this unfinished attempt; None if there is none.
 
         Raises:
             UserError: its records cannot be read.
@@ -100,7 +100,7 @@ class Attempt:
                 f"{error}; if nothing works on {self.gate} attempt {self.number} any more, `python -m "
                 f"edgeflownas.gates abandon {self.gate} --output_dir {self.folder.parents[3]}` puts it aside"
             ) from error
-        return next((owner for owner in owners if processes.is_alive(owner)), None)
+        return next(filter(None, map(processes.living, owners)), None)
 
 
 def attempts(output_dir: Path, gate: str) -> list[Attempt]:

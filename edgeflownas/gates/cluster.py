@@ -167,12 +167,3 @@ def require_possible(jobs: Iterable[tuple[str, int, Mapping[str, Any]]]) -> None
         reason = refusal(wish, cluster)
         if reason:
             raise UserError(f"nothing was submitted: {reason}")
-
-
-def job_state(job_id: str) -> str | None:
-    """How a Slurm job stands or ended, in Slurm's word; None once Slurm has forgotten it."""
-    answer = subprocess.run(
-        ["scontrol", "show", "job", job_id, "--oneliner"], capture_output=True, text=True, check=False
-    )
-    found = re.search(r"\bJobState=(\w+)", answer.stdout)
-    return found.group(1) if found else None

@@ -8,7 +8,7 @@ from edgeflownas.artifacts import sha256_of
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt, latest_attempt, next_attempt
-from edgeflownas.gates.cluster import CUT_SHORT, job_state
+from edgeflownas.gates.cluster import CUT_SHORT
 from edgeflownas.gates.criteria import Finding
 from edgeflownas.gates.digests import data_digest, source_files
 from edgeflownas.gates.evidence import HISTORY
@@ -17,6 +17,7 @@ from edgeflownas.gates.reports import close_attempt
 from edgeflownas.gates.starting import close_interrupted, refuse_beside_living, write_start
 from edgeflownas.gates.states import gate_states, require_standing
 from edgeflownas.nas.run_records import read_history
+from edgeflownas.processes import SlurmSilent, slurm_job_state
 
 
 def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mapping[str, Any], config: Config) -> Attempt:
@@ -95,7 +96,7 @@ def require_cut_short(output_dir: Path) -> None:
     """Refuse to submit the long run again by itself, unless Slurm cut its last job short.
 
     Raises:
-        UserError: with how the last job ended.
+        UserError: with how the last job ended, or that Slurm does not say it.
     """
     attempt = latest_attempt(output_dir, LONG_RUN)
     if attempt is None or not (attempt.folder / "start.json").is_file():
@@ -103,7 +104,10 @@ def require_cut_short(output_dir: Path) -> None:
     report = attempt.report
     owner = attempt.start["owner"]
     job = owner["slurm_job_id"] if owner else None
-    reason = reason_to_stop(report["status"] if report else None, job, job_state(job) if job else None)
+    try:
+        reason = reason_to_stop(report["status"] if report else None, job, slurm_job_state(job) if job else None)
+    except SlurmSilent as silence:
+        reason = f"ended, and Slurm does not say how its job {job} did ({silence})"
     if reason:
         raise UserError(f"{LONG_RUN} attempt {attempt.number} {reason}; it is not submitted again by itself")
 
