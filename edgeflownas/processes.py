@@ -59,7 +59,7 @@ def is_alive(owner: dict[str, Any] | None) -> bool:
 
 
 def describe(owner: dict[str, Any]) -> str:
-    """Where to look for it, `Slurm job 17 on host tuna` or `process 4711 on host tuna`, and what makes that doubtful."""
+    """Where to look for it, and why that is in doubt: `Slurm job 17 on host tuna`, `process 4711 on host tuna`."""
     what = f"process {owner['pid']}" if owner["slurm_job_id"] is None else f"Slurm job {owner['slurm_job_id']}"
     doubt = f"; whether it still runs is not known: {owner['doubt']}" if "doubt" in owner else ""
     return f"{what} on host {owner['host']}{doubt}"

@@ -13,7 +13,7 @@ from edgeflownas.gates.quieting import Quieting
 from edgeflownas.gates.recorder import now
 from edgeflownas.gates.reports import failures_since
 from edgeflownas.gates.starting import close_ended
-from edgeflownas.gates.workflow import plan_workflow, standing_gates, take_workplace
+from edgeflownas.gates.workflow import plan_workflow, require_package_beside, standing_gates, take_workplace
 from snakemake.logging import logger
 
 STARTED = now()
@@ -28,6 +28,7 @@ def refuse(error):
 
 
 try:
+    require_package_beside(Path(workflow.basedir))
     PLAN = plan_workflow(
         workflow.overwrite_configfiles,
         workflow.config_settings.config,

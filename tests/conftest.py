@@ -1,6 +1,7 @@
 """Data that several tests share."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,20 @@ import pytest
 # As `prepare_backend` does it: no test depends on the keras.json of whoever runs it.
 os.environ["KERAS_HOME"] = os.devnull
 
+from edgeflownas.artifacts import PROJECT_ROOT
 from edgeflownas.data.synthetic import SyntheticParameters, generate
+from edgeflownas.errors import UserError
+from edgeflownas.gates.workflow import require_package_beside
 
 REAL_PAIRS = Path(__file__).resolve().parents[2] / "shared" / "data" / "flying_chairs_examples"
+
+
+def pytest_sessionstart() -> None:
+    """Refuse to test one clone's package here and another's in the processes that tests start."""
+    try:
+        require_package_beside(PROJECT_ROOT, started_in=Path(tempfile.gettempdir()))
+    except UserError as error:
+        pytest.exit(str(error), returncode=2)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ Snakefile again and must see the same.
 import json
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import IO, Any
 
 import yaml
 
+from edgeflownas.artifacts import PROJECT_ROOT
 from edgeflownas.config import Config, flatten, resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import living_attempts
@@ -55,6 +57,40 @@ class WorkflowPlan:
         for key, value in pairs.items():
             flags += ["--set", f"{key}={yaml_text(value)}"]
         return flags
+
+
+# Prints the file of the package that `python -m edgeflownas…` runs, or nothing, without running any of it.
+_WHICH_PACKAGE = """
+from importlib.util import find_spec
+spec = find_spec("edgeflownas")
+print(spec.origin or "" if spec else "")
+"""
+
+
+def require_package_beside(folder: Path, started_in: Path | None = None) -> None:
+    """Refuse unless the commands of the workflow in `folder` run the package beside it.
+
+    With two clones and one environment, the Snakefile would be of one and its commands of the other: the gates would
+    certify code that did not run.
+
+    Args:
+        folder: where the Snakefile is.
+        started_in: where the commands are started; by default here.
+
+    Raises:
+        UserError: whose package they would run instead.
+    """
+    command = [sys.executable, "-c", _WHICH_PACKAGE]
+    found = subprocess.run(command, cwd=started_in, capture_output=True, text=True, check=False).stdout.strip()
+    for package in (Path(found).parents[1] if found else None, PROJECT_ROOT):
+        if package is None or not package.exists() or not os.path.samefile(package, folder):
+            runs = "there is no package edgeflownas" if package is None else f"the package of {package} runs"
+            root = shlex.quote(str(folder))
+            raise UserError(
+                f"the Snakefile of {folder} is used, and for `python -m edgeflownas…` {runs}: start snakemake in "
+                f"{folder}, or install that one (pip install --no-deps --no-build-isolation -e {root}), or put it "
+                f"first (export PYTHONPATH={root})"
+            )
 
 
 def plan_workflow(configfiles: Sequence[Path], entries: Mapping[str, Any], default: Path, main: bool) -> WorkflowPlan:

@@ -33,13 +33,15 @@ class Resources:
 
 
 def render_scripts(command: Sequence[str], resources: Resources, workdir: Path) -> dict[str, str]:
-    """The scripts `local` and `hpc` of one command; the folder of this Python leads their PATH."""
+    """The scripts `local` and `hpc` of one command; they use this Python and this package."""
     site = ([f"--gpus={resources.gpus}"] if resources.gpus else []) + list(resources.site)
     if any("\n" in option for option in (*site, *command)):
         raise UserError("a launch script's command and sbatch options must not contain line breaks")
     values = {
         "command": _wrapped(command),
         "workdir": shlex.quote(str(workdir)),
+        # That of this process, whatever the environment it is started from has installed.
+        "package": shlex.quote(str(PROJECT_ROOT)),
         "bin": shlex.quote(os.path.dirname(sys.executable)),
         "cpus": resources.cpus,
         "mem_mb": resources.mem_mb,
