@@ -22,21 +22,25 @@ include: "rules/fidelity.smk"
 rule gate4:
     default_target: True
     input:
+        passable("gate4"),
         verdicts_until("gate4"),
 
 
 rule gate1:
     input:
+        passable("gate1"),
         verdicts_until("gate1"),
 
 
 rule gate2:
     input:
+        passable("gate2"),
         verdicts_until("gate2"),
 
 
 rule gate3:
     input:
+        passable("gate3"),
         verdicts_until("gate3"),
 
 

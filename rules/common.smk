@@ -12,6 +12,7 @@ from edgeflownas.gates.gate import GATES
 from edgeflownas.gates.quieting import Quieting
 from edgeflownas.gates.recorder import now
 from edgeflownas.gates.reports import failures_since
+from edgeflownas.gates.requirements import require_passable
 from edgeflownas.gates.starting import close_ended
 from edgeflownas.gates.workflow import plan_workflow, require_package_beside, standing_gates, take_workplace
 from snakemake.logging import logger
@@ -82,6 +83,24 @@ def verdicts_until(gate):
     """The verdicts of a gate and of all gates before it."""
     names = [other.name for other in GATES]
     return [verdict(name) for name in names[: names.index(gate) + 1]]
+
+
+def passable(gate):
+    """An input function that names no file: refused where no attempt at a gate, or one before it, could pass.
+
+    Snakemake calls it when a gate is asked for, by a dry run too. Studies and the data ask for none.
+    """
+
+    def nothing(wildcards):
+        if workflow.is_main_process:
+            until = next(other.number for other in GATES if other.name == gate)
+            try:
+                require_passable(GATES[:until], CONFIG, Path(DATA_INDEX))
+            except UserError as error:
+                refuse(error)
+        return []
+
+    return nothing
 
 
 def ticket_of(gate, name):

@@ -1,6 +1,8 @@
 # Gate 4, delivery: a complete short run, its manifest and report, and the launch scripts of the long run.
+from edgeflownas.gates.requirements import SHORT_RUN_EPOCHS
+
 GATE4_RUN = run_dir("gate4")
-SHORT_RUN = [*TRAIN, "--gpu_device", 0, "--num_epochs", 2, "--batch_size", CONFIG["workflow.gate4_batch_size"]]
+SHORT_RUN = [*TRAIN, "--gpu_device", 0, "--num_epochs", SHORT_RUN_EPOCHS, "--batch_size", CONFIG["workflow.gate4_batch_size"]]
 SHORT_RUN += ["--lr", "1e-4", *WITH_DATA, "--fast_mode", "--output_dir", GATE4_RUN]
 CHECK_MANIFEST = ["-m", "edgeflownas.nas.check_manifest", "--path", f"{GATE4_RUN}/train_manifest.json"]
 REPORT = ["-m", "edgeflownas.reporting.training_report", "--run_dir", GATE4_RUN]

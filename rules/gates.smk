@@ -5,6 +5,7 @@ for stage, gate in [(gate, gate.name) for gate in GATES]:
         name:
             f"{gate}_start"
         input:
+            passable(gate),
             verdicts_before(gate),
             INPUTS[gate],
         output:

@@ -83,6 +83,29 @@ def test_the_clusters_script_is_rendered_for_the_site_of_the_profile(tmp_path: P
         assert expected in line
 
 
+IMPOSSIBLE = ["--config", "train={num_epochs: 3}", "eval={bn_recal_batches: 4}"]
+
+
+def test_a_config_that_no_gate_could_pass_is_refused_before_anything_runs(toy: ToyWorkflow) -> None:
+    for asked in (["gate4"], ["gate3", "-n"], ["outputs/supernet/gates/gate3.json"], []):
+        run = toy.snakemake(*asked, *IMPOSSIBLE)
+        assert run.returncode == 2, run.stdout
+        errors = [line for line in run.stdout.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
+        assert "gate3 is refused: eval.bn_recal_batches is 4" in errors[0]
+        assert "gate3 is refused: train.num_epochs is 3" in errors[0]
+        assert "Traceback" not in run.stdout
+    assert toy.ran() == []
+
+
+def test_what_asks_for_no_such_gate_takes_such_a_config(toy: ToyWorkflow) -> None:
+    assert toy.snakemake("gate2", *IMPOSSIBLE).returncode == 0
+    assert toy.ran() == ["gate1", "gate2"]
+    for target in ("data", "learning", "fidelity", "ablation"):
+        run = toy.snakemake("-n", target, *IMPOSSIBLE)
+        assert run.returncode == 0, run.stdout
+
+
 @pytest.mark.slow
 def test_failed_gate_is_repaired_inside_that_gate(toy: ToyWorkflow) -> None:
     toy.toy("gate3", "import sys; print('no such weight'); sys.exit(7)\n")

@@ -7,14 +7,12 @@ from typing import Any
 from edgeflownas.artifacts import read_json
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
 from edgeflownas.gates.evidence import BEST, LAST, TRACE, Evidence
+from edgeflownas.gates.requirements import EPOCHS_BEFORE_RESUME, RECALIBRATION_BATCHES, TRACED_STEPS, gate3_epochs
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fairness_gap
 from edgeflownas.nas.run_records import subnet_epes
 
 TRACE_RUN, REPEAT_RUN, EPOCHS_RUN = "gate3_trace", "gate3_trace_repeat", "gate3_epochs"
-STEPS = 30
-EPOCHS_BEFORE_RESUME, EPOCHS = 3, 5
-RECALIBRATION_BATCHES = 8
 ROUNDING = 1e-6
 # Gate 3 trains too little to promise more than that the error does not grow from the first epoch to the last.
 GROWN = 1.1
@@ -57,9 +55,9 @@ def _norm_clipped(evidence: Evidence) -> Finding:
 
 def _steps_there(evidence: Evidence) -> Finding:
     in_epoch = _manifest(evidence, TRACE_RUN)["steps_per_epoch"]
-    expected = min(STEPS, in_epoch)
+    expected = min(TRACED_STEPS, in_epoch)
     steps = [row["step"] for row in evidence.trace(TRACE_RUN)]
-    words = f"steps 0 to {expected - 1}" + (" (an epoch has no more)" if in_epoch < STEPS else "")
+    words = f"steps 0 to {expected - 1}" + (" (an epoch has no more)" if in_epoch < TRACED_STEPS else "")
     return Finding(_step_words(steps), words, steps == list(range(expected)))
 
 
@@ -83,8 +81,7 @@ def _trace_repeats(evidence: Evidence) -> Finding:
 
 def _epochs_there(evidence: Evidence) -> Finding:
     epochs = [int(row["epoch"]) for row in evidence.history(EPOCHS_RUN)]
-    expected = min(EPOCHS, evidence.config["train.num_epochs"])
-    return same(epochs, list(range(1, expected + 1)))
+    return same(epochs, list(range(1, gate3_epochs(evidence.config) + 1)))
 
 
 def _epochs_judged(evidence: Evidence) -> Finding:
@@ -163,10 +160,6 @@ def _recalibrated(evidence: Evidence) -> Finding:
 def _evaluation_reads_back(evidence: Evidence) -> Finding:
     report = evidence.json(EPOCHS_RUN, "supernet_eval.json", "supernet_eval.schema.json")
     row = evidence.history(EPOCHS_RUN)[-1]
-    trained_with = evidence.config["eval.bn_recal_batches"]
-    if trained_with != RECALIBRATION_BATCHES:
-        words = f"training judges with eval.bn_recal_batches={trained_with}, this evaluation with 8"
-        return Finding(words, f"eval.bn_recal_batches={RECALIBRATION_BATCHES}", False)
     equal = math.isclose(report["mean_epe"], row["mean_epe_12"], rel_tol=ROUNDING)
     right = report["checkpoint"]["epoch"] == row["epoch"]
     observed = f"{report['mean_epe']:.9g} px at epoch {report['checkpoint']['epoch']}"
@@ -221,7 +214,7 @@ CRITERIA = (
     Criterion("every step ran each path forward and backward, and the optimizer once", _passes_per_step, ("trace",)),
     Criterion("the arch codes of every step use each option equally often", _cycles_fair, ("trace",)),
     Criterion("the gradient norm after clipping never exceeds the clip, up to rounding", _norm_clipped, ("trace",)),
-    Criterion(f"the traced run has its {STEPS} steps, in order", _steps_there, ("trace",)),
+    Criterion(f"the traced run has its {TRACED_STEPS} steps, in order", _steps_there, ("trace",)),
     Criterion("the traced run repeats bit for bit", _trace_repeats, ("trace", "trace_repeat")),
     Criterion("the history has one row per epoch, over the resume", _epochs_there, ("epochs", "resume")),
     Criterion("every epoch has mean_epe_12, std_epe_12 and fairness_gap 0", _epochs_judged, ("epochs", "resume")),
@@ -231,7 +224,9 @@ CRITERIA = (
     Criterion(
         "supernet_best.ckpt names the epoch of the smallest mean_epe_12", _best_names_its_epoch, ("epochs", "resume")
     ),
-    Criterion("every judged subnet was recalibrated with 8 batches", _recalibrated, ("evaluate",)),
+    Criterion(
+        f"every judged subnet was recalibrated with {RECALIBRATION_BATCHES} batches", _recalibrated, ("evaluate",)
+    ),
     Criterion(
         "judging the last checkpoint again gives the mean EPE that training logged",
         _evaluation_reads_back,

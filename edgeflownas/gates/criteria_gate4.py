@@ -7,13 +7,13 @@ from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
 from edgeflownas.gates.evidence import BEST, LAST, Evidence
 from edgeflownas.gates.gate import REPORT_PICTURES
+from edgeflownas.gates.requirements import SHORT_RUN_EPOCHS
 from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.nas.run_records import subnet_epes
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME, compare_scripts, parse_script
 from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN
 
 RUN = "gate4"
-EPOCHS = 2
 LAUNCH_FOLDER = "launch"
 # Manifest key -> config key of the same value; gate 4's own flags set the batch size, the rate and the epochs.
 SAME_IN_CONFIG = {
@@ -37,7 +37,7 @@ def _epochs_complete(evidence: Evidence) -> Finding:
     rows = evidence.history(RUN)
     manifest = _manifest(evidence)
     observed = f"{len(rows)} evaluated, {manifest['epochs_done']} done, ended by {manifest['stopped_because']}"
-    expected = f"{EPOCHS} evaluated, {EPOCHS} done, ended by num_epochs"
+    expected = f"{SHORT_RUN_EPOCHS} evaluated, {SHORT_RUN_EPOCHS} done, ended by num_epochs"
     return same(observed, expected)
 
 
@@ -113,7 +113,7 @@ def _report_complete(evidence: Evidence) -> Finding:
 
 
 CRITERIA = (
-    Criterion(f"{EPOCHS} epochs are complete and judged", _epochs_complete, ("train",)),
+    Criterion(f"{SHORT_RUN_EPOCHS} epochs are complete and judged", _epochs_complete, ("train",)),
     Criterion("best and last checkpoint are there and undamaged", _checkpoints_there, ("train",)),
     Criterion(
         "the manifest and every file it names are valid, digests included", _manifest_valid, ("train", "check_manifest")

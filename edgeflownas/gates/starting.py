@@ -15,6 +15,7 @@ from edgeflownas.gates.digests import gate_digests, relevant_config, source_file
 from edgeflownas.gates.gate import STAGES, Gate
 from edgeflownas.gates.recorder import now
 from edgeflownas.gates.reports import close_attempt
+from edgeflownas.gates.requirements import require_passable
 from edgeflownas.gates.states import changed_files, gate_states, require_standing, verdict_path
 from edgeflownas.gates.workflow import INVOCATION_VARIABLE, OWNER_VARIABLE, owner_from_environment
 from edgeflownas.provenance import collect_provenance, dirty_diff
@@ -34,15 +35,12 @@ def start_gate(
     """Begin the next attempt at a gate: close an interrupted one, withdraw the old verdict, empty its run folders.
 
     Raises:
-        UserError: a gate before it does not stand, a needed data index is missing, or an attempt still runs.
+        UserError: a gate before it does not stand, the config cannot pass it, a needed data index is missing, or an
+            attempt still runs.
     """
     refuse_beside_living(output_dir, gate.name)
     require_standing(gate_states(output_dir, config, thorough=True), gate.number, doing=gate.name)
-    if gate.number > 1 and config["train.supernet_mode"] != "strict_fairness":
-        raise UserError(
-            f"{gate.name} is refused: train.supernet_mode is {config['train.supernet_mode']}, an ablation whose "
-            "option counts are equal only on average; gates 2 to 4 certify strict_fairness"
-        )
+    require_passable([gate], config, output_dir / "data_index.json")
     if gate.uses_data and not (output_dir / "data_index.json").is_file():
         raise UserError(f"{gate.name} is refused: {output_dir / 'data_index.json'} is missing; run `snakemake data`")
     close_interrupted(output_dir, gate.name)

@@ -1,0 +1,127 @@
+"""A config that a gate can never pass is told before anything runs; one that only looks like it is not."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeflownas.artifacts import write_json
+from edgeflownas.config import Config, resolve_config
+from edgeflownas.errors import UserError
+from edgeflownas.gates.gate import GATES
+from edgeflownas.gates.requirements import require_passable, steps_per_epoch
+
+EXPECTATION = {"train.supernet_mode": "expectation_fairness", "train.execution": "sequential"}
+
+
+def config_of(**settings: Any) -> Config:
+    return resolve_config(None, {key.replace("__", "."): value for key, value in settings.items()})
+
+
+def refusal(config: Config, gate: int, index: Path = Path("nowhere")) -> str:
+    with pytest.raises(UserError) as caught:
+        require_passable(GATES[:gate], config, index)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gate", "words"),
+    [
+        (EXPECTATION, 2, "gate2 is refused: train.supernet_mode is expectation_fairness"),
+        ({"eval.bn_recal_batches": 4}, 3, "gate3 is refused: eval.bn_recal_batches is 4, .* set it to 8"),
+        ({"train.num_epochs": 3}, 3, "train.num_epochs is 3, which leaves nothing to resume .* at least 4"),
+        ({"train.max_steps": 4}, 3, "train.max_steps is 4, which ends the run before its 5 epochs; .* at least 5, or"),
+        (
+            {"train.max_steps": 149, "train.steps_per_epoch": 30},
+            3,
+            "train.max_steps is 149, which ends the run before its 5 epochs of 30 steps; .* at least 150, or null",
+        ),
+        (
+            {"train.max_steps": 149, "train.batch_size": 3, "data.source": "synthetic"},
+            3,
+            "before its 5 epochs of 32 steps; expected at least 160",
+        ),
+        ({"train.early_stop_patience": 3}, 3, "early_stop_patience is 3, which may end .* 5 epochs; .* at least 4"),
+        (
+            {"train.batch_size": 97, "data.source": "synthetic"},
+            3,
+            "train.batch_size is 97, more than there are training samples",
+        ),
+        ({"train.max_epochs": 1}, 4, "gate4 is refused: train.max_epochs is 1, .* 2 epochs; expected at least 2, or"),
+        (
+            {"train.max_steps": 150, "train.steps_per_epoch": 30, "fast_mode.steps_per_epoch": 76},
+            4,
+            "gate4 is refused: train.max_steps is 150, .* 2 epochs of 76 steps; expected at least 152",
+        ),
+        (
+            {"train.num_epochs": 4, "train.early_stop_patience": 1},
+            4,
+            "gate4 is refused: train.early_stop_patience is 1",
+        ),
+    ],
+)
+def test_what_no_attempt_could_pass_is_refused_by_key(overrides: dict[str, Any], gate: int, words: str) -> None:
+    config = resolve_config(None, overrides)
+    with pytest.raises(UserError, match=words):
+        require_passable(GATES[:gate], config, Path("nowhere"))
+
+
+def test_everything_that_is_wrong_comes_at_once_and_only_once() -> None:
+    config = resolve_config(None, EXPECTATION | {"eval.bn_recal_batches": 1, "train.num_epochs": 1})
+    said = refusal(config, 4)
+    assert said.count("is refused: ") == 3
+    for words in ("gate2 is refused: train.supernet_mode", "gate3 is refused: eval.bn_recal", "train.num_epochs is 1"):
+        assert said.count(words) == 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"train.num_epochs": 4, "train.early_stop_patience": 3},
+        {"train.max_steps": 20, "train.steps_per_epoch": 4},
+        # The commands have flags of their own for these, or wrap round.
+        {"train.max_epochs": 2, "train.debug_trace": True, "train.fast_mode": True},
+        {"train.batch_size": 97, "data.source": "synthetic", "train.steps_per_epoch": 2},
+        {"workflow.gate4_batch_size": 4096, "data.source": "synthetic", "train.batch_size": 1},
+    ],
+)
+def test_what_can_pass_is_not_refused(overrides: dict[str, Any]) -> None:
+    require_passable(GATES, resolve_config(None, overrides), Path("nowhere"))
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "supernet_fc2_180x240.yaml"])
+def test_the_projects_own_configs_for_gates_can_pass(name: str) -> None:
+    require_passable(GATES, resolve_config(f"config/{name}", {}), Path("nowhere"))
+
+
+def test_gate_1_asks_nothing() -> None:
+    require_passable(GATES[:1], resolve_config(None, EXPECTATION | {"train.num_epochs": 1}), Path("nowhere"))
+
+
+def test_the_index_says_how_many_steps_an_epoch_has_while_it_is_that_of_the_folder(tmp_path: Path) -> None:
+    root, index = tmp_path / "data", tmp_path / "data_index.json"
+    (root / "train").mkdir(parents=True)
+    config = config_of(data__root=str(root), train__batch_size=4)
+    assert steps_per_epoch(config, index) is None
+
+    def write(samples: int, rejected: int = 0, where: Path = root) -> None:
+        split = {"samples": [{}] * samples, "rejected": [{}] * rejected}
+        write_json(index, {"root": str(where), "splits": {"train": split}})
+
+    write(9)
+    assert steps_per_epoch(config, index) == 2
+    write(3)
+    assert "train.batch_size is 4, more than there are training samples" in refusal(config, 3, index)
+    write(9, where=tmp_path)
+    assert steps_per_epoch(config, index) is None
+    # Another policy may take what this one left out.
+    write(9, rejected=1)
+    assert steps_per_epoch(config, index) is None
+    write(9)
+    later = index.stat().st_mtime + 10
+    os.utime(root / "train", (later, later))
+    assert steps_per_epoch(config, index) is None
+    index.write_text("nonsense")
+    assert steps_per_epoch(config, index) is None
