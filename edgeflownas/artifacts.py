@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import jsonschema_rs
 
-from edgeflownas.errors import UserError
+from edgeflownas.errors import UserError, make_folder, writing
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FOLDER = PROJECT_ROOT / "schemas"
@@ -40,9 +40,17 @@ def write_atomic(path: Path | str, write: Callable[[BinaryIO], None], keep: Path
 
     Readers see the old file or the new one, never a part. A failed write leaves the old file. `keep` is another name
     in the same folder: there the old file stays once the new one is complete.
+
+    Raises:
+        CannotWrite: the system refuses; the message is for the user.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    with writing(path):
+        _replace(path, write, keep)
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], None], keep: Path | None) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -61,7 +69,8 @@ def write_atomic(path: Path | str, write: Callable[[BinaryIO], None], keep: Path
 def remove_unfinished(folder: Path) -> None:
     """Remove what processes that were killed while they wrote left in `folder` and below."""
     for unfinished in folder.rglob(f".*{TEMPORARY}"):
-        unfinished.unlink(missing_ok=True)
+        with writing(unfinished):
+            unfinished.unlink(missing_ok=True)
 
 
 def _name_also(path: Path, other: Path) -> None:

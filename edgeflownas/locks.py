@@ -4,6 +4,8 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
+from edgeflownas.errors import writing
+
 
 class LockHeld(Exception):
     """Somebody else holds the lock; the message says who."""
@@ -14,8 +16,10 @@ def take_lock(path: Path, owner: str) -> IO[str]:
 
     Raises:
         LockHeld: with what its holder wrote.
+        CannotWrite: the file cannot be made.
     """
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (open is what holds the lock)
+    with writing(path):
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (open is what holds the lock)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -23,7 +27,8 @@ def take_lock(path: Path, owner: str) -> IO[str]:
         holder = file.read().strip() or "another process"
         file.close()
         raise LockHeld(holder) from None
-    file.truncate(0)
-    file.write(owner)
-    file.flush()
+    with writing(path):
+        file.truncate(0)
+        file.write(owner)
+        file.flush()
     return file

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeflownas.config import resolve_config
-from edgeflownas.errors import UserError
+from edgeflownas.errors import UserError, one_line
 from edgeflownas.gates.cluster import require_possible
 from edgeflownas.gates.digests import source_files, training_digest
 from edgeflownas.gates.gate import GATES
@@ -23,8 +23,14 @@ logger.addFilter(QUIETING)
 
 
 def refuse(error):
-    """End with one sentence and exit code 2; Snakemake would wrap an exception into a trace of the Snakefile."""
-    print(f"error: {error}", file=sys.stderr)
+    """End with one sentence and exit code 2; Snakemake would wrap an exception into a trace of the Snakefile.
+
+    `error` is the sentence, or an exception; one that is a bug keeps its trace.
+    """
+    sentence = error if isinstance(error, str) else one_line(error)
+    if sentence is None:
+        raise error
+    print(f"error: {sentence}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -36,7 +42,7 @@ try:
         default=Path(workflow.basedir) / "config" / "config.yaml",
         main=workflow.is_main_process,
     )
-except UserError as error:
+except (UserError, OSError) as error:
     refuse(error)
 
 CONFIG = PLAN.config
@@ -204,7 +210,7 @@ onstart:
             require_possible(jobs_to_submit())
             # Only here: on this machine, and inside a job, nobody should try by himself.
             workflow.get_rule("long_run").restart_times = LONG_RUN_SUBMISSIONS - 1
-    except UserError as error:
+    except (UserError, OSError) as error:
         refuse(error)
 
 

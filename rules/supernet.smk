@@ -7,7 +7,7 @@ def standing_verdicts(wildcards):
     if workflow.is_main_process:
         try:
             standing_gates(PLAN)
-        except UserError as error:
+        except (UserError, OSError) as error:
             refuse(error)
     return [ancient(path) for path in verdicts_until(GATES[-1].name)]
 

@@ -15,7 +15,7 @@ from edgeflownas.data.flying_chairs import list_samples, read_sample
 from edgeflownas.data.scenes import Scene, SceneSettings, render_scene
 from edgeflownas.data.streams import Purpose, philox
 from edgeflownas.data.synthetic import SyntheticParameters, generate
-from edgeflownas.errors import UserError
+from edgeflownas.errors import CannotWrite, UserError
 
 SMALL = SyntheticParameters(train=3, val=2, height=32, width=40, seed=5)
 
@@ -152,7 +152,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         path.write_bytes(b"")
 
     monkeypatch.setattr(synthetic, "write_flow", fill_the_disk)
-    with pytest.raises(UserError, match=r"data: cannot write the synthetic data: No space left on device"):
+    with pytest.raises(CannotWrite, match=r"data: cannot be written: No space left on device; free space there"):
         generate(tmp_path / "data", SMALL)
     assert len(written) >= 3
     assert list(tmp_path.iterdir()) == []

@@ -178,7 +178,7 @@ def test_what_cannot_be_written_ends_in_one_line_and_the_run_continues_with_the_
         fault.mend()
     assert code == 2
     assert words.startswith(f"error: {run.path}")
-    assert words.endswith(f": {fault.words}; {run.last} is whole: mend this, then continue with --resume")
+    assert words.endswith(f": {fault.words}; {run.last} is whole: fix this, then continue with --resume")
     assert load_checkpoint(run.last).header["global_step"] in (2, 4)
     assert not list(run.path.rglob("*.tmp"))
     assert main([*flags, "--resume"]) == 0

@@ -21,7 +21,7 @@ from edgeflownas.data.flying_chairs import FILE_KINDS, SPLITS, Sample, scan_spli
 from edgeflownas.data.journal import JOURNAL_FILE, Journal
 from edgeflownas.data.judging import Entry, copies, judge
 from edgeflownas.data.prefetch import prefetch
-from edgeflownas.errors import UserError, run_command
+from edgeflownas.errors import UserError, require_writable, run_command
 from edgeflownas.parsers import command_parser
 
 SCHEMA = "data_index.schema.json"
@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--height", type=int, required=True, help="height of the crop, pixels")
     parser.add_argument("--width", type=int, required=True, help="width of the crop, pixels")
     parser.add_argument("--max_flow", type=float, default=50.0, help="flow is clipped to ± this, pixels (%(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="the data_index.json to write")
+    parser.add_argument("--out", type=require_writable, required=True, help="the data_index.json to write")
     parser.add_argument(
         "--on_bad_sample", choices=POLICIES, default="stop", help="what a bad sample does (%(default)s)"
     )

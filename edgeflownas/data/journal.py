@@ -10,7 +10,7 @@ from typing import IO, Any
 from edgeflownas.artifacts import canonical_json, load_schema, schema_check
 from edgeflownas.data.flying_chairs import Sample
 from edgeflownas.data.judging import Entry, file_state, same_files
-from edgeflownas.errors import UserError
+from edgeflownas.errors import UserError, make_folder, writing
 
 JOURNAL_FILE = "data_index.partial.jsonl"
 
@@ -55,23 +55,26 @@ class Journal:
         """Keep the file open for `add`.
 
         Raises:
-            UserError: it cannot be written.
+            CannotWrite: the system refuses.
         """
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self._path, "a" if self._continues else "w", encoding="utf-8") as self._file:
-                self._file.write("\n" if self._continues else f"{self._head}\n")
-                yield
-        except OSError as error:
-            raise UserError(f"{error.filename or self._path}: {error.strerror}") from error
+        make_folder(self._path.parent)
+        with writing(self._path):
+            self._file = open(self._path, "a" if self._continues else "w", encoding="utf-8")  # noqa: SIM115
+        with self._file:
+            self._note(["\n" if self._continues else f"{self._head}\n"])
+            yield
 
     def add(self, split: str, entries: Iterable[Entry]) -> None:
         """Note what is new. A sample that cannot be used is judged again each time: its owner may be mending it."""
-        assert self._file is not None, "add() is for within writing()"
         new = (entry for entry in entries if "reason" not in entry and self._known.get((split, entry["name"])) != entry)
-        self._file.writelines(f"{canonical_json([split, entry])}\n" for entry in new)
         # All that a kill can cost is what has not been handed over yet; the last line may lack its end.
-        self._file.flush()
+        self._note([f"{canonical_json([split, entry])}\n" for entry in new])
+
+    def _note(self, lines: list[str]) -> None:
+        assert self._file is not None, "add() is for within writing()"
+        with writing(self._path):
+            self._file.writelines(lines)
+            self._file.flush()
 
     def remove(self) -> None:
         """Delete the file: the index is complete."""

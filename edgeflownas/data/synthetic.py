@@ -28,7 +28,7 @@ from edgeflownas.data.flying_chairs import SPLITS, Sample, list_samples
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.scenes import SceneSettings, render_scene
 from edgeflownas.data.streams import Purpose, philox
-from edgeflownas.errors import UserError, run_command
+from edgeflownas.errors import UserError, make_folder, run_command, writing
 from edgeflownas.parsers import command_parser
 
 MARKER = "synthetic.json"
@@ -91,19 +91,17 @@ def generate(root: Path | str, parameters: SyntheticParameters, workers: int = 2
         True if the data set was generated, False if it was already there.
 
     Raises:
-        UserError: `root` is something else, which is left as it is; or it cannot be written.
+        UserError: `root` is something else, which is left as it is.
+        CannotWrite: the system refuses.
     """
     root = Path(root).resolve()
-    try:
-        if _already_there(root, parameters):
-            return False
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with _partial_folder(root) as partial:
-            _write_all(partial, parameters, workers)
-            partial.chmod((partial / SPLITS[0]).stat().st_mode)  # mkdtemp makes private folders
-            return _put_in_place(partial, root, parameters)
-    except OSError as error:
-        raise UserError(f"{root}: cannot write the synthetic data: {error.strerror or error}") from error
+    if _already_there(root, parameters):
+        return False
+    make_folder(root.parent)
+    with writing(root), _partial_folder(root) as partial:
+        _write_all(partial, parameters, workers)
+        partial.chmod((partial / SPLITS[0]).stat().st_mode)  # mkdtemp makes private folders
+        return _put_in_place(partial, root, parameters)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeflownas import processes
 from edgeflownas.artifacts import read_json, write_json
-from edgeflownas.errors import UserError
+from edgeflownas.errors import UserError, writing
 
 
 @dataclass(frozen=True)
@@ -135,12 +135,13 @@ def next_attempt(output_dir: Path, gate: str) -> Attempt:
     last = latest_attempt(output_dir, gate)
     number = last.number + 1 if last else 1
     folder = output_dir / "gates" / gate / "attempts" / f"{number:04d}"
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise UserError(f"{gate}: attempt {number} was started by somebody else at this moment") from error
-    for name in ("commands", "logs"):
-        (folder / name).mkdir()
+    with writing(folder):
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            raise UserError(f"{gate}: attempt {number} was started by somebody else at this moment") from error
+        for name in ("commands", "logs"):
+            (folder / name).mkdir()
     return Attempt(gate, number, folder)
 
 

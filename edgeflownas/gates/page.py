@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import read_json, write_text
-from edgeflownas.errors import UserError
+from edgeflownas.errors import UserError, one_line
 from edgeflownas.gates.attempts import Attempt, attempts
 from edgeflownas.gates.gate import LONG_RUN
 from edgeflownas.gates.recorder import command_line, now
@@ -38,7 +38,11 @@ def draw_page(output_dir: Path) -> None:
     try:
         write_page(output_dir)
     except Exception as error:
-        print(f"warning: {output_dir / PROVENANCE} could not be drawn: {error!r}", file=sys.stderr, flush=True)
+        print(
+            f"warning: {output_dir / PROVENANCE} could not be drawn: {one_line(error) or repr(error)}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _long_run(output_dir: Path, blocked: list[str]) -> StageView:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.errors import EXIT_DONE
+from edgeflownas.errors import EXIT_DONE, require_writable
 from edgeflownas.gates.gate import GATES, STAGES
 from edgeflownas.parsers import add_json_flag, command_parser, help_texts
 
@@ -43,7 +43,7 @@ def gates_parser() -> argparse.ArgumentParser:
         "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="set a key of the config"
     )
     ticket = argparse.ArgumentParser(add_help=False)
-    ticket.add_argument("--ticket", type=Path, metavar="FILE", help="a file to write when it went well")
+    ticket.add_argument("--ticket", type=require_writable, metavar="FILE", help="a file to write when it went well")
 
     add_json_flag(add("status", configured))
     add_json_flag(add("verify"))
@@ -59,11 +59,11 @@ def gates_parser() -> argparse.ArgumentParser:
     record.add_argument("name", help="under which it is recorded")
     record.add_argument("--expect", type=int, default=EXIT_DONE, metavar="CODE", help="exit code it should have")
     record.add_argument("--quiet", action="store_true", help="keep its output off the terminal")
-    record.add_argument("--log", type=Path, metavar="FILE", help="a second place for its output")
+    record.add_argument("--log", type=require_writable, metavar="FILE", help="a second place for its output")
     record.usage = "%(prog)s [options] stage name -- COMMAND …"
     judge = add("judge")
     judge.add_argument("stage", choices=[gate.name for gate in GATES])
-    judge.add_argument("--log", type=Path, metavar="FILE", help="a second place for what it says")
+    judge.add_argument("--log", type=require_writable, metavar="FILE", help="a second place for what it says")
     abandon = add("abandon")
     abandon.add_argument("stage", choices=STAGES)
     return parser

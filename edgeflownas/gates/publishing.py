@@ -31,11 +31,12 @@ def _copy_of(run: str, file: str) -> Callable[[Evidence, Path], None]:
     def publish(evidence: Evidence, target: Path) -> None:
         source = evidence.run(run) / file
 
-        def write(out: BinaryIO) -> None:
-            with open(source, "rb") as content:
+        with open(source, "rb") as content:
+
+            def write(out: BinaryIO) -> None:
                 shutil.copyfileobj(content, out)
 
-        write_atomic(target, write)
+            write_atomic(target, write)
         target.chmod(source.stat().st_mode & 0o777)
 
     return publish

@@ -9,7 +9,7 @@ from typing import Any
 from edgeflownas import processes
 from edgeflownas.artifacts import read_json, sha256_file, write_json, write_text
 from edgeflownas.config import Config, differences
-from edgeflownas.errors import UserError
+from edgeflownas.errors import CannotWrite, UserError, writing
 from edgeflownas.gates.attempts import Attempt, attempts, latest_attempt, next_attempt
 from edgeflownas.gates.digests import gate_digests, relevant_config, source_files
 from edgeflownas.gates.gate import STAGES, Gate
@@ -63,7 +63,8 @@ def start_gate(
         config,
         previous=_attempt_before(output_dir, attempt),
     )
-    verdict_path(output_dir, gate.name).unlink(missing_ok=True)
+    with writing(verdict_path(output_dir, gate.name)):
+        verdict_path(output_dir, gate.name).unlink(missing_ok=True)
     for name in gate.run_directories:
         _set_aside(output_dir / "runs" / name)
     return attempt
@@ -142,7 +143,8 @@ def close_interrupted(output_dir: Path, name: str) -> None:
         return
     if not (attempt.folder / "start.json").is_file():
         # Killed within the moment between making the folder and writing its first file: nothing ran.
-        attempt.folder.rename(attempt.folder.with_name(f"{attempt.folder.name}.unstarted"))
+        with writing(attempt.folder):
+            attempt.folder.rename(attempt.folder.with_name(f"{attempt.folder.name}.unstarted"))
         return
     try:
         for record in attempt.commands():
@@ -150,7 +152,8 @@ def close_interrupted(output_dir: Path, name: str) -> None:
                 attempt.write_command(record | {"status": "interrupted"})
         close_attempt(attempt, "interrupted", ["it ended without a report: its processes are gone"])
     except UserError:
-        attempt.folder.rename(attempt.folder.with_name(f"{attempt.folder.name}.damaged"))
+        with writing(attempt.folder):
+            attempt.folder.rename(attempt.folder.with_name(f"{attempt.folder.name}.damaged"))
 
 
 def close_ended(output_dir: Path, started: str, patience_s: float = KILL_WAIT_S) -> None:
@@ -168,8 +171,8 @@ def close_ended(output_dir: Path, started: str, patience_s: float = KILL_WAIT_S)
                 time.sleep(0.5)
             if not attempt.living_owner():
                 close_interrupted(output_dir, name)
-        except UserError:
-            # Records that cannot be read: the next start puts them aside, and says so.
+        except (UserError, CannotWrite):
+            # Records that cannot be read or closed: the next start puts them aside, or says why it cannot.
             continue
 
 
@@ -195,6 +198,7 @@ def _set_aside(run: Path) -> None:
 
     previous = run.with_name(f"{run.name}.previous")
     if run.exists():
-        if previous.exists():
-            shutil.rmtree(previous)
-        run.rename(previous)
+        with writing(run):
+            if previous.exists():
+                shutil.rmtree(previous)
+            run.rename(previous)

@@ -18,7 +18,7 @@ import yaml
 
 from edgeflownas.artifacts import PROJECT_ROOT
 from edgeflownas.config import Config, flatten, resolve_config
-from edgeflownas.errors import UserError
+from edgeflownas.errors import UserError, make_folder
 from edgeflownas.gates.attempts import living_attempts
 from edgeflownas.gates.states import GateState, gate_states, require_standing
 from edgeflownas.locks import LockHeld, take_lock
@@ -201,7 +201,7 @@ def take_workplace(output_dir: Path) -> IO[str]:
     Raises:
         UserError: another run is there, or an attempt's command or Slurm job still lives; says which and where.
     """
-    output_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(output_dir)
     try:
         file = take_lock(output_dir / ".lock", describe(this_process()))
     except LockHeld as holder:

@@ -2,13 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeflownas.artifacts import write_json
-from edgeflownas.errors import EXIT_DONE, UserError, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import add_counts, complete_cycle, empty_counts, fair_cycle
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, ArchCode, SearchSpace, load_search_space
@@ -72,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--json", "--out eval_pool_12.json"),
     )
     parser.add_argument("--space", default=DEFAULT_SEARCH_SPACE, help="name or file of the search space (%(default)s)")
-    parser.add_argument("--out", type=Path, help="write the pool as JSON (eval_pool_12.json)")
+    parser.add_argument("--out", type=require_writable, help="write the pool as JSON (eval_pool_12.json)")
     add_json_flag(parser)
     return parser
 

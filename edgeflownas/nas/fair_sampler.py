@@ -9,13 +9,12 @@ there is no generator state to save and any step can be resumed.
 import argparse
 import hashlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeflownas.artifacts import write_json
-from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, run_command
+from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, ArchCode, SearchSpace, load_search_space
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
@@ -128,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cycles", type=int, default=300, help="number of fair cycles (%(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="seed, 0 or more (%(default)s)")
     parser.add_argument("--check", action="store_true", help="exit with 1 if any option count differs")
-    parser.add_argument("--out", type=Path, help="write the report as JSON (fair_sampler_check.json)")
+    parser.add_argument("--out", type=require_writable, help="write the report as JSON (fair_sampler_check.json)")
     add_json_flag(parser)
     return parser
 

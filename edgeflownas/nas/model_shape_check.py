@@ -2,13 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import write_json
 from edgeflownas.command_line import add_config_flags, config_from_flags
 from edgeflownas.config import Config
-from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, run_command
+from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import independent_paths
 from edgeflownas.nas.search_space import ArchCode, SearchSpace, load_search_space
@@ -72,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--w", type=int, default=240, help="input width, pixels (%(default)s)")
     parser.add_argument("--batch", type=int, default=2, help="inputs per subnet (%(default)s)")
     parser.add_argument("--samples", type=int, default=20, help="number of random subnets (%(default)s)")
-    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    parser.add_argument("--out", type=require_writable, help="write the results as JSON")
     add_json_flag(parser)
     return parser
 

@@ -11,7 +11,7 @@ import numpy as np
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.command_line import add_config_flags, config_from_flags, data_root_overrides
 from edgeflownas.config import Config, differences
-from edgeflownas.errors import EXIT_DONE, UserError, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import complete_cycle
@@ -44,7 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--data_root", metavar="FOLDER", help="your data set in FlyingChairs2 layout (sets data.source to folder)")
     add("--gpu_device", type=int, metavar="N", help="index of the GPU; without one the CPU does the work")
     add("--output_dir", metavar="FOLDER", help="the run directory")
-    add("--out", type=Path, metavar="FILE", help="where to write the result (supernet_eval.json in the run directory)")
+    add(
+        "--out",
+        type=require_writable,
+        metavar="FILE",
+        help="where to write the result (supernet_eval.json in the run directory)",
+    )
     add("--quiet", action="store_true", help="do not say which subnets are being judged")
     add_json_flag(parser)
     return parser
@@ -163,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **data_root_overrides(arguments.data_root),
     }
     config = config_from_flags(arguments, flags)
+    out = arguments.out or require_writable(Path(config["train.output_dir"]) / "supernet_eval.json")
     voice = Voice("quiet" if arguments.quiet else "normal", sys.stderr)
     try:
         result = evaluate(
@@ -170,7 +176,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     finally:
         voice.end_line()
-    out = arguments.out or Path(config["train.output_dir"]) / "supernet_eval.json"
     write_json(out, result, schema="supernet_eval.schema.json")
     if arguments.json:
         print_json(result)

@@ -11,7 +11,7 @@ import numpy as np
 from edgeflownas.artifacts import read_json, write_bytes
 from edgeflownas.config import Config
 from edgeflownas.data.flow_colours import flow_colours, wheel_picture
-from edgeflownas.errors import EXIT_DONE, UserError, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import complete_cycle
@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint", metavar="best|last|FILE", help="predict anew, with this checkpoint")
     add("--arch", nargs="+", default=[], metavar="CODE", help="predict anew, with these subnets")
     add("--samples", type=int, metavar="N", help="predict anew, for so many validation samples")
-    add("--out", type=Path, metavar="FOLDER", help="where the pictures go (pictures/ in the run directory)")
+    add("--out", type=require_writable, metavar="FOLDER", help="where the pictures go (pictures/ in the run directory)")
     return parser
 
 

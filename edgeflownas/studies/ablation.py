@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.artifacts import write_json
-from edgeflownas.errors import EXIT_DONE, UserError, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.run_records import read_trace
 from edgeflownas.parsers import command_parser
 from edgeflownas.studies.runs import Run, read_run
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=Path, required=True, metavar="FILE", help="the table's rows (.yaml)")
     parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="where the rows' runs lie")
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="two seeds or more")
-    parser.add_argument("--out", type=Path, required=True, help="the table as JSON")
+    parser.add_argument("--out", type=require_writable, required=True, help="the table as JSON")
     arguments = parser.parse_args(argv)
     if len(arguments.seeds) < 2:
         raise UserError("--seeds: two seeds or more, or nothing is known of the noise")

@@ -3,14 +3,13 @@
 The trainer then trains that subnet from scratch as it trains a supernet: its fair cycle is one path.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
 from edgeflownas.artifacts import validate, write_text
-from edgeflownas.errors import EXIT_DONE, UserError, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, ArchCode, SearchSpace, load_search_space
@@ -60,7 +59,9 @@ def main() -> int:
     )
     parser.add_argument("--space", default=DEFAULT_SEARCH_SPACE, help="name or file of the search space (%(default)s)")
     parser.add_argument("--arch", required=True, metavar="CODE", help="arch code of the subnet")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the search space to write (.yaml)")
+    parser.add_argument(
+        "--out", type=require_writable, required=True, metavar="FILE", help="the search space to write (.yaml)"
+    )
     arguments = parser.parse_args()
     space = load_search_space(arguments.space)
     content = space_of_one(space, parse_code(arguments.arch, space))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeflownas.artifacts import read_json, write_json, write_text
-from edgeflownas.errors import EXIT_DONE, UserError, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--alone", type=Path, required=True, metavar="DIR", help="where the subnets' runs lie")
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="with which each of them was trained")
     parser.add_argument("--supernet", nargs="+", required=True, metavar="NAME=FILE", help="evaluations over them")
-    parser.add_argument("--out", type=Path, required=True, help="the report; the plot gets its name and .svg")
+    parser.add_argument("--out", type=require_writable, required=True, help="the report; the plot is beside it, .svg")
     arguments = parser.parse_args(argv)
     files = dict(word.partition("=")[::2] for word in arguments.supernet)
     supernets = {name: read_json(file, schema="supernet_eval.schema.json") for name, file in files.items()}

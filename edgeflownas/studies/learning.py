@@ -14,7 +14,7 @@ import numpy as np
 from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.data.flying_chairs import read_sample
 from edgeflownas.data.index import indexed_samples, load_index
-from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, run_command
+from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, require_writable, run_command
 from edgeflownas.gates.criteria import Finding, none_of
 from edgeflownas.gates.reports import table_head, table_row
 from edgeflownas.nas.search_space import load_search_space
@@ -174,8 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--swapped", type=Path, required=True, metavar="FILE", help="its evaluation on swapped pairs")
     parser.add_argument("--generalise", type=Path, required=True, metavar="RUN", help="the run on generated scenes")
     parser.add_argument("--claim", action="store_true", help="that run is large enough to be judged by its error")
-    parser.add_argument("--out", type=Path, required=True, help="where to write the report, passed or not")
-    parser.add_argument("--ticket", type=Path, help="a file to write when every criterion is met")
+    parser.add_argument("--out", type=require_writable, required=True, help="where to write the report, passed or not")
+    parser.add_argument("--ticket", type=require_writable, help="a file to write when every criterion is met")
     arguments = parser.parse_args(argv)
     swapped = read_json(arguments.swapped, schema="supernet_eval.schema.json")
     evidence = Evidence(read_run(arguments.memorise), swapped, read_run(arguments.generalise), arguments.claim)

@@ -12,7 +12,7 @@ import numpy as np
 from edgeflownas.data.flow_files import write_flow
 from edgeflownas.data.flying_chairs import Sample, list_samples, read_sample
 from edgeflownas.data.order import centre_crop
-from edgeflownas.errors import EXIT_DONE, UserError, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, make_folder, require_writable, run_command, writing
 from edgeflownas.parsers import command_parser
 
 
@@ -25,6 +25,7 @@ def make_memory_set(source: Path, out: Path, pairs: int, crop: tuple[int, int]) 
         crop: (height, width), pixels.
 
     Raises:
+        CannotWrite: the system refuses.
         UserError: `out` exists and is not empty; the source has fewer pairs, or smaller ones.
     """
     if out.exists() and any(out.iterdir()):
@@ -46,12 +47,13 @@ def make_memory_set(source: Path, out: Path, pairs: int, crop: tuple[int, int]) 
 
 def write_sample(sample: Sample, frame_0: np.ndarray, frame_1: np.ndarray, flow: np.ndarray) -> None:
     """Write a pair's files. Frames: (H, W, 3) uint8 RGB; flow: (H, W, 2) float32, pixels."""
-    sample.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(sample.folder)
     *frame_paths, flow_path = sample.files
-    for path, frame in zip(frame_paths, (frame_0, frame_1), strict=True):
-        _, png = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2BGR))
-        path.write_bytes(png.tobytes())
-    write_flow(flow_path, flow)
+    with writing(sample.folder):
+        for path, frame in zip(frame_paths, (frame_0, frame_1), strict=True):
+            _, png = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2BGR))
+            path.write_bytes(png.tobytes())
+        write_flow(flow_path, flow)
 
 
 def main() -> int:
@@ -65,15 +67,12 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=6, help="how many training pairs (%(default)s)")
     parser.add_argument("--height", type=int, default=96, help="of the crop, pixels (%(default)s)")
     parser.add_argument("--width", type=int, default=128, help="of the crop, pixels (%(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--out", type=require_writable, required=True, help="folder to make")
     arguments = parser.parse_args()
     if min(arguments.pairs, arguments.height, arguments.width) < 1:
         raise UserError("--pairs, --height and --width must be at least 1")
     crop = (arguments.height, arguments.width)
-    try:
-        make_memory_set(arguments.source, arguments.out, arguments.pairs, crop)
-    except OSError as error:
-        raise UserError(f"{error.filename or arguments.out}: {error.strerror}") from error
+    make_memory_set(arguments.source, arguments.out, arguments.pairs, crop)
     print(f"{arguments.out}: {arguments.pairs} pairs of {arguments.source}, {crop[0]}x{crop[1]} pixels")
     return EXIT_DONE
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.config import resolve_config
-from edgeflownas.errors import EXIT_DONE, UserError, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import command_parser
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--run_dir", type=Path, required=True, help="a run directory with its checkpoint")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="numbers of batches (0 1 8 32)")
-    parser.add_argument("--out", type=Path, help="where to write the table as JSON")
+    parser.add_argument("--out", type=require_writable, help="where to write the table as JSON")
     arguments = parser.parse_args(argv)
     batches = sorted(set(arguments.batches))
     if batches[0] < 0:

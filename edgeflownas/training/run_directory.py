@@ -13,7 +13,7 @@ from typing import IO, Any
 from edgeflownas.artifacts import remove_unfinished, write_json, write_text
 from edgeflownas.config import Config
 from edgeflownas.data.journal import JOURNAL_FILE
-from edgeflownas.errors import UserError
+from edgeflownas.errors import UserError, make_folder, remedy_of, writing
 from edgeflownas.locks import LockHeld, take_lock
 
 LOCK = ".lock"
@@ -72,8 +72,9 @@ class RunDirectory:
                     raise
                 self.check_claim()
         except OSError as error:
-            intact = f"; {self.last} is whole: mend this, then continue with --resume" if self.last.is_file() else ""
-            raise UserError(f"{error.filename or self.path}: {error.strerror}{intact}") from error
+            whole = f"{self.last} is whole: fix this, then continue with --resume"
+            advice = whole if self.last.is_file() else remedy_of(error)
+            raise UserError(f"{error.filename or self.path}: {error.strerror}; {advice}") from error
 
     def check_claim(self) -> None:
         """Raises: UserError if the claimed folder is no longer at its place: what is written now would be lost."""
@@ -92,12 +93,13 @@ class RunDirectory:
             number = 1
             while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
                 number += 1
-            self.path.rename(aside)
+            with writing(self.path):
+                self.path.rename(aside)
         return aside
 
     @contextmanager
     def _lock(self) -> Iterator[IO[str]]:
-        self.best.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.best.parent)
         try:
             lock = take_lock(self.path / LOCK, f"{socket.gethostname()} pid {os.getpid()}")
         except LockHeld as owner:
@@ -136,7 +138,7 @@ class RunDirectory:
 
     def append_trace(self, line: Mapping[str, Any]) -> None:
         """Add one step to `trace.jsonl`."""
-        with open(self.trace, "a", encoding="utf-8") as file:
+        with writing(self.trace), open(self.trace, "a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def cut_trace(self, step: int) -> None:

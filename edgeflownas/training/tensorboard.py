@@ -7,7 +7,8 @@ messages, and TensorFlow has both, so nothing else is needed to write one.
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from edgeflownas.data.flow_colours import flow_colours
 from edgeflownas.devices import backend_name
-from edgeflownas.errors import UserError
+from edgeflownas.errors import REMEDIES, CannotWrite, UserError, make_folder
 from edgeflownas.nas.run_records import subnet_epes
 from edgeflownas.training.flow_samples import FlowSamples
 from edgeflownas.training.pace import PHASES
@@ -44,9 +45,12 @@ class TensorBoardLog:
         import tensorflow as tf
 
         self._messages = tf.compat.v1
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
-        self._file = tf.io.TFRecordWriter(str(folder / name))
+        self._path = folder / name
+        self._refusal = tf.errors.OpError
+        with self._writing():
+            self._file = tf.io.TFRecordWriter(str(self._path))
         self._write(0, file_version=FORMAT)
         self._write(first_step, session_log=self._messages.SessionLog(status=self._messages.SessionLog.START))
 
@@ -97,5 +101,16 @@ class TensorBoardLog:
 
     def _write(self, step: int, **content: Any) -> None:
         event = self._messages.Event(wall_time=time.time(), step=step, **content)
-        self._file.write(event.SerializeToString())
-        self._file.flush()
+        with self._writing():
+            self._file.write(event.SerializeToString())
+            self._file.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except self._refusal as error:
+            # TensorFlow has errors of its own for what the system refuses, and ends their text with the system's word.
+            words = error.message.rpartition("; ")[2]
+            number = next((number for number in REMEDIES if os.strerror(number) == words), 0)
+            raise CannotWrite(self._path, OSError(number, words)) from error

@@ -1,0 +1,205 @@
+"""Places that cannot be written to: one line with path, reason and remedy, and exit code 2."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeflownas.artifacts import PROJECT_ROOT, write_atomic, write_json
+from edgeflownas.errors import CannotWrite, UserError, make_folder, require_writable, run_command, writing
+from edgeflownas.locks import take_lock
+from tests.handmade_runs import make_config, make_run
+
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+NOBODY = 65534
+DENIED = "Permission denied"
+ASK = "give a place that you may use, or ask its owner"
+
+
+def without_privileges() -> None:
+    """Root writes and reads where nobody may; the process that follows does not."""
+    if os.getuid() == 0:
+        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+            assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
+
+
+def make_foreign(folder: Path) -> Path:
+    """Give a folder and all in it to somebody else; everybody may read there."""
+    for path in (folder, *folder.rglob("*")):
+        if os.getuid() == 0:
+            os.chown(path, NOBODY, NOBODY)
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    return folder
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Iterator[Path]:
+    """Another user's folder, with a file in it."""
+    folder = tmp_path / "somebody's"
+    folder.mkdir()
+    (folder / "file").touch()
+    yield make_foreign(folder)
+    folder.chmod(0o755)
+
+
+def run(*words: str, cwd: Path | None = None) -> tuple[int, str, str]:
+    """Exit code, output and the one line that a command said of its fault."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=without_privileges,
+    )
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr, done.stderr
+    assert len(errors) == 1, done.stderr
+    return done.returncode, done.stdout, errors[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("edgeflownas.nas.fair_sampler", "--cycles", "3", "--check", "--out", "{}/check.json"),
+        ("edgeflownas.nas.fair_sampler", "--cycles", "3", "--check", "--out", "{}/new/folder/check.json"),
+        ("edgeflownas.nas.eval_pool", "--out", "{}/pool.json"),
+        ("edgeflownas.gates", "page", "--output_dir", "{}"),
+        ("edgeflownas.gates", "start", "gate1", "--output_dir", "{}/out"),
+        ("edgeflownas.gates", "start", "gate1", "--output_dir", "{}/out", "--ticket", "{}/start.json"),
+        ("edgeflownas.reporting.launch_scripts", "--out", "{}/launch", "--", "python", "-V"),
+        (
+            "edgeflownas.data.synthetic",
+            *["--train", "1", "--val", "1", "--height", "48", "--width", "64", "--seed", "1"],
+            "--root",
+            "{}/a/b",
+        ),
+        ("edgeflownas.studies.alone", "--arch", "000000000", "--out", "{}/space.yaml"),
+    ],
+    ids=lambda words: f"{words[0].rpartition('.')[2]}-{words[-1].rpartition('/')[2]}",
+)
+def test_another_users_folder_is_refused_in_one_line(words: tuple[str, ...], foreign: Path, tmp_path: Path) -> None:
+    code, _, line = run(*(word.format(foreign) for word in words), cwd=tmp_path)
+    assert code == 2
+    assert line.startswith(f"error: {foreign}/")
+    assert f": cannot be written: {DENIED}" in line
+    assert line.endswith(f"; {ASK}")
+    assert sorted(foreign.rglob("*")) == [foreign / "file"]
+
+
+def test_a_data_index_that_cannot_be_written_is_refused_in_one_line(synthetic_root, foreign: Path) -> None:
+    words = ("--root", str(synthetic_root), "--out", f"{foreign}/data_index.json", "--height", "45", "--width", "60")
+    code, _, line = run("edgeflownas.data.index", *words)
+    assert (code, line.count(f"{foreign}/data_index.json: cannot be written: {DENIED}")) == (2, 1)
+
+
+def test_a_report_in_another_users_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", 2, make_config())
+    make_foreign(tmp_path / "run")
+    code, _, line = run("edgeflownas.reporting.training_report", "--run_dir", str(tmp_path / "run"))
+    assert code == 2
+    assert line.startswith(f"error: {tmp_path / 'run'}/")
+    assert line.endswith(f": cannot be written: {DENIED}; {ASK}")
+
+
+def test_a_closed_folder_is_one_line_for_those_who_only_look(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    (folder / "gates").mkdir(parents=True)
+    make_foreign(folder)
+    folder.chmod(0o700 if os.getuid() == 0 else 0)
+    code, _, line = run("edgeflownas.gates", "status", "--output_dir", str(folder))
+    folder.chmod(0o755)
+    assert code == 2
+    assert line.startswith(f"error: {folder}/")
+    assert line.endswith(f": {DENIED}; {ASK}")
+
+
+def test_snakemake_with_another_users_output_folder_is_one_line(foreign: Path, tmp_path: Path) -> None:
+    words = ("snakemake", "gate1", "--snakefile", str(PROJECT_ROOT / "Snakefile"), "--cores", "1", "--nolock")
+    for folder in (foreign, foreign / "new"):
+        code, _, line = run(*words, "--config", f"workflow={{output_dir: {folder}}}", cwd=tmp_path)
+        assert (code, line.count(f"cannot be written: {DENIED}")) == (2, 1)
+        assert line.startswith(f"error: {folder}")
+
+
+def test_full_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgeflownas.nas.eval_pool"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: standard output: No space left on device; free space there, or give another place\n"
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A small disk that is full but for a page."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    (folder / "filler").write_bytes(b"x" * (60 << 10))
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_told_with_the_path_and_leaves_the_old_file(full: Path) -> None:
+    path = full / "value.json"
+    write_json(path, [1])
+    with pytest.raises(CannotWrite) as told:
+        write_json(path, ["x" * 10_000])
+    assert (
+        str(told.value)
+        == f"{path}: cannot be written: No space left on device; free space there, or give another place"
+    )
+    assert path.read_text() == "[\n  1\n]\n"
+    assert sorted(file.name for file in full.iterdir()) == ["filler", "value.json"]
+
+
+def test_a_file_where_a_folder_is_wanted_and_a_name_that_is_too_long_are_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, words in (
+        (tmp_path / "file" / "value.json", "file: cannot be written: File exists; give another place"),
+        (tmp_path / ("x" * 250), "File name too long; give a shorter name"),
+    ):
+        with pytest.raises(CannotWrite, match=words):
+            write_json(path, 1)
+    with pytest.raises(CannotWrite, match=rf"{tmp_path}/file is no folder"):
+        require_writable(tmp_path / "file" / "value.json")
+    with pytest.raises(CannotWrite, match="file: cannot be written: File exists"):
+        make_folder(tmp_path / "file")
+    with pytest.raises(CannotWrite, match="folder"):
+        take_lock(tmp_path / "no folder" / ".lock", "me")
+
+
+def test_a_mistake_within_a_write_stays_what_it_is(tmp_path: Path) -> None:
+    def write(file: object) -> None:
+        raise UserError("a mistake")
+
+    with pytest.raises(UserError, match="a mistake"):
+        write_atomic(tmp_path / "file", write)
+    with pytest.raises(CannotWrite, match="inner"), writing(tmp_path / "outer"), writing(tmp_path / "inner"):
+        raise OSError(28, "No space left on device")
+
+
+def test_an_error_that_no_place_explains_keeps_its_trace() -> None:
+    def main() -> int:
+        raise FileNotFoundError(2, "No such file or directory", "a bug of ours")
+
+    with pytest.raises(FileNotFoundError, match="a bug of ours"):
+        run_command(main)
+
+
+def test_what_can_be_written_is_let_through(tmp_path: Path) -> None:
+    assert require_writable(str(tmp_path / "a/b/c.json")) == tmp_path / "a/b/c.json"
+    assert require_writable("a.json") == Path("a.json")
+    assert not (tmp_path / "a").exists()
+    shutil.copy(__file__, tmp_path / "there")
+    assert require_writable(tmp_path / "there") == tmp_path / "there"
+    assert require_writable(tmp_path) == tmp_path
