@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,28 @@ def collect_provenance() -> dict[str, Any]:
 
 
 def git_state(root: Path = PROJECT_ROOT) -> dict[str, Any]:
-    """Commit, branch and whether tracked or new files differ from it; nulls where there is no git repository."""
-    commit = _output("git", "-C", str(root), "rev-parse", "HEAD")
-    # A copy without git may lie within somebody else's repository, which tracks none of it.
-    if commit is None or not _output("git", "-C", str(root), "ls-files"):
-        return {"commit": None, "branch": None, "dirty": None}
-    status = _output("git", "-C", str(root), "status", "--porcelain")
-    branch = _output("git", "-C", str(root), "rev-parse", "--abbrev-ref", "HEAD")
-    return {"commit": commit, "branch": branch, "dirty": None if status is None else bool(status)}
+    """Commit, branch and whether tracked or new files differ from it; `why` says why one of them is null, if one is."""
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        # A copy without git may lie within somebody else's repository, which tracks none of it.
+        if not _git(root, "ls-files"):
+            raise _GitSilent("the git repository around it tracks none of its files")
+    except _GitSilent as silence:
+        return {"commit": None, "branch": None, "dirty": None, "why": str(silence)}
+    branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD")
+    try:
+        return {"commit": commit, "branch": branch, "dirty": bool(_git(root, "status", "--porcelain"))}
+    except _GitSilent as silence:
+        return {"commit": commit, "branch": branch, "dirty": None, "why": str(silence)}
+
+
+def git_words(git: Mapping[str, Any]) -> str:
+    """A git state in words, in one line."""
+    why = git.get("why") or "not in a git repository"
+    if git["commit"] is None:
+        return f"commit not known: {why}"
+    changes = f"changes not known: {why}" if git["dirty"] is None else "dirty" if git["dirty"] else "clean"
+    return f"commit {git['commit']} on {git['branch']}, {changes}"
 
 
 def dirty_diff(root: Path = PROJECT_ROOT, shown: Collection[str] = ()) -> str:
@@ -64,15 +78,38 @@ def dirty_diff(root: Path = PROJECT_ROOT, shown: Collection[str] = ()) -> str:
     New files named in `shown` (paths below `root`) are part of it; others are only named, because nobody can tell
     what is in them.
     """
-    plain = ("git", "-C", str(root), "diff", "--no-color", "--no-ext-diff", "--binary")
-    parts = [_output(*plain, "HEAD") or ""]
-    new = (_output("git", "-C", str(root), "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0")
-    # The exit code says whether the two differ, and they do.
-    parts += [
-        _output(*plain, "--no-index", "--", "/dev/null", name, success=(0, 1)) or "" for name in new if name in shown
-    ]
+    plain = ("diff", "--no-color", "--no-ext-diff", "--binary")
+    try:
+        parts = [_git(root, *plain, "HEAD")]
+        new = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+        # The exit code says whether the two differ, and they do.
+        parts += [
+            _git(root, *plain, "--no-index", "--", "/dev/null", name, success=(0, 1)) for name in new if name in shown
+        ]
+    except _GitSilent as silence:
+        return f"# not known: {silence}\n"
     parts += [f"# not in git, not shown: {name}" for name in new if name and name not in shown]
     return "".join(f"{part}\n" for part in parts if part)
+
+
+class _GitSilent(Exception):
+    """Git does not tell; the message says why."""
+
+
+def _git(root: Path, *words: str, success: Collection[int] = (0,)) -> str:
+    """What git says of the checkout in `root`, also of one that belongs to somebody else: this code runs anyway."""
+    command = ["git", "--no-optional-locks", "-c", f"safe.directory={root.resolve()}", "-C", str(root), *words]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, errors="replace", env=os.environ | {"LC_ALL": "C"}
+        )
+    except OSError as error:
+        raise _GitSilent(f"git cannot be run: {error.strerror}") from None
+    if done.returncode not in success:
+        lines = done.stderr.splitlines()
+        reason = next((line for line in lines if line.startswith("fatal: ")), lines[-1] if lines else "no reason given")
+        raise _GitSilent(reason.removeprefix("fatal: "))
+    return done.stdout.rstrip("\n")
 
 
 def host() -> dict[str, Any]:
@@ -118,12 +155,12 @@ def _operating_system() -> str | None:
         return None
 
 
-def _output(*command: str, success: Collection[int] = (0,)) -> str | None:
+def _output(*command: str) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
     except OSError:
         return None
-    return done.stdout.rstrip("\n") if done.returncode in success else None
+    return done.stdout.rstrip("\n") if done.returncode == 0 else None
 
 
 def _first_match(pattern: str, path: Path) -> str | None:

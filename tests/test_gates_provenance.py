@@ -1,6 +1,8 @@
 """An attempt keeps where it came from, in a form that repeats it, and no secret."""
 
+import html
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from edgeflownas.gates import starting
 from edgeflownas.gates.__main__ import main
 from edgeflownas.gates.gate import GATES, find_gate
 from edgeflownas.gates.judging import judge_gate
-from edgeflownas.gates.reports import in_short
+from edgeflownas.gates.page import write_page
+from edgeflownas.gates.reports import close_attempt, in_short
 from edgeflownas.gates.starting import start_gate
+from edgeflownas.gates.verifying import reproduction
 from edgeflownas.gates.workflow import INVOCATION_VARIABLE
 from tests.handmade_gates import make_evidence
 from tests.handmade_runs import OVERRIDES, make_config
@@ -180,3 +184,48 @@ def test_long_lists_are_shortened_and_counted() -> None:
     assert in_short(["a", "b"], 2) == "a; b"
     assert in_short(["a", "b", "c", "d"], 2) == "a; b; and 2 more"
     assert in_short([], 2) == ""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_checkout_of_somebody_else_is_known_all_the_same(dirty: Path) -> None:
+    ours = provenance.git_state(dirty)
+    diff = provenance.dirty_diff(dirty, shown={"a.py"})
+    for path in (dirty, *dirty.rglob("*")):
+        os.chown(path, 65534, 65534)
+    refused = subprocess.run(["git", "-C", str(dirty), "status"], capture_output=True, text=True)
+    assert "dubious ownership" in refused.stderr
+    assert ours["commit"]
+    assert provenance.git_state(dirty) == ours
+    assert provenance.dirty_diff(dirty, shown={"a.py"}) == diff != ""
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo \"fatal: detected dubious ownership in repository at '/x'\" >&2; exit 128", "dubious ownership"),
+        ("exit 3", "no reason given"),
+        (None, "git cannot be run: No such file or directory"),
+    ],
+)
+def test_why_git_does_not_tell_is_recorded_and_shown(script, why, tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    if script:
+        (folder / "git").write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "git").chmod(0o755)
+    with monkeypatch.context() as place:
+        place.setenv("PATH", f"{folder}:/nowhere" if script is None else f"{folder}:{os.environ['PATH']}")
+        attempt = start_gate(find_gate("gate1"), tmp_path / "out", None, OVERRIDES, make_config(), None)
+    git = attempt.start["provenance"]["git"]
+    assert git == {"commit": None, "branch": None, "dirty": None, "why": git["why"]}
+    assert why in git["why"]
+    report = close_attempt(attempt, "failed", ["a test"])
+    assert report["provenance"]["git"] == git
+    assert f"- commit not known: {git['why']}\n" in (attempt.folder / "report.md").read_text()
+    assert f"not known: {git['why']}" in html.unescape(write_page(tmp_path / "out").read_text())
+    assert f"# commit not known: {git['why']}" in "\n".join(reproduction(tmp_path / "out", "gate1", None))
+
+
+def test_unknown_changes_are_not_called_clean() -> None:
+    git = {"commit": "a" * 40, "branch": "trunk", "dirty": None, "why": "index file corrupt"}
+    assert provenance.git_words(git) == f"commit {'a' * 40} on trunk, changes not known: index file corrupt"

@@ -69,4 +69,5 @@ def test_a_copy_without_git_within_another_repository_does_not_take_its_commit(t
     copy = tmp_path / "other" / "copy"
     (copy / "edgeflownas").mkdir(parents=True)
     (copy / "edgeflownas" / "__init__.py").touch()
-    assert git_state(copy) == {"commit": None, "branch": None, "dirty": None}
+    why = "the git repository around it tracks none of its files"
+    assert git_state(copy) == {"commit": None, "branch": None, "dirty": None, "why": why}

@@ -13,6 +13,7 @@ from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt, latest_attempt
 from edgeflownas.gates.gate import DEFAULT_TARGET, GATES, LONG_RUN, STAGES
 from edgeflownas.gates.recorder import command_line, now
+from edgeflownas.provenance import git_words
 
 # Criterion, observed, expected: on a terminal of 124 columns, and how many of them are gaps and the mark.
 _COLUMNS, _GAPS = (54, 32, 32), 6
@@ -200,7 +201,7 @@ def _markdown_provenance(report: dict[str, Any]) -> list[str]:
         "",
         f"- {report['started']} to {report['ended']}, by {provenance['user']} on {provenance['host']['name']}",
         f"- typed: `{provenance.get('invocation') or 'not under Snakemake'}`",
-        f"- commit {git['commit']} on {git['branch']}, {'dirty (see dirty.diff)' if git['dirty'] else 'clean'}",
+        f"- {git_words(git)}{' (see dirty.diff)' if git['dirty'] else ''}",
         f"- config {report['config']['path']}, hash {report['config']['hash']}",
         f"- digests: {', '.join(f'{name} {digest}' for name, digest in report['digests'].items() if digest)}",
         f"- Python {provenance['versions'].get('python')}, {provenance['host']['system']}",

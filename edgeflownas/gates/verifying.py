@@ -13,6 +13,7 @@ from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.recorder import command_line
 from edgeflownas.gates.states import artifact_faults, gate_states
 from edgeflownas.nas.check_manifest import manifest_faults
+from edgeflownas.provenance import git_words
 
 
 def verify(output_dir: Path) -> list[str]:
@@ -93,7 +94,7 @@ def reproduction(output_dir: Path, gate: str, number: int | None) -> list[str]:
 
 def _commit(attempt: Attempt, git: dict[str, Any]) -> list[str]:
     if not git["commit"]:
-        return ["# it did not run in a git repository; start.json holds the digest of every source file"]
+        return [f"# {git_words(git)}; start.json holds the digest of every source file"]
     lines = [f"git checkout {git['commit']}"]
     if git["dirty"]:
         lines.append(f"git apply --allow-empty {shlex.quote(str((attempt.folder / 'dirty.diff').absolute()))}")

@@ -245,9 +245,13 @@ class RunFacts:
         manifest, origins = self.manifest, self.config["origins"]
         files = {origin for origin in origins.values() if origin not in (DEFAULT, COMMAND_LINE)}
         given = [f"{key} = {self.config['values'][key]}" for key, origin in origins.items() if origin == COMMAND_LINE]
-        commit = manifest["git_commit"] or "(not in a git repository)"
+        why = manifest.get("git_unknown", "not in a git repository")
+        commit = manifest["git_commit"] or f"(not known: {why})"
+        changes = ", with local changes" if manifest["git_dirty"] else ""
+        if manifest["git_commit"] and manifest["git_dirty"] is None:
+            changes = f", local changes not known: {why}"
         return [
-            ("commit", f"{commit}{', with local changes' if manifest['git_dirty'] else ''}"),
+            ("commit", f"{commit}{changes}"),
             ("config file", f"{', '.join(sorted(files)) or '(defaults)'}, config hash {manifest['config_hash']}"),
             *([("on the command line", "; ".join(given))] if given else []),
             ("data digest", manifest["data"]["digest"]),

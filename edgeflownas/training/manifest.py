@@ -64,6 +64,7 @@ def write_manifest(
         "config_hash": config.hash,
         "git_commit": git["commit"],
         "git_dirty": git["dirty"],
+        **({"git_unknown": git["why"]} if "why" in git else {}),
         "input_shape": [config["network.height"], config["network.width"], INPUT_CHANNELS],
         "search_space": config["network.search_space"],
         "init_neurons": config["network.init_neurons"],
