@@ -22,8 +22,9 @@ from edgeflownas.command_line import DEFAULT_CONFIG
 from edgeflownas.config import resolve_config
 from edgeflownas.data.changes import check_unchanged
 from edgeflownas.data.flying_chairs import SPLITS, list_samples
+from edgeflownas.data.generated import SyntheticParameters
 from edgeflownas.data.index import SCHEMA, build_index, load_index
-from edgeflownas.data.synthetic import SyntheticParameters, generate
+from edgeflownas.data.synthetic import generate
 from edgeflownas.devices import prepare_backend
 
 SIZES = (8, 1000, 22000)
@@ -96,9 +97,8 @@ def waiting(folder: Path, steps: int) -> dict[str, Any]:
     Batches come as `Trainer.train` takes them. The wait for the first batch counts; the first steps' time, in which
     the graph is made, does not.
     """
-    config = resolve_config(DEFAULT_CONFIG, {"data.root": str(folder / "scenes")})
-    scenes = {key: config[f"data.synthetic.{key}"] for key in ("train", "val", "height", "width", "seed")}
-    generate(config["data.root"], SyntheticParameters(**scenes))
+    config = resolve_config(DEFAULT_CONFIG, {"data.source": "synthetic", "data.root": str(folder / "scenes")})
+    generate(config["data.root"], SyntheticParameters.of(config.values))
     crop = (config["network.height"], config["network.width"])
     prepare_backend(config)
 

@@ -24,8 +24,16 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_data_root_flag(parser: argparse.ArgumentParser) -> None:
+    """`--data_root FOLDER`, which `config_from_flags` reads."""
+    words = "your data set in FlyingChairs2 layout (sets data.source to folder)"
+    parser.add_argument("--data_root", metavar="FOLDER", help=words)
+
+
 def config_from_flags(arguments: argparse.Namespace, flags: Mapping[str, Any]) -> Config:
-    """Resolve the config from `--config`, `--set` and a command's own `flags` (dotted key -> value or None).
+    """Resolve the config from `--config`, `--set`, `--data_root` and a command's other `flags` (dotted key -> value).
+
+    A flag that is None was not given.
 
     Raises:
         UserError: no such config file, or a fault in it or in a flag.
@@ -33,10 +41,25 @@ def config_from_flags(arguments: argparse.Namespace, flags: Mapping[str, Any]) -
     if not arguments.config.is_file():
         raise UserError(f"{arguments.config}: no such config file; the project's are in config/")
     overrides = dict(parse_assignment(assignment) for assignment in arguments.assignments)
+    overrides |= data_root_overrides(getattr(arguments, "data_root", None), overrides)
     overrides |= {key: value for key, value in flags.items() if value is not None}
     return resolve_config(arguments.config, overrides)
 
 
-def data_root_overrides(data_root: str | None) -> dict[str, Any]:
-    """What `--data_root FOLDER` means: the user's own FlyingChairs2."""
-    return {} if data_root is None else {"data.source": "folder", "data.root": data_root}
+def data_root_overrides(data_root: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--data_root FOLDER` means: the user's own FlyingChairs2.
+
+    Args:
+        data_root: the folder, or None.
+        given: what else the command line sets, by dotted key.
+
+    Raises:
+        UserError: that says otherwise of the same data.
+    """
+    if data_root is None:
+        return {}
+    meant = {"data.source": "folder", "data.root": data_root}
+    for key in meant.keys() & given.keys():
+        if given[key] != meant[key]:
+            raise UserError(f"data_root {data_root} means {key} {meant[key]}, but {key} is given as {given[key]}, too")
+    return meant

@@ -75,7 +75,10 @@ def resolve_config(path: Path | str | None, overrides: Mapping[str, Any]) -> Con
         if not isinstance(tree, dict):
             raise UserError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
         _merge(_dotted(tree), _origin_of(path), values, origins, faults)
+    of_file = dict(values)
     _merge(overrides.items(), COMMAND_LINE, values, origins, faults)
+    if sentence := _unclear_root(of_file, values, overrides):
+        faults.append(f"{COMMAND_LINE}: {sentence}")
     wrong = {key: fault for key, leaf in schema_leaves().items() if (fault := _fault(values[key], leaf))}
     faults += [f"{origins[key]}: {key}: {fault}" for key, fault in wrong.items()]
     for rule in RULES:
@@ -250,6 +253,19 @@ def _scene_holds_crop(axis: str) -> Rule:
         return f"data.synthetic.{axis} {scene} is smaller than network.{axis} {crop}; expected at least as much"
 
     return Rule(("data.source", f"data.synthetic.{axis}", f"network.{axis}"), contradiction)
+
+
+def _unclear_root(of_file: Mapping[str, Any], values: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """Scenes are generated only where the file, or the command line, names both the source and the root."""
+    source, root = values["data.source"], values["data.root"]
+    changed = [key for key in ("data.source", "data.root") if values[key] != of_file[key]]
+    both_given = given.keys() >= {"data.source", "data.root"}
+    if source != "synthetic" or root is None or not changed or both_given:
+        return None
+    return (
+        f"{changed[0]} is given alone: does {_shown(root)} hold your own data, or are scenes to be generated there? "
+        "Give data_root=FOLDER (--data_root FOLDER), or both data.source synthetic and data.root"
+    )
 
 
 def _fusing_needs_cycles(mode: str, execution: str) -> str | None:

@@ -28,6 +28,11 @@ REMEDIES = {
 }
 
 
+def printable(text: str) -> str:
+    """A text that any terminal shows as one line: control characters and bytes that are no text appear escaped."""
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+
+
 class UserError(Exception):
     """A mistake in what the user gave: says what was expected, what was found, where, and what to do.
 
@@ -36,7 +41,7 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return _printable(super().__str__())
+        return printable(super().__str__())
 
 
 class CheckFailed(Exception):
@@ -53,7 +58,7 @@ class CannotWrite(OSError):
         super().__init__(error.errno, error.strerror or str(error), str(path))
 
     def __str__(self) -> str:
-        return _printable(f"{self.filename}: cannot be written: {self.strerror}; {remedy_of(self)}")
+        return printable(f"{self.filename}: cannot be written: {self.strerror}; {remedy_of(self)}")
 
 
 @contextmanager
@@ -110,12 +115,8 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, UserError | CannotWrite):
         return str(error)
     if isinstance(error, OSError) and error.errno in REMEDIES:
-        return _printable(f"{error.filename or 'standard output'}: {error.strerror}; {remedy_of(error)}")
+        return printable(f"{error.filename or 'standard output'}: {error.strerror}; {remedy_of(error)}")
     return None
-
-
-def _printable(text: str) -> str:
-    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from edgeflownas.command_line import add_config_flags, config_from_flags, data_root_overrides
+from edgeflownas.command_line import add_config_flags, add_data_root_flag, config_from_flags
 from edgeflownas.config import Config
 from edgeflownas.errors import EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.nas.eval_pool import eval_pool
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--supernet_mode", choices=("strict_fairness", "expectation_fairness"), help="how paths are drawn")
     add("--execution", choices=("fused", "sequential"), help="a cycle as one graph, or path after path (less memory)")
     add("--seed", type=int, metavar="N", help="seed of weights, cycles, order and crops")
-    add("--data_root", metavar="FOLDER", help="your data set in FlyingChairs2 layout (sets data.source to folder)")
+    add_data_root_flag(parser)
     add("--output_dir", metavar="FOLDER", help="the run directory")
     add("--debug_trace", action="store_true", default=None, help="write trace.jsonl, one line per step")
     add("--fast_mode", action="store_true", default=None, help="short epochs, as in the config's section fast_mode")
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _config(arguments: argparse.Namespace) -> Config:
     flags: dict[str, Any] = {f"train.{key}": getattr(arguments, key) for key in TRAIN_FLAGS}
-    flags |= {"seed": arguments.seed, **data_root_overrides(arguments.data_root)}
+    flags["seed"] = arguments.seed
     config = config_from_flags(arguments, flags)
     # What the search space's file must have, so that a dry run finds its faults, too.
     space = load_search_space(config["network.search_space"])

@@ -1,4 +1,6 @@
 # The data set (generated, or the user's folder) and its index.
+from edgeflownas.data.generated import SyntheticParameters, already_there
+
 SYNTHETIC = CONFIG["data.source"] == "synthetic"
 DATA_ROOT = CONFIG["data.root"]
 
@@ -7,6 +9,15 @@ def data_root():
     if DATA_ROOT is None:
         refuse("data.root is not set: give --config data_root=FOLDER with train/ and val/ in it")
     return DATA_ROOT
+
+
+def require_place(config):
+    """Refuse to generate scenes where something else lies: before Snakemake touches anything, and by dry run, too."""
+    try:
+        if workflow.is_main_process:
+            already_there(config["data.root"], SyntheticParameters.of(config.values))
+    except UserError as error:
+        refuse(error)
 
 
 def folder_state(wildcards):
@@ -24,10 +35,13 @@ def synthetic_command(config):
 
 
 if SYNTHETIC:
+    data_root()
+    require_place(CONFIG)
 
+    # `update`: Snakemake must not remove what says that the folder's files are generated ones.
     rule synthetic_data:
         output:
-            f"{data_root()}/synthetic.json",
+            update(f"{data_root()}/synthetic.json"),
         params:
             command=synthetic_command(CONFIG),
         log:

@@ -67,7 +67,7 @@ rule learning_swapped:
 
 rule learning_scenes:
     output:
-        f"{SCENES['data.root']}/synthetic.json",
+        update(f"{SCENES['data.root']}/synthetic.json"),
     params:
         command=synthetic_command(SCENES),
     log:

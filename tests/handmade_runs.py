@@ -43,13 +43,14 @@ def make_index(path: Path) -> None:
         "height": 60,
         "width": 80,
         "zero_flow_epe": 9.0,
+        "clipped_pixels": 0,
         "bytes": [1, 1, 1],
         "sha256": [DIGEST] * 3,
         "mtime_ns": [1, 1, 1],
     }
-    split = {"count": 1, "zero_flow_epe": 9.0, "samples": [sample], "rejected": []}
+    split = {"count": 1, "zero_flow_epe": 9.0, "clipped_share": 0, "samples": [sample], "rejected": [], "other": []}
     index = {"root": "unused", "digest": DIGEST, "crop": [45, 64], "max_flow": 50.0}
-    index |= {"on_bad_sample": "stop", "allow_copies": False}
+    index |= {"on_bad_sample": "stop", "allow_copies": False, "generated": True, "other": []}
     write_json(path, index | {"splits": {"train": split, "val": split}}, schema="data_index.schema.json")
 
 
@@ -230,11 +231,13 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
         "versions": {"keras": "3", "numpy": "2", "python": "3"},
         "data": {
             "source": "synthetic",
+            "generated": True,
             "digest": DIGEST,
             "train_samples": 1,
             "val_samples": 1,
             "rejected": [],
             "zero_flow_epe": 9.0,
+            "remarks": [],
         },
         "files": {
             name: {"path": path, "sha256": sha256_file(run / path), "bytes": (run / path).stat().st_size}

@@ -12,6 +12,7 @@ from edgeflownas.train_supernet import main
 
 SMALL = "config/config.yaml"
 REAL = "config/supernet_fc2_180x240.yaml"
+SCENES_ELSEWHERE = {"data.source": "synthetic", "data.root": "y"}
 
 
 def test_the_command_line_beats_the_file_and_the_file_the_defaults():
@@ -62,7 +63,7 @@ def test_the_hash_ignores_comments_order_and_paths_and_nothing_else(tmp_path):
     reordered = tmp_path / "reordered.yaml"
     reordered.write_text("# another comment\n" + "\n\n".join(reversed(sections)))
     assert resolve_config(reordered, {}).hash == base
-    for harmless in ({"train.output_dir": "x"}, {"train.max_epochs": 2}, {"data.workers": 7}, {"data.root": "y"}):
+    for harmless in ({"train.output_dir": "x"}, {"train.max_epochs": 2}, {"data.workers": 7}, SCENES_ELSEWHERE):
         assert resolve_config(SMALL, harmless).hash == base
     for change in ({"train.lr": 2e-4}, {"seed": 1}, {"train.fast_mode": True}, {"data.flow_scale": 10.0}):
         assert resolve_config(SMALL, change).hash != base
@@ -119,6 +120,47 @@ def test_wrong_values_are_refused_with_key_and_remedy(overrides, words):
     assert words in str(error.value)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("command line") or SMALL in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("of_file", "given", "alone"),
+    [
+        ("source: synthetic, root: scenes", {"data.root": "/typo"}, "data.root"),
+        ("source: synthetic", {"data.root": "/typo"}, "data.root"),
+        ("source: folder, root: /mine", {"data.source": "synthetic"}, "data.source"),
+        ("source: folder, root: /mine", {"data.source": "synthetic", "data.root": "/other"}, None),
+        ("source: synthetic, root: scenes", {"data.source": "synthetic", "data.root": "/other"}, None),
+        ("source: synthetic, root: scenes", {"data.source": "synthetic"}, None),
+        ("source: synthetic, root: scenes", {"data.root": "scenes"}, None),
+        ("source: synthetic, root: scenes", {"data.source": "folder", "data.root": "/mine"}, None),
+        ("source: folder, root: /mine", {"data.root": "/other"}, None),
+        ("source: folder", {"data.source": "synthetic"}, None),
+    ],
+)
+def test_scenes_are_generated_only_where_root_and_source_were_named_together(tmp_path, of_file, given, alone):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"data: {{{of_file}}}\n")
+    if alone is None:
+        resolve_config(path, given)
+        return
+    with pytest.raises(
+        UserError, match=rf"^command line: {alone} is given alone: does .* hold your own data, or .*data_root="
+    ):
+        resolve_config(path, given)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--set", "data.root=/typo"], "data.root is given alone"),
+        (["--data_root", "/mine", "--set", "data.source=synthetic"], "data_root /mine means data.source folder"),
+        (["--data_root", "/mine", "--set", "data.root=/other"], "data_root /mine means data.root /mine"),
+        (["--data_root", ""], "data.root: expected text"),
+    ],
+)
+def test_a_command_refuses_a_root_without_a_source_and_two_of_either(flags, words):
+    with pytest.raises(UserError, match=words):
+        main(["--config", SMALL, "--dry_run", *flags])
 
 
 def test_all_faults_come_at_once(tmp_path):

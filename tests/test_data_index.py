@@ -36,7 +36,7 @@ def root(synthetic_root: Path, tmp_path: Path) -> Path:
 def test_the_zero_flow_epe_is_the_mean_length_of_the_clipped_flow(synthetic_root: Path, tmp_path: Path) -> None:
     flow = np.zeros((400, 400, 2), np.float32)  # more than is looked at in one go
     assert flow.nbytes > BLOCK_BYTES
-    flow[:2, :2] = [[[3, 4], [300, 0]], [[40, 40], [-60, 3e38]]]
+    flow[:2, :2] = [[[3, 4], [300, 0]], [[40, 40], [-60, 1e9]]]
     flow[-1, -1] = [0, -7]
     sample = Sample(tmp_path, "0000001")
     for path in sample.files[:2]:
@@ -44,6 +44,7 @@ def test_the_zero_flow_epe_is_the_mean_length_of_the_clipped_flow(synthetic_root
     write_flow(sample.files[2], flow)
     entry = judge(sample, [], CROP, 50.0)
     assert entry["zero_flow_epe"] == pytest.approx((5 + 50 + (40 + 50) * 2**0.5 + 7) / (400 * 400), rel=1e-6)
+    assert entry["clipped_pixels"] == 2
     assert entry["sha256"] == [sha256_file(path) for path in sample.files]
 
 
@@ -97,6 +98,23 @@ def flow_with_nan(sample: Sample) -> None:
     flow[3, 4, 1] = np.nan
     flow[5, 6, 0] = np.inf
     write_flow(sample.files[2], flow)
+
+
+def flow_with_unknown_pixels(sample: Sample) -> None:
+    flow = read_flow(sample.files[2])
+    flow[10:30, 10:30] = 1e10
+    flow[0, 0, 1] = -1.0001e9
+    write_flow(sample.files[2], flow)
+
+
+def big_endian_flow(sample: Sample) -> None:
+    content = sample.files[2].read_bytes()
+    sample.files[2].write_bytes(np.frombuffer(content, "<u4").astype(">u4").tobytes())
+
+
+def big_endian_flow_with_the_right_magic(sample: Sample) -> None:
+    big_endian_flow(sample)
+    sample.files[2].write_bytes(b"PIEH" + sample.files[2].read_bytes()[4:])
 
 
 def other_flow_size(sample: Sample) -> None:
@@ -196,6 +214,12 @@ FAULTS = [
     (oversized_flow, "-flow_01.flo: oversized flow file"),
     (wrong_magic, "-flow_01.flo: not a .flo file"),
     (flow_with_nan, "-flow_01.flo: flow is not finite at 2 of 3072 pixels"),
+    (flow_with_unknown_pixels, "-flow_01.flo: flow is unknown .*1e.09.* at 401 of 3072 pixels .13.1%."),
+    (
+        big_endian_flow,
+        "-flow_01.flo: not a .flo file: .*found 'HEIP'; it was written big-endian: write it little-endian",
+    ),
+    (big_endian_flow_with_the_right_magic, "-flow_01.flo: the header claims .* or 64x48 if it was written big-endian"),
     (other_flow_size, "-flow_01.flo: is 63x48 pixels, but its frame 0 is 64x48"),
     (flow_size_of_2_to_31_pixels, "-flow_01.flo: the header claims 65536x32768 pixels"),
     (flow_of_zeros, "-flow_01.flo: flow is zero everywhere"),

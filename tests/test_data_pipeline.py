@@ -163,7 +163,7 @@ def test_a_sample_that_went_bad_after_indexing_is_refused(synthetic_root: Path, 
     samples = list_samples(root, "val")
     with pytest.raises(UserError, match=r"0000000-img_0.png: is 48x64 pixels .*, smaller than the crop 180x240"):
         FlowBatches(samples, crop=(180, 240), batch_size=1, mode="fixed").batch(0, 0)
-    for bad in (np.nan, np.inf):
+    for bad in (np.nan, np.inf, 1e10):
         write_flow(samples[1].files[2], np.full((48, 64, 2), bad))
         with pytest.raises(UserError, match=r"0000001-flow_01.flo: flow is not finite"):
             FlowBatches(samples, crop=(40, 56), batch_size=3, mode="fixed").batch(0, 0)

@@ -10,6 +10,7 @@ import pytest
 from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.config import Config, resolve_config
 from edgeflownas.data.flying_chairs import Sample
+from edgeflownas.data.generated import MARKER
 from edgeflownas.data.index import SCHEMA
 from edgeflownas.data.journal import JOURNAL_FILE
 from edgeflownas.errors import UserError
@@ -101,9 +102,40 @@ def test_what_an_index_does_not_list_and_has_changed_is_a_warning(root: Path, ca
     ]
 
 
+def test_a_run_on_generated_scenes_takes_those_of_its_config_or_none(root: Path) -> None:
+    scenes = {"synthetic.train": 7, "synthetic.val": 3, "synthetic.height": 48, "synthetic.width": 64}
+    # The fixture's scenes move by less than the default's 40 px, which no key of the config says.
+    marker = read_json(root / MARKER) | {"max_motion": 40.0}
+    write_json(root / MARKER, marker)
+    config = config_of(root, source="synthetic", **scenes, **{"synthetic.seed": 3})
+    assert find_index(config)["generated"]
+    with pytest.raises(UserError, match=r"copy: was generated with other parameters \(seed is 3, wanted 7\)"):
+        find_index(config_of(root, source="synthetic", **scenes))
+    (root.parent / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: the synthetic data set is not there yet; generate it with"):
+        find_index(config_of(root.parent / "empty", source="synthetic", **scenes))
+    (root / MARKER).unlink()
+    with pytest.raises(UserError, match=r"copy: holds files that were not generated .*give data_root=\S+copy"):
+        find_index(config)
+    assert not find_index(config_of(root))["generated"]
+
+
+def test_what_an_index_leaves_out_is_a_warning_whether_it_is_built_or_taken_over(root: Path, capsys) -> None:
+    (root / "val" / "notes.txt").touch()
+    path = written(find_index(config_of(root)), root.parent / "index.json")
+    built = capsys.readouterr().err
+    assert (
+        built
+        == f"WARNING: {root}: val: 1 files belong to no sample and are not used: 1 × notes.txt, such as notes.txt\n"
+    )
+    find_index(config_of(root, index=path))
+    assert capsys.readouterr().err == built
+
+
 @pytest.mark.slow
 def test_samples_left_out_are_listed_in_manifest_and_report(root: Path, tmp_path: Path) -> None:
     cut_flow(Sample(root / "train", "0000004"))
+    (root / "val" / "notes.txt").touch()
     flags = [flag for key, value in EXCLUDE.items() for flag in ("--set", f"data.{key}={value}")]
     run = tmp_path / "run"
     assert main(tiny_flags(root, run, *flags, "--max_steps", "1")) == 0
@@ -112,4 +144,7 @@ def test_samples_left_out_are_listed_in_manifest_and_report(root: Path, tmp_path
     (path,) = [path for path in write_report(run) if path.suffix == ".md"]
     report = path.read_text()
     assert "1 samples were left out of the data; they are listed below" in report
+    assert "- Data: val: 1 files belong to no sample and are not used: 1 × notes.txt, such as notes.txt." in report
+    assert "- The data are generated" in report
+    assert "- Only 2 of the 6 training pairs were seen." in report
     assert f"## Samples left out\n\n- train 0000004: {sample['reason']}\n" in report

@@ -117,9 +117,29 @@ def test_an_existing_data_set_is_accepted_only_with_the_same_parameters(tmp_path
 def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.jpg").write_bytes(b"sea")
-    with pytest.raises(UserError, match=r"photos: exists, and is not a synthetic data set"):
+    with pytest.raises(
+        UserError, match=r"photos: holds files that were not generated .*give data_root=\S+photos"
+    ) as caught:
         generate(tmp_path / "photos", SMALL)
+    assert "remove" not in str(caught.value)
     assert list(tmp_path.rglob("*.*")) == [tmp_path / "photos" / "holiday.jpg"]
+
+
+def test_nothing_is_generated_behind_a_link_to_nowhere_or_in_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("unmounted")
+    (tmp_path / "file").write_bytes(b"")
+    for root in (tmp_path / "link", tmp_path / "link" / "scenes"):
+        with pytest.raises(UserError, match=r"link is a link to nowhere: unmounted; no scenes are generated behind it"):
+            generate(root, SMALL)
+    for root in (tmp_path / "file", tmp_path / "file" / "scenes"):
+        with pytest.raises(UserError, match=r"file is no folder, so no scenes can be generated there"):
+            generate(root, SMALL)
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "file"}
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "good").symlink_to("folder")
+    assert generate(tmp_path / "good", SMALL)
+    assert (tmp_path / "good").is_symlink()
+    assert not generate(tmp_path / "good", SMALL)
 
 
 def test_what_a_killed_generation_left_is_removed_and_a_living_one_is_left_alone(tmp_path: Path) -> None:

@@ -139,6 +139,32 @@ def test_report_warns_of_a_smoke_run(run: Path) -> None:
         assert words not in text
 
 
+def test_report_says_what_of_the_data_was_not_seen_not_judged_clipped_or_left_lying(run: Path) -> None:
+    data = read_json(run / "train_manifest.json")["data"]
+    remark = "val: 43.1% of the pixels have flow beyond ±50 px, which is clipped"
+    edit_json(run / "train_manifest.json", data=data | {"train_samples": 400, "val_samples": 9, "remarks": [remark]})
+    config = read_json(run / "config.json")
+    edit_json(run / "config.json", values=config["values"] | {"eval.max_samples": 4})
+    text = text_of(run)
+    for words in (
+        f"- Data: {remark}.",
+        "- Only 40 of the 400 training pairs were seen.",
+        "- Only the first 4 of 9 val pairs were judged.",
+        "| evaluation | centre crops of the input's size, flow clipped to ±50 px |",
+    ):
+        assert words in text
+    edit_json(run / "config.json", values=config["values"] | {"eval.max_samples": 9})
+    assert "pairs were judged" not in text_of(run)
+
+
+def test_report_calls_scenes_generated_whatever_the_source_was_called(run: Path) -> None:
+    data = read_json(run / "train_manifest.json")["data"]
+    edit_json(run / "train_manifest.json", data=data | {"source": "folder"})
+    assert "The data are generated" in text_of(run)
+    edit_json(run / "train_manifest.json", data=data | {"source": "folder", "generated": False})
+    assert "The data are generated" not in text_of(run)
+
+
 def test_report_warns_when_the_cpu_did_a_gpus_work(run: Path) -> None:
     device = json.loads((run / "train_manifest.json").read_text())["device"]
     edit_json(run / "train_manifest.json", device=device | {"requested": 0})

@@ -21,6 +21,14 @@ def test_data_root_with_shell_words_stays_text() -> None:
     assert config_overrides({"data_root": root}, [f"--config=data_root={root}"])["data.root"] == root
 
 
+@pytest.mark.parametrize("data", [{"source": "synthetic"}, {"root": "/other"}])
+def test_data_root_beside_another_root_or_source_is_refused_in_either_order(data: dict) -> None:
+    entries = {"data_root": "/mine", "data": data}
+    for names in (list(entries), list(reversed(entries))):
+        with pytest.raises(UserError, match=r"data_root /mine means data\.\w+ .*, but data\.\w+ is given as .*, too"):
+            config_overrides({name: entries[name] for name in names}, ["snakemake"])
+
+
 def test_nested_values_are_read_as_yaml_and_flattened() -> None:
     typed = ["--config", "train={batch_size: 2, lr: 1e-4}", "seed=7"]
     entries = {"train": {"batch_size": "2", "lr": "1e-4"}, "seed": 7}

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeflownas.data.files import Opened, open_regular, read_rest, require_size
+from edgeflownas.data.files import MAX_SIDE, Opened, open_regular, read_rest, require_size
 from edgeflownas.errors import UserError
 
 MAGIC = b"PIEH"
 HEADER_BYTES = 12
 BYTES_PER_PIXEL = 8
+LARGEST_KNOWN = 1e9
+"""Middlebury's mark: a pixel with a component beyond this (they write 1e10) has no known flow."""
 
 
 @contextmanager
@@ -65,9 +67,10 @@ def _check_header(path: Path, header: bytes) -> tuple[int, int]:
     if not header:
         raise UserError(f"{path}: the file is empty; fetch it again")
     if header[:4] != MAGIC:
+        hint = "; it was written big-endian: write it little-endian" if header[:4] == MAGIC[::-1] else ""
         raise UserError(
             f"{path}: not a .flo file: expected the magic {MAGIC.decode()!r}, "
-            f"found {header[:4].decode('ascii', 'backslashreplace')!r}"
+            f"found {header[:4].decode('ascii', 'backslashreplace')!r}{hint}"
         )
     if len(header) < HEADER_BYTES:
         raise UserError(
@@ -75,6 +78,13 @@ def _check_header(path: Path, header: bytes) -> tuple[int, int]:
             "fetch the file again"
         )
     width, height = struct.unpack("<ii", header[4:])
+    swapped = struct.unpack(">ii", header[4:])
+    # A size of which both readings make sense does not exist.
+    if all(1 <= side <= MAX_SIDE for side in swapped):
+        raise UserError(
+            f"{path}: the header claims {width}x{height} pixels, or {swapped[0]}x{swapped[1]} if it was written "
+            "big-endian: write it little-endian"
+        )
     require_size(path, width, height)
     return width, height
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,24 @@ import numpy as np
 
 from edgeflownas.data.files import Opened
 from edgeflownas.data.flow_files import decode_flow, open_flo
+from edgeflownas.data.other_files import NAMED, Form, entry_name, forms, in_words, names_in, other_layout
 from edgeflownas.data.png_files import decode_frame, open_png
 from edgeflownas.errors import UserError
 
 SPLITS = ("train", "val")
 FILE_KINDS = ("img_0.png", "img_1.png", "flow_01.flo")
-"""The three files of a sample, in the order used everywhere. Other files (FlyingChairs2 ships many) are ignored."""
+"""The three files of a sample, in the order used everywhere. FlyingChairs2 has more; other files are counted."""
 LAYOUT = f"the layout is <root>/{{train,val}}/NNNNNNN-{{{','.join(FILE_KINDS)}}}"
 
 _OPENERS = (open_png, open_png, open_flo)
+_NUMBER = re.compile(r"[0-9]+")
 _SAMPLE_FILE = re.compile(rf"([0-9]+)-({'|'.join(map(re.escape, FILE_KINDS))})")
+# Another separator, case, prefix or file format; hidden files, such as those of macOS, are none of them.
+_NEARLY = re.compile(
+    r"(?P<name>[^.].*?)[-_. ]*"
+    r"(?:img[-_. ]*(?P<frame>[01])\.(?:png|ppm|jpe?g|bmp|tiff?|webp)|flow[-_. ]*01\.(?:flo|pfm|png))\s*",
+    re.IGNORECASE | re.DOTALL | re.ASCII,
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -37,49 +45,107 @@ class Sample:
         return frame_0, frame_1, flow
 
 
+@dataclass(frozen=True)
+class Scan:
+    """What a split's folder holds.
+
+    Attributes:
+        samples: complete or not, in the order of their names.
+        missing: by name of a sample, its files that are not there; with the file that may be meant, if there is one.
+        other: the files and folders that belong to no sample.
+    """
+
+    samples: list[Sample]
+    missing: dict[str, list[str]]
+    other: list[Form]
+
+
 def sample_files(root: Path | str, split: str) -> Iterator[tuple[str, str, os.DirEntry[str]]]:
     """Every file of a split that belongs to a sample: the sample's name, which of the three it is, and the file.
 
     Raises:
         UserError: the root or the split's folder is missing or unreadable.
     """
+    for file in _split_entries(root, split):
+        if match := _SAMPLE_FILE.fullmatch(file.name):
+            yield match[1], match[2], file
+
+
+def _split_entries(root: Path | str, split: str) -> Iterator[os.DirEntry[str]]:
     folder = Path(root) / split
     try:
         os.stat(root)
     except OSError as error:
         raise UserError(
-            f"{root}: no such data folder ({error.strerror}); correct data.root, or generate it "
-            "(data.source: synthetic)"
+            f"{root}: no such data folder ({error.strerror}); correct data.root (nothing is generated in its place)"
         ) from error
     try:
         with os.scandir(folder) as files:
-            for file in files:
-                if match := _SAMPLE_FILE.fullmatch(file.name):
-                    yield match[1], match[2], file
+            yield from files
     except OSError as error:
         raise UserError(
             f"{folder}: the data folder has no split {split!r} that can be listed ({error.strerror}); {LAYOUT}"
+            f"{_what_is_there(Path(root))}"
         ) from error
 
 
-def scan_split(root: Path | str, split: str) -> tuple[list[Sample], dict[str, list[str]]]:
-    """Every sample of a split in the order of its name, complete or not, and which files are missing of whom.
+def _what_is_there(root: Path) -> str:
+    """What a root without its splits holds instead, and one folder further down: it may be another data set."""
+    found = forms(names_in(root))
+    if not found:
+        return ". The folder is empty"
+    below = forms(name for folder in names_in(root)[:NAMED] if folder.endswith("/") for name in names_in(root / folder))
+    return f". It holds {in_words(found)}{f'; there, {in_words(below)}' if below else ''}"
+
+
+def scan_split(root: Path | str, split: str) -> Scan:
+    """Look at all names in a split's folder.
+
+    A file whose name is nearly that of a sample's file makes an incomplete sample: nobody drops a sample by a typing
+    error without being told.
 
     Raises:
         UserError: as `sample_files`, or there is no file of a sample.
     """
     folder = Path(root) / split
     kinds_of: dict[str, set[str]] = {}
-    for name, kind, _ in sample_files(root, split):
-        kinds_of.setdefault(name, set()).add(kind)
-    if not kinds_of:
-        raise UserError(f"{folder}: the split {split!r} is empty: found no sample; {LAYOUT}")
+    nearly: dict[str, dict[str, str]] = {}
+    other: list[str] = []
+    for file in _split_entries(root, split):
+        if match := _SAMPLE_FILE.fullmatch(file.name):
+            kinds_of.setdefault(match[1], set()).add(match[2])
+        elif near := _nearly(file.name):
+            nearly.setdefault(near[0], {})[near[1]] = file.name
+        else:
+            other.append(entry_name(file))
+    for name in nearly:
+        for kind in kinds_of.get(name, set()) & nearly[name].keys():
+            other.append(nearly[name].pop(kind))
+    names = sorted(kinds_of.keys() | {name for name, kinds in nearly.items() if kinds})
+    if not names:
+        holds = f". It holds {in_words(forms(other))}" if other else ""
+        raise UserError(f"{folder}: the split {split!r} is empty: found no sample; {LAYOUT}{holds}")
     missing = {
-        name: [f"{name}-{kind}" for kind in FILE_KINDS if kind not in kinds]
-        for name, kinds in sorted(kinds_of.items())
-        if len(kinds) < len(FILE_KINDS)
+        name: [_missing(name, kind, nearly.get(name, {})) for kind in FILE_KINDS if kind not in kinds]
+        for name in names
+        if len(kinds := kinds_of.get(name, set())) < len(FILE_KINDS)
     }
-    return [Sample(folder, name) for name in sorted(kinds_of)], missing
+    return Scan([Sample(folder, name) for name in names], missing, forms(other))
+
+
+def _nearly(name: str) -> tuple[str, str] | None:
+    """Which sample's file, and which of its three, a name may be meant for that is none."""
+    if other_layout(name) or not (match := _NEARLY.fullmatch(name)):
+        return None
+    return match["name"], FILE_KINDS[int(match["frame"]) if match["frame"] else 2]
+
+
+def _missing(name: str, kind: str, nearly: Mapping[str, str]) -> str:
+    wanted = f"{name if _NUMBER.fullmatch(name) else 'NNNNNNN'}-{kind}"
+    if kind not in nearly:
+        return wanted
+    remedy = "rename it" if nearly[kind].strip().lower().endswith(Path(kind).suffix) else "convert it"
+    return f"{wanted} (found {nearly[kind]}: {remedy})"
 
 
 def list_samples(root: Path | str, split: str) -> list[Sample]:
@@ -88,15 +154,15 @@ def list_samples(root: Path | str, split: str) -> list[Sample]:
     Raises:
         UserError: as `scan_split`, or a sample lacks one of its three files.
     """
-    samples, missing = scan_split(root, split)
-    if missing:
-        files = [file for faults in missing.values() for file in faults]
+    scan = scan_split(root, split)
+    if scan.missing:
+        files = [file for faults in scan.missing.values() for file in faults]
         more = f" and {len(files) - 10} more" if len(files) > 10 else ""
         raise UserError(
             f"{Path(root) / split}: missing {', '.join(files[:10])}{more}; "
             "restore them, or remove the samples' other files"
         )
-    return samples
+    return scan.samples
 
 
 @contextmanager

@@ -18,9 +18,12 @@ import numpy as np
 from edgeflownas.artifacts import read_json, sha256_of, write_json
 from edgeflownas.data.bad_samples import LIST_FILE, POLICIES, require_good
 from edgeflownas.data.flying_chairs import FILE_KINDS, SPLITS, Sample, scan_split
+from edgeflownas.data.generated import MARKER
 from edgeflownas.data.journal import JOURNAL_FILE, Journal
 from edgeflownas.data.judging import Entry, copies, judge
+from edgeflownas.data.other_files import Form, forms, names_in
 from edgeflownas.data.prefetch import prefetch
+from edgeflownas.data.remarks import outline, remarks
 from edgeflownas.errors import UserError, require_writable, run_command
 from edgeflownas.parsers import command_parser
 
@@ -73,10 +76,11 @@ def build_index(
     if journal and journal.count:
         say(f"going on after an interrupted build that had judged {journal.count} samples")
     with journal.writing() if journal else nullcontext():
-        entries = {split: _judge_split(root, split, crop, max_flow, workers, journal, say) for split in SPLITS}
+        judged = {split: _judge_split(root, split, crop, max_flow, workers, journal, say) for split in SPLITS}
+    entries = {split: part[0] for split, part in judged.items()}
     usable = {split: [entry for entry in entries[split] if "reason" not in entry] for split in SPLITS}
     reasons = copies(usable, within_split=not allow_copies)
-    splits = {split: _summary(entries[split], reasons.get(split, {})) for split in SPLITS}
+    splits = {split: _summary(*judged[split], reasons.get(split, {})) for split in SPLITS}
     require_good(splits, root, on_bad_sample, max_bad_fraction, folder)
     if folder and journal:
         journal.remove()
@@ -88,6 +92,8 @@ def build_index(
         "max_flow": float(max_flow),
         "on_bad_sample": on_bad_sample,
         "allow_copies": allow_copies,
+        "generated": (Path(root) / MARKER).is_file(),
+        "other": forms(names_in(Path(root), without=(*SPLITS, MARKER))),
         "splits": splits,
     }
 
@@ -100,12 +106,14 @@ def _judge_split(
     workers: int,
     journal: Journal | None,
     say: Say,
-) -> list[Entry]:
-    samples, missing = scan_split(root, split)
+) -> tuple[list[Entry], list[Form]]:
+    """The entries of a split's samples, and what else its folder holds."""
+    scan = scan_split(root, split)
+    samples = scan.samples
 
     def entry_of(sample: Sample) -> Entry:
         known = journal.known(split, sample) if journal else None
-        return known or judge(sample, missing.get(sample.name, []), crop, max_flow)
+        return known or judge(sample, scan.missing.get(sample.name, []), crop, max_flow)
 
     at_once = min(MOST_AT_ONCE, -(-len(samples) // (4 * workers)))
     shares = [samples[begin : begin + at_once] for begin in range(0, len(samples), at_once)]
@@ -119,18 +127,21 @@ def _judge_split(
             told, rate = now, len(entries) / (now - started)
             left = (len(samples) - len(entries)) / rate
             say(f"{split}: looked at {len(entries)} of {len(samples)} samples, {rate:.0f}/s, {left:.0f} s left")
-    return entries
+    return entries, scan.other
 
 
-def _summary(entries: list[Entry], copied: Mapping[str, str]) -> dict[str, Any]:
+def _summary(entries: list[Entry], other: list[Form], copied: Mapping[str, str]) -> dict[str, Any]:
     """A split of the index; `copied` has the reasons, by name, why samples are copies."""
     entries = [entry | {"reason": copied[entry["name"]]} if entry["name"] in copied else entry for entry in entries]
     listed = [entry for entry in entries if "reason" not in entry]
+    pixels = sum(entry["height"] * entry["width"] for entry in listed)
     return {
         "count": len(listed),
         "zero_flow_epe": float(np.mean([entry["zero_flow_epe"] for entry in listed])) if listed else None,
+        "clipped_share": sum(entry["clipped_pixels"] for entry in listed) / pixels if listed else None,
         "samples": listed,
         "rejected": [{key: entry[key] for key in REJECTED_KEYS} for entry in entries if "reason" in entry],
+        "other": other,
     }
 
 
@@ -195,13 +206,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say=lambda line: print(line, flush=True),
     )
     write_json(arguments.out, index, SCHEMA)
-    for split, part in index["splits"].items():
-        print(
-            f"{split}: {part['count']} samples, zero-flow EPE {part['zero_flow_epe']:.3f} px, "
-            f"{len(part['rejected'])} rejected"
-        )
-        for entry in part["rejected"]:
-            print(f"left out: {split} {entry['name']}: {entry['reason']}")
+    for line in [*outline(index), *(f"WARNING: {remark}" for remark in remarks(index))]:
+        print(line)
     print(f"digest {index['digest']}, written to {arguments.out}")
     return 0
 

@@ -5,12 +5,12 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgeflownas.data.files import Opened, read_rest
-from edgeflownas.data.flow_files import BYTES_PER_PIXEL, HEADER_BYTES
+from edgeflownas.data.flow_files import BYTES_PER_PIXEL, HEADER_BYTES, LARGEST_KNOWN
 from edgeflownas.data.flying_chairs import Sample, open_sample
 from edgeflownas.data.png_files import check_checksums
 from edgeflownas.errors import UserError
@@ -64,7 +64,7 @@ def judge(sample: Sample, missing: Sequence[str], crop: tuple[int, int], max_flo
                     f"{crop[0]}x{crop[1]}"
                 )
             digests = [_judge_frame(frame) for frame in frames]
-            digest, epe = _judge_flow(flow, max_flow)
+            judged = _judge_flow(flow, max_flow)
     except UserError as error:
         reason = str(error).replace(f"{sample.folder}{os.sep}", "")
         return {"name": sample.name, "reason": reason, **stamps([file_state(path) for path in sample.files])}
@@ -72,8 +72,9 @@ def judge(sample: Sample, missing: Sequence[str], crop: tuple[int, int], max_flo
         "name": sample.name,
         "height": flow.height,
         "width": flow.width,
-        "zero_flow_epe": epe,
-        "sha256": [*digests, digest],
+        "zero_flow_epe": judged.zero_flow_epe,
+        "clipped_pixels": judged.clipped,
+        "sha256": [*digests, judged.digest],
         **stamps([(one.status.st_size, one.status.st_mtime_ns) for one in opened]),
     }
 
@@ -86,12 +87,19 @@ def _judge_frame(png: Opened) -> str:
     return hashlib.sha256(data.data).hexdigest()
 
 
-def _judge_flow(flo: Opened, max_flow: float) -> tuple[str, float]:
-    """The digest of a flow file, and its zero-flow EPE: the mean length of the flow clipped to ±max_flow, pixels."""
+class _Flow(NamedTuple):
+    """What a flow file holds: its digest, the mean length of its clipped flow (pixels), how many pixels are clipped."""
+
+    digest: str
+    zero_flow_epe: float
+    clipped: int
+
+
+def _judge_flow(flo: Opened, max_flow: float) -> _Flow:
     pixels = flo.height * flo.width
     flo.file.seek(0)
     digest = hashlib.sha256(flo.file.read(HEADER_BYTES))
-    total, bad = 0.0, 0
+    total, clipped, not_finite, unknown = 0.0, 0, 0, 0
     for begin in range(0, pixels * BYTES_PER_PIXEL, BLOCK_BYTES):
         block = _buffers.bytes(min(BLOCK_BYTES, pixels * BYTES_PER_PIXEL - begin))
         read_rest(flo, block)
@@ -99,16 +107,29 @@ def _judge_flow(flo: Opened, max_flow: float) -> tuple[str, float]:
         flow = block.view("<f4")
         lengths = _lengths(flow)
         longest = lengths.max()  # NaN if one is
-        if not np.isfinite(longest):
-            bad += int(np.count_nonzero(~np.isfinite(flow).reshape(-1, 2).all(axis=1)))
+        if not longest <= LARGEST_KNOWN:
+            not_finite += _count_pixels(~np.isfinite(flow))
+            unknown += _count_pixels(np.isfinite(flow) & (np.abs(flow) > LARGEST_KNOWN))
         if not longest <= max_flow:
-            lengths = _lengths(np.clip(flow, -max_flow, max_flow, out=_buffers.clipped[: len(flow)]))
+            kept = np.clip(flow, -max_flow, max_flow, out=_buffers.clipped[: len(flow)])
+            clipped += _count_pixels(kept != flow)
+            lengths = _lengths(kept)
         total += float(lengths.sum())
-    if bad:
-        raise UserError(f"{flo.path}: flow is not finite at {bad} of {pixels} pixels")
+    if not_finite:
+        raise UserError(f"{flo.path}: flow is not finite at {not_finite} of {pixels} pixels")
+    if unknown:
+        raise UserError(
+            f"{flo.path}: flow is unknown (beyond {LARGEST_KNOWN:.0e}, Middlebury's mark) at {unknown} of {pixels} "
+            f"pixels ({unknown / pixels:.1%}); training would take it for motion"
+        )
     if total == 0:
         raise UserError(f"{flo.path}: flow is zero everywhere, as if it had never been filled in")
-    return digest.hexdigest(), total / pixels
+    return _Flow(digest.hexdigest(), total / pixels, clipped)
+
+
+def _count_pixels(components: np.ndarray) -> int:
+    """How many pixels have a marked component; (2n,) bool."""
+    return int(np.count_nonzero(components.view(np.uint16)))
 
 
 def _lengths(flow: np.ndarray) -> np.ndarray:

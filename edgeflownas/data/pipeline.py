@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from edgeflownas.data.flow_files import LARGEST_KNOWN
 from edgeflownas.data.flying_chairs import Sample, read_sample
 from edgeflownas.data.order import centre_crop, random_crop, sample_at
 from edgeflownas.errors import UserError
@@ -82,7 +83,7 @@ class FlowBatches:
 
         Raises:
             IndexError: `index` is not one of the epoch's batches.
-            UserError: a file is missing or broken, smaller than the crop, or its flow is not finite.
+            UserError: a file is missing or broken, smaller than the crop, or its flow is not finite or not known.
         """
         positions = self._positions(epoch, index)
         frames = np.empty((len(positions), *self.crop, 6), np.float32)
@@ -127,7 +128,7 @@ class FlowBatches:
         packed = np.empty(frames.shape, np.uint8)
         cv2.mixChannels([frame_0[window], frame_1[window]], [packed], _SIX_CHANNELS)
         cv2.LUT(packed.reshape(crop[0], -1), _SCALED, dst=frames.reshape(crop[0], -1))
-        if not np.isfinite(pixels[window]).all():
-            raise UserError(f"{sample.files[2]}: flow is not finite; build the data index again")
+        if not np.abs(pixels[window]).max() <= LARGEST_KNOWN:  # so for NaN, too
+            raise UserError(f"{sample.files[2]}: flow is not finite or not known; build the data index again")
         np.clip(pixels[window], -self.max_flow, self.max_flow, out=flow)
         flow /= self.flow_scale

@@ -14,70 +14,22 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from edgeflownas.artifacts import read_json, write_json
-from edgeflownas.data.files import MAX_SIDE
+from edgeflownas.artifacts import write_json
 from edgeflownas.data.flow_files import write_flow
-from edgeflownas.data.flying_chairs import SPLITS, Sample, list_samples
+from edgeflownas.data.flying_chairs import SPLITS, Sample
+from edgeflownas.data.generated import MARKER, SyntheticParameters, already_there
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.scenes import SceneSettings, render_scene
 from edgeflownas.data.streams import Purpose, philox
 from edgeflownas.errors import UserError, make_folder, run_command, writing
 from edgeflownas.parsers import command_parser
 
-MARKER = "synthetic.json"
-GENERATOR = 1
-"""Raised whenever the same parameters give other files, so that old data are not taken for new."""
-
 _PURPOSES = {"train": Purpose.SCENE_TRAIN, "val": Purpose.SCENE_VAL}
-
-
-@dataclass(frozen=True)
-class SyntheticParameters:
-    """All that decides a synthetic data set.
-
-    Attributes:
-        train, val: number of scenes per split.
-        height, width: frame size, pixels.
-        seed: 0 to 2^64 − 1.
-        max_motion: largest translation of a layer's centre, pixels.
-        shapes: fewest and most foreground shapes in a scene.
-
-    Raises:
-        UserError: on a value out of range.
-    """
-
-    train: int
-    val: int
-    height: int
-    width: int
-    seed: int
-    max_motion: float = 40.0
-    shapes: tuple[int, int] = (3, 8)
-
-    def __post_init__(self) -> None:
-        for name, value, least, most in (
-            ("train", self.train, 1, 10_000_000),
-            ("val", self.val, 1, 10_000_000),
-            ("height", self.height, 8, MAX_SIDE),
-            ("width", self.width, 8, MAX_SIDE),
-            ("seed", self.seed, 0, 2**64 - 1),
-            ("max_motion", self.max_motion, 0, MAX_SIDE),
-            ("shapes, fewest", self.shapes[0], 0, 100),
-            ("shapes, most", self.shapes[1], self.shapes[0], 100),
-        ):
-            if not least <= value <= most:
-                raise UserError(f"synthetic data: {name} is {value}; expected {least} to {most}")
-
-    def marker(self) -> dict[str, Any]:
-        """What `synthetic.json` says."""
-        return {"generator": GENERATOR, **asdict(self), "shapes": list(self.shapes)}
 
 
 def generate(root: Path | str, parameters: SyntheticParameters, workers: int = 2) -> bool:
@@ -94,9 +46,9 @@ def generate(root: Path | str, parameters: SyntheticParameters, workers: int = 2
         UserError: `root` is something else, which is left as it is.
         CannotWrite: the system refuses.
     """
-    root = Path(root).resolve()
-    if _already_there(root, parameters):
+    if already_there(root, parameters):
         return False
+    root = Path(root).resolve()
     make_folder(root.parent)
     with writing(root), _partial_folder(root) as partial:
         _write_all(partial, parameters, workers)
@@ -144,34 +96,9 @@ def _put_in_place(partial: Path, root: Path, parameters: SyntheticParameters) ->
     try:
         os.rename(partial, root)  # onto nothing or an empty folder; onto anything else it fails
     except OSError:
-        if _already_there(root, parameters):
+        if already_there(root, parameters):
             return False
         raise
-    return True
-
-
-def _already_there(root: Path, parameters: SyntheticParameters) -> bool:
-    """Whether `root` holds this data set; False if there is nothing in its place.
-
-    Raises:
-        UserError: something else is in its place.
-    """
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    advice = "give another --root, or remove it yourself"
-    if not (root / MARKER).is_file():
-        raise UserError(f"{root}: exists, and is not a synthetic data set (it has no {MARKER}); {advice}")
-    found, expected = read_json(root / MARKER), parameters.marker()
-    if found != expected:
-        found = found if isinstance(found, dict) else {}
-        changes = [
-            f"{key} is {found.get(key)}, wanted {value}" for key, value in expected.items() if found.get(key) != value
-        ]
-        raise UserError(f"{root}: was generated with other parameters ({'; '.join(changes) or 'more keys'}); {advice}")
-    for split in SPLITS:
-        count = len(list_samples(root, split))
-        if count != expected[split]:
-            raise UserError(f"{root / split}: holds {count} samples, expected {expected[split]}; {advice}")
     return True
 
 

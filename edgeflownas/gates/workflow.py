@@ -17,6 +17,7 @@ from typing import IO, Any
 import yaml
 
 from edgeflownas.artifacts import PROJECT_ROOT
+from edgeflownas.command_line import data_root_overrides
 from edgeflownas.config import Config, flatten, resolve_config
 from edgeflownas.errors import UserError, make_folder
 from edgeflownas.gates.attempts import living_attempts
@@ -125,16 +126,20 @@ def config_overrides(entries: Mapping[str, Any], argv: Sequence[str]) -> dict[st
 
     `data_root=PATH` stands for a folder of the user's data, like the flag `--data_root`. Snakemake has guessed
     types by then (007 is 7), so the text as it was typed in `argv` is read again where it is there.
+
+    Raises:
+        UserError: a value that is not YAML, or `data_root` beside another root or source.
     """
     overrides: dict[str, Any] = {}
+    data_root: str | None = None
     for name, guessed in entries.items():
         typed = next((text for word in reversed(argv) if (text := _value_of(name, word)) is not None), None)
         if name == "data_root":
-            overrides |= {"data.source": "folder", "data.root": str(guessed) if typed is None else typed}
+            data_root = str(guessed) if typed is None else typed
             continue
         value = _reread(guessed, name) if typed is None else parse_yaml(typed, where=f"--config {name}")
         overrides |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return overrides
+    return overrides | data_root_overrides(data_root, overrides)
 
 
 def _value_of(name: str, word: str) -> str | None:

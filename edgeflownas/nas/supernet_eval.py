@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeflownas.artifacts import sha256_file, write_json
-from edgeflownas.command_line import add_config_flags, config_from_flags, data_root_overrides
+from edgeflownas.command_line import add_config_flags, add_data_root_flag, config_from_flags
 from edgeflownas.config import Config, differences
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--bn_recal_batches", type=int, metavar="N", help="batches to recalibrate batch norm on")
     add("--checkpoint", default="last", metavar="best|last|FILE", help="which checkpoint (%(default)s)")
     add("--arch", nargs="+", metavar="CODE", help="arch codes to judge instead of the eval pool")
-    add("--data_root", metavar="FOLDER", help="your data set in FlyingChairs2 layout (sets data.source to folder)")
+    add_data_root_flag(parser)
     add("--gpu_device", type=int, metavar="N", help="index of the GPU; without one the CPU does the work")
     add("--output_dir", metavar="FOLDER", help="the run directory")
     add(
@@ -165,7 +165,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "eval.bn_recal_batches": arguments.bn_recal_batches,
         "train.output_dir": arguments.output_dir,
         "train.gpu_device": arguments.gpu_device,
-        **data_root_overrides(arguments.data_root),
     }
     config = config_from_flags(arguments, flags)
     out = arguments.out or require_writable(Path(config["train.output_dir"]) / "supernet_eval.json")

@@ -119,7 +119,7 @@ class RunFacts:
         """What was trained on what, in a paragraph."""
         manifest = self.manifest
         data, device = manifest["data"], manifest["device"]
-        words = {"folder": "a FlyingChairs2 folder", "synthetic": "generated scenes"}[data["source"]]
+        words = "generated scenes" if data["generated"] else "a FlyingChairs2 folder"
         ended = {
             "num_epochs": "It ran to the end of its schedule.",
             "early_stop": "It stopped because its error no longer fell.",
@@ -176,10 +176,12 @@ class RunFacts:
                 f"{data['train_samples']} training and {data['val_samples']} validation pairs are few: the EPE says "
                 "little about other data."
             )
-        if data["source"] == "synthetic":
+        if data["generated"]:
             cautions.append("The data are generated: the EPE cannot be compared with published ones.")
         if data["rejected"]:
             cautions.append(f"{len(data['rejected'])} samples were left out of the data; they are listed below.")
+        cautions += [f"Data: {remark}." for remark in data["remarks"]]
+        cautions += self._unseen()
         if manifest["skipped_steps"]:
             cautions.append(
                 f"{manifest['skipped_steps']} steps made no update, because loss or gradient was not finite; "
@@ -192,6 +194,20 @@ class RunFacts:
         return cautions + (
             self._cautions_of_the_result() if self.history else ["No epoch was completed, so nothing was judged."]
         )
+
+    def _unseen(self) -> list[str]:
+        """Samples of the index that the run did not look at."""
+        manifest, values = self.manifest, self.config["values"]
+        data, fast = manifest["data"], values["train.fast_mode"]
+        seen = manifest["global_step"] * manifest["batch_size"]
+        limit = values["fast_mode.max_samples" if fast else "eval.max_samples"]
+        listed = data[f"{values['eval.split']}_samples"]
+        cautions = []
+        if seen < data["train_samples"]:
+            cautions.append(f"Only {seen} of the {data['train_samples']} training pairs were seen.")
+        if limit is not None and limit < listed:
+            cautions.append(f"Only the first {limit} of {listed} {values['eval.split']} pairs were judged.")
+        return cautions
 
     def _cautions_of_the_result(self) -> list[str]:
         last = self.history[-1]
@@ -225,7 +241,7 @@ class RunFacts:
 
     def settings(self) -> list[tuple[str, str]]:
         """The settings that matter, as rows of name and value."""
-        manifest = self.manifest
+        manifest, values = self.manifest, self.config["values"]
         height, width, channels = manifest["input_shape"]
         schedule = manifest["lr_schedule"]
         name, start = manifest["optimizer"]["name"], schedule["initial"]
@@ -236,7 +252,8 @@ class RunFacts:
             ("schedule", f"{schedule['steps']} steps, {manifest['steps_per_epoch']} per epoch"),
             ("weight decay", f"{manifest['wd']:g}"),
             ("gradient clip", f"{manifest['grad_clip']:g}"),
-            ("batch-norm recalibration", f"{self.config['values']['eval.bn_recal_batches']} fixed training batches"),
+            ("batch-norm recalibration", f"{values['eval.bn_recal_batches']} fixed training batches"),
+            ("evaluation", f"centre crops of the input's size, flow clipped to ±{values['data.max_flow']:g} px"),
             ("seed", str(manifest["seed"])),
         ]
 

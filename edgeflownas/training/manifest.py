@@ -9,6 +9,7 @@ import keras
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.config import Config
+from edgeflownas.data.remarks import remarks
 from edgeflownas.nas.fair_sampler import fairness_gap
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.stages import INPUT_CHANNELS
@@ -103,6 +104,7 @@ def write_manifest(
         "versions": _versions(),
         "data": {
             "source": config["data.source"],
+            "generated": data.index["generated"],
             "digest": data.digest,
             "train_samples": splits["train"]["count"],
             "val_samples": splits["val"]["count"],
@@ -112,6 +114,7 @@ def write_manifest(
                 for entry in split["rejected"]
             ],
             "zero_flow_epe": splits["val"]["zero_flow_epe"],
+            "remarks": remarks(data.index),
         },
         "files": {name: _file_entry(path, run.path) for name, path in files.items() if path.is_file()},
     }

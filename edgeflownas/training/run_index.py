@@ -7,14 +7,16 @@ from typing import Any
 from edgeflownas.config import Config
 from edgeflownas.data.bad_samples import require_good
 from edgeflownas.data.changes import check_unchanged
+from edgeflownas.data.generated import SyntheticParameters, already_there
 from edgeflownas.data.index import build_index, load_index
+from edgeflownas.data.remarks import remarks
 from edgeflownas.errors import UserError
 
 
 def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
     """The index to train by: `data.index` if given, else that of the `earlier` run that is resumed, else a new one.
 
-    What has changed among files that the index does not list is a warning on stderr.
+    What the index leaves out, and what has changed among files that it does not list, is a warning on stderr.
 
     Raises:
         UserError: no data, bad data, data that changed since they were indexed, or an index of another folder or of
@@ -33,14 +35,14 @@ def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
         # A data set that was moved is indexed again; whether it is still the same is for the digests to say.
         if index["root"] == root:
             return _accepted(index, config)
-    if config["data.source"] == "synthetic" and not Path(root).exists():
+    if config["data.source"] == "synthetic" and not already_there(root, SyntheticParameters.of(config.values)):
         flags = " ".join(f"--{key} {value}" for key, value in config.nested()["data"]["synthetic"].items())
         raise UserError(
             f"{root}: the synthetic data set is not there yet; generate it with `snakemake data --profile local`, "
             f"or `python -m edgeflownas.data.synthetic --root {root} {flags}`"
         )
     crop = (config["network.height"], config["network.width"])
-    return build_index(
+    index = build_index(
         root,
         crop,
         config["data.max_flow"],
@@ -51,6 +53,8 @@ def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
         folder=Path(config["train.output_dir"]),
         say=lambda line: print(line, flush=True),
     )
+    _warn(index, remarks(index))
+    return index
 
 
 def _accepted(index: dict[str, Any], config: Config) -> dict[str, Any]:
@@ -58,6 +62,11 @@ def _accepted(index: dict[str, Any], config: Config) -> dict[str, Any]:
     if index["allow_copies"] and not config["data.allow_copies"]:
         raise UserError(f"the index of {index['root']} allows copies, data.allow_copies does not; build it again")
     require_good(index["splits"], index["root"], config["data.on_bad_sample"], config["data.max_bad_fraction"])
-    for remark in check_unchanged(index):
-        print(f"WARNING: {index['root']}: {remark}; build the index again to use it", file=sys.stderr)
+    changed = [f"{remark}; build the index again to use it" for remark in check_unchanged(index)]
+    _warn(index, remarks(index) + changed)
     return index
+
+
+def _warn(index: dict[str, Any], sentences: list[str]) -> None:
+    for sentence in sentences:
+        print(f"WARNING: {index['root']}: {sentence}", file=sys.stderr)

@@ -1,0 +1,110 @@
+"""What a generated data set is made from, and whether one lies in a folder: `synthetic.json` says so."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import read_json
+from edgeflownas.data.files import MAX_SIDE
+from edgeflownas.data.flying_chairs import SPLITS, list_samples
+from edgeflownas.errors import UserError
+
+MARKER = "synthetic.json"
+GENERATOR = 1
+"""Raised whenever the same parameters give other files, so that old data are not taken for new."""
+
+
+@dataclass(frozen=True)
+class SyntheticParameters:
+    """All that decides a synthetic data set.
+
+    Attributes:
+        train, val: number of scenes per split.
+        height, width: frame size, pixels.
+        seed: 0 to 2^64 − 1.
+        max_motion: largest translation of a layer's centre, pixels.
+        shapes: fewest and most foreground shapes in a scene.
+
+    Raises:
+        UserError: on a value out of range.
+    """
+
+    train: int
+    val: int
+    height: int
+    width: int
+    seed: int
+    max_motion: float = 40.0
+    shapes: tuple[int, int] = (3, 8)
+
+    def __post_init__(self) -> None:
+        for name, value, least, most in (
+            ("train", self.train, 1, 10_000_000),
+            ("val", self.val, 1, 10_000_000),
+            ("height", self.height, 8, MAX_SIDE),
+            ("width", self.width, 8, MAX_SIDE),
+            ("seed", self.seed, 0, 2**64 - 1),
+            ("max_motion", self.max_motion, 0, MAX_SIDE),
+            ("shapes, fewest", self.shapes[0], 0, 100),
+            ("shapes, most", self.shapes[1], self.shapes[0], 100),
+        ):
+            if not least <= value <= most:
+                raise UserError(f"synthetic data: {name} is {value}; expected {least} to {most}")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "SyntheticParameters":
+        """Those of a configuration, by dotted key."""
+        return cls(**{key: values[f"data.synthetic.{key}"] for key in ("train", "val", "height", "width", "seed")})
+
+    def marker(self) -> dict[str, Any]:
+        """What `synthetic.json` says."""
+        return {"generator": GENERATOR, **asdict(self), "shapes": list(self.shapes)}
+
+
+def already_there(root: Path | str, parameters: SyntheticParameters) -> bool:
+    """Whether `root` holds the data set of these parameters; False if there is nothing in its place.
+
+    Raises:
+        UserError: something else is in its place, which is nobody's but its owner's to remove; or it cannot be read.
+    """
+    root = Path(root)
+    try:
+        return not _free(root) and _require_same(root, parameters)
+    except OSError as error:
+        raise UserError(f"{root}: cannot see what lies there: {error.strerror}") from error
+
+
+def _free(root: Path) -> bool:
+    """Whether scenes may be generated in a place: nothing is there, or an empty folder."""
+    nearest = next(path for path in (root, *root.absolute().parents) if os.path.lexists(path))
+    if not nearest.exists():
+        raise UserError(
+            f"{root}: {nearest} is a link to nowhere: {os.readlink(nearest)}; no scenes are generated behind it"
+        )
+    if not nearest.is_dir():
+        raise UserError(f"{root}: {nearest} is no folder, so no scenes can be generated there; give another data.root")
+    return nearest != root or not any(root.iterdir())
+
+
+def _require_same(root: Path, parameters: SyntheticParameters) -> bool:
+    """True, or what is there is something else."""
+    if not (root / MARKER).is_file():
+        raise UserError(
+            f"{root}: holds files that were not generated (it has no {MARKER}), and is left as it is. If they are your "
+            f"own data, give data_root={root} (--data_root {root}); to generate scenes, give another data.root"
+        )
+    advice = "give another data.root to generate these"
+    found, expected = read_json(root / MARKER), parameters.marker()
+    if found != expected:
+        found = found if isinstance(found, dict) else {}
+        changes = [
+            f"{key} is {found.get(key)}, wanted {value}" for key, value in expected.items() if found.get(key) != value
+        ]
+        raise UserError(f"{root}: was generated with other parameters ({'; '.join(changes) or 'more keys'}); {advice}")
+    for split in SPLITS:
+        count = len(list_samples(root, split))
+        if count != expected[split]:
+            raise UserError(f"{root / split}: holds {count} samples, expected {expected[split]}; {advice}")
+    return True

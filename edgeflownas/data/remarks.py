@@ -1,0 +1,39 @@
+"""What a data index says about what it lists, leaves out and clips, in words for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeflownas.data.other_files import in_words, total, unexpected
+from edgeflownas.errors import printable
+
+MUCH_CLIPPED = 0.01
+"""From this share of clipped pixels on it is worth a remark."""
+
+
+def outline(index: Mapping[str, Any]) -> list[str]:
+    """A line for each split, one for each sample that was left out, and one for what lies beside the splits."""
+    lines = []
+    for split, part in index["splits"].items():
+        lines.append(
+            f"{split}: {part['count']} samples, zero-flow EPE {part['zero_flow_epe']:.3f} px, "
+            f"{len(part['rejected'])} rejected, {part['clipped_share']:.2%} of the pixels clipped to "
+            f"±{index['max_flow']:g} px, {total(part['other'])} other files"
+        )
+        lines += [f"left out: {split} {printable(entry['name'])}: {entry['reason']}" for entry in part["rejected"]]
+    if index["other"]:
+        lines.append(f"beside the splits, not used: {in_words(index['other'])}")
+    return lines
+
+
+def remarks(index: Mapping[str, Any]) -> list[str]:
+    """What may surprise the owner of the data, a sentence each; samples left out are not among them."""
+    found = []
+    for split, part in index["splits"].items():
+        if other := unexpected(part["other"]):
+            found.append(f"{split}: {total(other)} files belong to no sample and are not used: {in_words(other)}")
+        if part["clipped_share"] >= MUCH_CLIPPED:
+            found.append(
+                f"{split}: {part['clipped_share']:.1%} of the pixels have flow beyond ±{index['max_flow']:g} px, which "
+                "is clipped (data.max_flow): errors on longer motion do not count. Flow must be in pixels"
+            )
+    return found
