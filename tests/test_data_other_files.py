@@ -57,11 +57,11 @@ def test_files_of_no_sample_are_counted_by_form_and_remarked(root: Path) -> None
     assert index["splits"]["val"]["other"] == []
     assert index["other"] == [{"form": "backup_N/", "count": 1, "example": "backup_2/"}]
     assert remarks(index) == [
-        "train: 20 files belong to no sample and are not used: 12 × N_imgN.ppm, 6 × N_flow.flo, 1 × more/, "
-        "1 × notes.txt, such as 00001_img1.ppm (that is FlyingChairs, which has another layout)"
+        "train: 20 file(s) belong to no sample and are not used: 12 × N_imgN.ppm such as 00001_img1.ppm, "
+        "6 × N_flow.flo such as 00001_flow.flo, more/, notes.txt (that is FlyingChairs, which has another layout)"
     ]
-    assert outline(index)[0].endswith(", 20 other files")
-    assert outline(index)[-1] == "beside the splits, not used: 1 × backup_N/, such as backup_2/"
+    assert outline(index)[0].endswith(", 20 other file(s)")
+    assert outline(index)[-1] == "beside the splits, not used: backup_2/"
 
 
 def test_other_files_change_neither_digest_nor_what_is_trained_on(root: Path) -> None:
@@ -123,16 +123,19 @@ def test_a_near_name_beside_the_right_one_and_a_hidden_file_are_only_other_files
 def test_a_split_or_root_of_another_data_set_is_named(root: Path, tmp_path: Path) -> None:
     shutil.rmtree(root / "val")
     put_flying_chairs(root / "val")
-    with pytest.raises(UserError, match=r"'val' is empty: .* It holds 12 × N_imgN.ppm, .*that is FlyingChairs"):
+    with pytest.raises(UserError, match=r"'val' is empty: .* It holds 12 × N_imgN.ppm such as .*that is FlyingChairs"):
         build_index(root, CROP)
     put_flying_chairs(tmp_path / "chairs" / "data")
-    with pytest.raises(
-        UserError, match=r"no split 'train' .* It holds 1 × data/, .*; there, 12 × .*that is FlyingChairs"
-    ):
+    with pytest.raises(UserError, match=r"no split 'train' .* It holds data/; there, 12 × .*that is FlyingChairs"):
         build_index(tmp_path / "chairs", CROP)
     (root / "train").rename(root / "Train")
-    with pytest.raises(UserError, match=r"no split 'train' .* It holds 1 × Train/, "):
+    with pytest.raises(
+        UserError, match=r"no split 'train' .* It holds Train/, synthetic.json; there, 14 × N-img_N.png"
+    ):
         build_index(root, CROP)
+    (tmp_path / "kitti" / "training" / "flow_occ").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"It holds training/; there, flow_occ/ \(that is KITTI"):
+        build_index(tmp_path / "kitti", CROP)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match=r"no split 'train' .* The folder is empty$"):
         build_index(tmp_path / "nothing", CROP)
@@ -140,7 +143,7 @@ def test_a_split_or_root_of_another_data_set_is_named(root: Path, tmp_path: Path
 
 @pytest.mark.real_data
 def test_the_real_example_of_flying_chairs_is_called_so(real_pairs: Path) -> None:
-    with pytest.raises(UserError, match=r"no split 'train' .*there, 2 × N_imgN.ppm, .*that is FlyingChairs"):
+    with pytest.raises(UserError, match=r"no split 'train' .*there, 2 × N_imgN.ppm such as .*that is FlyingChairs"):
         build_index(real_pairs.parent / "flying_chairs_example", CROP)
 
 
@@ -174,4 +177,4 @@ def test_the_command_says_what_it_leaves_out(root: Path, tmp_path: Path) -> None
     put_flying_chairs(root / "train")
     command = [sys.executable, "-m", "edgeflownas.data.index", "--root", str(root), "--height", "40", "--width", "56"]
     done = subprocess.run([*command, "--out", str(tmp_path / "i.json")], capture_output=True, text=True, check=True)
-    assert "WARNING: train: 18 files belong to no sample and are not used: 12 × N_imgN.ppm" in done.stdout
+    assert "WARNING: train: 18 file(s) belong to no sample and are not used: 12 × N_imgN.ppm" in done.stdout

@@ -124,10 +124,7 @@ def test_what_an_index_leaves_out_is_a_warning_whether_it_is_built_or_taken_over
     (root / "val" / "notes.txt").touch()
     path = written(find_index(config_of(root)), root.parent / "index.json")
     built = capsys.readouterr().err
-    assert (
-        built
-        == f"WARNING: {root}: val: 1 files belong to no sample and are not used: 1 × notes.txt, such as notes.txt\n"
-    )
+    assert built == f"WARNING: {root}: val: 1 file(s) belong to no sample and are not used: notes.txt\n"
     find_index(config_of(root, index=path))
     assert capsys.readouterr().err == built
 
@@ -144,7 +141,7 @@ def test_samples_left_out_are_listed_in_manifest_and_report(root: Path, tmp_path
     (path,) = [path for path in write_report(run) if path.suffix == ".md"]
     report = path.read_text()
     assert "1 samples were left out of the data; they are listed below" in report
-    assert "- Data: val: 1 files belong to no sample and are not used: 1 × notes.txt, such as notes.txt." in report
+    assert "- Data: val: 1 file(s) belong to no sample and are not used: notes.txt." in report
     assert "- The data are generated" in report
     assert "- Only 2 of the 6 training pairs were seen." in report
     assert f"## Samples left out\n\n- train 0000004: {sample['reason']}\n" in report

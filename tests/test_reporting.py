@@ -150,7 +150,8 @@ def test_report_says_what_of_the_data_was_not_seen_not_judged_clipped_or_left_ly
         f"- Data: {remark}.",
         "- Only 40 of the 400 training pairs were seen.",
         "- Only the first 4 of 9 val pairs were judged.",
-        "| evaluation | centre crops of the input's size, flow clipped to ±50 px |",
+        "| evaluation | centre crops of the input's size (val) |",
+        "| flow clipped to | ±50 px: 2.29% of train, 0.31% of val |",
     ):
         assert words in text
     edit_json(run / "config.json", values=config["values"] | {"eval.max_samples": 9})

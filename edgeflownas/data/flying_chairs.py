@@ -90,12 +90,14 @@ def _split_entries(root: Path | str, split: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _what_is_there(root: Path) -> str:
-    """What a root without its splits holds instead, and one folder further down: it may be another data set."""
-    found = forms(names_in(root))
-    if not found:
-        return ". The folder is empty"
-    below = forms(name for folder in names_in(root)[:NAMED] if folder.endswith("/") for name in names_in(root / folder))
-    return f". It holds {in_words(found)}{f'; there, {in_words(below)}' if below else ''}"
+    """What a root without a split holds instead, down to one folder below: it may be another data set."""
+    names = names_in(root)
+    others = [name for name in names if name.rstrip("/") not in SPLITS]
+    if not others:
+        return "" if names else ". The folder is empty"
+    folders = [name for name in others if name.endswith("/")][:NAMED]
+    below = forms(name for folder in folders for name in names_in(root / folder))
+    return f". It holds {in_words(forms(others))}{f'; there, {in_words(below)}' if below else ''}"
 
 
 def scan_split(root: Path | str, split: str) -> Scan:

@@ -22,8 +22,8 @@ _EXPECTED = re.compile(
 )
 _OTHER_LAYOUTS = (
     (re.compile(r"[0-9]+_(img[12]\.\w+|flow\.flo)", re.ASCII), "FlyingChairs"),
-    (re.compile(r"frame_[0-9]+\.(png|flo)", re.ASCII), "Sintel"),
-    (re.compile(r"[0-9]+_1[01]\.png", re.ASCII), "KITTI"),
+    (re.compile(r"frame_[0-9]+\.(png|flo)|(clean|final|albedo)/", re.ASCII), "Sintel"),
+    (re.compile(r"[0-9]+_1[01]\.png|flow_(occ|noc)/", re.ASCII), "KITTI"),
 )
 
 
@@ -59,12 +59,15 @@ def total(found: Sequence[Mapping[str, Any]]) -> int:
 
 
 def in_words(found: Sequence[Form]) -> str:
-    """The forms for people: `6 × N_img1.ppm, 1 × notes.txt, such as 00001_img1.ppm: that is FlyingChairs`."""
-    named = ", ".join(f"{form['count']} × {form['form']}" for form in found[:NAMED])
+    """The forms for people: `12 × N_imgN.ppm such as 00001_img1.ppm, notes.txt`, and whose layout it is."""
+    named = ", ".join(
+        f"{form['count']} × {form['form']} such as {form['example']}" if form["count"] > 1 else form["example"]
+        for form in found[:NAMED]
+    )
     more = f" and {total(found[NAMED:])} more" if len(found) > NAMED else ""
     layouts = sorted({layout for form in found if (layout := other_layout(form["example"]))})
     hint = f" (that is {' and '.join(layouts)}, which has another layout)" if layouts else ""
-    return printable(f"{named}{more}, such as {found[0]['example']}{hint}")
+    return printable(f"{named}{more}{hint}")
 
 
 def names_in(folder: Path, without: Sequence[str] = ()) -> list[str]:

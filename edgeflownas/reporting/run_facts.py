@@ -245,6 +245,7 @@ class RunFacts:
         height, width, channels = manifest["input_shape"]
         schedule = manifest["lr_schedule"]
         name, start = manifest["optimizer"]["name"], schedule["initial"]
+        clipped = ", ".join(f"{share:.2%} of {split}" for split, share in manifest["data"]["clipped_share"].items())
         return [
             ("input", f"{height}×{width}×{channels}"),
             ("sampling", f"{manifest['supernet_mode']}, {manifest['execution']} execution"),
@@ -253,7 +254,8 @@ class RunFacts:
             ("weight decay", f"{manifest['wd']:g}"),
             ("gradient clip", f"{manifest['grad_clip']:g}"),
             ("batch-norm recalibration", f"{values['eval.bn_recal_batches']} fixed training batches"),
-            ("evaluation", f"centre crops of the input's size, flow clipped to ±{values['data.max_flow']:g} px"),
+            ("evaluation", f"centre crops of the input's size ({values['eval.split']})"),
+            ("flow clipped to", f"±{values['data.max_flow']:g} px: {clipped}"),
             ("seed", str(manifest["seed"])),
         ]
 

@@ -114,6 +114,7 @@ def write_manifest(
                 for entry in split["rejected"]
             ],
             "zero_flow_epe": splits["val"]["zero_flow_epe"],
+            "clipped_share": {name: split["clipped_share"] for name, split in splits.items()},
             "remarks": remarks(data.index),
         },
         "files": {name: _file_entry(path, run.path) for name, path in files.items() if path.is_file()},
