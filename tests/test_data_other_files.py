@@ -101,6 +101,8 @@ def test_a_sample_whose_names_nearly_match_is_a_bad_sample(root: Path, pattern: 
     validate(index, SCHEMA, where="index")
     part = index["splits"]["train"]
     assert (part["count"], len(part["rejected"])) == (5, 2)
+    assert total(part["other"]) == (2 if ".jpg" in pattern else 0)  # a picture is nobody's flow
+    assert check_unchanged(index) == []
     with pytest.raises(UserError, match=rf"train: missing \w+-img_0.png \({found}\)"):
         list_samples(root, "train")
 
@@ -110,6 +112,17 @@ def test_one_file_in_capitals_is_missing_and_named(root: Path) -> None:
     path.rename(path.with_name("0000002-IMG_1.PNG"))
     with pytest.raises(UserError, match=r"missing 0000002-img_1.png \(found 0000002-IMG_1.PNG: rename it\)\. Mend"):
         build_index(root, CROP)
+
+
+def test_of_two_files_that_may_be_meant_one_is_named_and_the_other_counted(root: Path) -> None:
+    path = root / "train" / "0000002-img_1.png"
+    for name in ("0000002_img_1.png", "0000002-img1.png"):
+        shutil.copy(path, path.with_name(name))
+    path.unlink()
+    index = build_index(root, CROP, on_bad_sample="exclude", max_bad_fraction=1 / 7)
+    (rejected,) = index["splits"]["train"]["rejected"]
+    assert rejected["reason"] == "missing 0000002-img_1.png (found 0000002-img1.png: rename it)"
+    assert total(index["splits"]["train"]["other"]) == 1
 
 
 def test_a_near_name_beside_the_right_one_and_a_hidden_file_are_only_other_files(root: Path) -> None:

@@ -33,7 +33,9 @@ def check_unchanged(index: dict[str, Any]) -> list[str]:
             if not same_files(entry, found[entry["name"]]):
                 faults += _changes(folder, entry)
         for entry in part["rejected"]:
-            if not same_files(entry, found[entry["name"]]):
+            # Of a name that is none of the layout's, the scan says nothing.
+            states = found.get(entry["name"]) or [file_state(folder / f"{entry['name']}-{kind}") for kind in FILE_KINDS]
+            if not same_files(entry, states):
                 remarks.append(f"{split} {entry['name']} was left out as bad, and has changed since")
         if later := found.keys() - {entry["name"] for key in ("samples", "rejected") for entry in part[key]}:
             remarks.append(f"{split} has {len(later)} new sample(s), such as {min(later)}")

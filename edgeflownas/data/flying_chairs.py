@@ -111,19 +111,22 @@ def scan_split(root: Path | str, split: str) -> Scan:
     """
     folder = Path(root) / split
     kinds_of: dict[str, set[str]] = {}
-    nearly: dict[str, dict[str, str]] = {}
+    near_files: dict[tuple[str, str], list[str]] = {}
     other: list[str] = []
     for file in _split_entries(root, split):
         if match := _SAMPLE_FILE.fullmatch(file.name):
             kinds_of.setdefault(match[1], set()).add(match[2])
         elif near := _nearly(file.name):
-            nearly.setdefault(near[0], {})[near[1]] = file.name
+            near_files.setdefault(near, []).append(file.name)
         else:
             other.append(entry_name(file))
-    for name in nearly:
-        for kind in kinds_of.get(name, set()) & nearly[name].keys():
-            other.append(nearly[name].pop(kind))
-    names = sorted(kinds_of.keys() | {name for name, kinds in nearly.items() if kinds})
+    nearly: dict[str, dict[str, str]] = {}
+    for (name, kind), files in near_files.items():
+        if kind not in kinds_of.get(name, set()):
+            nearly.setdefault(name, {})[kind] = min(files)
+            files.remove(min(files))
+        other += files
+    names = sorted(kinds_of.keys() | nearly.keys())
     if not names:
         holds = f". It holds {in_words(forms(other))}" if other else ""
         raise UserError(f"{folder}: the split {split!r} is empty: found no sample; {LAYOUT}{holds}")
