@@ -84,7 +84,7 @@ def _free(root: Path) -> bool:
             f"{root}: {nearest} is a link to nowhere: {os.readlink(nearest)}; no scenes are generated behind it"
         )
     if not nearest.is_dir():
-        raise UserError(f"{root}: {nearest} is no folder, so no scenes can be generated there; give another data.root")
+        raise UserError(f"{root}: {nearest} is no folder, so no scenes can be generated there; give another folder")
     return nearest != root or not any(root.iterdir())
 
 
@@ -93,9 +93,9 @@ def _require_same(root: Path, parameters: SyntheticParameters) -> bool:
     if not (root / MARKER).is_file():
         raise UserError(
             f"{root}: holds files that were not generated (it has no {MARKER}), and is left as it is. If they are your "
-            f"own data, give data_root={root} (--data_root {root}); to generate scenes, give another data.root"
+            f"own data, give data_root={root} (--data_root {root}); to generate scenes, give another folder"
         )
-    advice = "give another data.root to generate these"
+    advice = "give another folder to generate these"
     found, expected = read_json(root / MARKER), parameters.marker()
     if found != expected:
         found = found if isinstance(found, dict) else {}
