@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import importlib.util
 import os
 import re
 import runpy
@@ -88,11 +89,38 @@ def said_by_the_package() -> str:
 
 
 def test_every_message_of_the_troubleshooting_page_is_one_that_is_said():
-    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").partition(SNAKEMAKES)[0]
     words = re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE)
     assert len(words) > 20
     source = said_by_the_package()
     assert [word for word in words if word not in source] == []
+
+
+# What Snakemake says, and what to type for it in a folder that is no clone.
+SNAKEMAKES = "## Snakemake's own words"
+SNAKEMAKE_SAYS = {
+    "invalid choice: 'slurm'": ("--profile", str(ROOT / "profiles/slurm")),
+    "no profile.yaml (or config.yaml) found": ("--profile", "local"),
+    "must start with a valid identifier": ("--cores", "1", "--config", "data.root=/x"),
+}
+
+
+@pytest.mark.parametrize("words", SNAKEMAKE_SAYS)
+def test_what_the_troubleshooting_page_quotes_of_snakemake_is_said(words, tmp_path):
+    # Without the Slurm plugin, which some environments have on their PYTHONPATH.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if words.startswith("invalid choice") and importlib.util.find_spec("snakemake_executor_plugin_slurm"):
+        pytest.skip("Snakemake's Slurm plugin is installed here")
+    command = [sys.executable, "-m", "snakemake", "-n", "gate1", *SNAKEMAKE_SAYS[words]]
+    command += ["--snakefile", str(ROOT / "Snakefile")]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert words in done.stdout + done.stderr
+
+
+def test_every_row_of_snakemakes_words_is_tried():
+    rows = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").partition(SNAKEMAKES)[2]
+    assert re.findall(r"^\| `([^`]+)` \|", rows, flags=re.MULTILINE) == list(SNAKEMAKE_SAYS)
 
 
 def outline(page: Path) -> list[int]:

@@ -7,7 +7,15 @@ import pytest
 
 from edgeflownas.errors import UserError
 from edgeflownas.gates import cluster
-from edgeflownas.gates.cluster import Nodes, Wish, minutes_of, parse_sinfo, refusal, require_possible, wishes
+from edgeflownas.gates.cluster import (
+    Nodes,
+    Wish,
+    minutes_of,
+    parse_sinfo,
+    refusal,
+    require_possible,
+    wishes,
+)
 from edgeflownas.gates.long_run import reason_to_stop, require_cut_short
 
 SINFO = """\
@@ -97,6 +105,18 @@ def test_where_no_slurm_answers_the_sentence_says_so(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(cluster, "SINFO", ("no-such-program",))
     with pytest.raises(UserError, match=r"no Slurm answers here .*--profile local"):
         require_possible([])
+
+
+def test_an_unusable_slurm_conf_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = tmp_path / "asked"
+    monkeypatch.setattr(cluster, "SINFO", ("touch", str(asked)))
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    with pytest.raises(UserError, match=r"no Slurm answers here .SLURM_CONF is .*slurm.conf: No such file.*unset"):
+        require_possible([])
+    assert not asked.exists()
+    (tmp_path / "slurm.conf").touch()
+    require_possible([])
+    assert asked.exists()
 
 
 @pytest.mark.parametrize(

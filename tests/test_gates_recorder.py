@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,11 +72,18 @@ def begin(attempt: Attempt, words: str) -> subprocess.Popen[str]:
     """Record a Python line in another process, and wait until that line runs."""
     command = [*python(RECORD), str(attempt.folder), *python(words)]
     recorder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
-    while "ready" not in (attempt.log("work") if attempt.log_path("work").exists() else ""):
+    # Its output comes in pieces: the line is there once its end is.
+    wait_until(lambda: attempt.log_path("work").exists() and "\n" in attempt.log("work"))
+    assert attempt.log("work").startswith("ready")
+    return recorder
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what comes at once on an idle machine, and some time on a busy one."""
+    deadline = time.monotonic() + 120
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    return recorder
 
 
 def test_signal_reaches_the_command_which_may_finish(attempt: Attempt) -> None:
@@ -86,16 +94,20 @@ def test_signal_reaches_the_command_which_may_finish(attempt: Attempt) -> None:
     recorder = begin(attempt, words)
     recorder.send_signal(signal.SIGTERM)
     recorder.send_signal(signal.SIGTERM)
-    assert recorder.communicate(timeout=20)[0].splitlines()[-1] == "interrupted"
+    assert recorder.communicate(timeout=120)[0].splitlines()[-1] == "interrupted"
     assert attempt.command("work")["exit_code"] in (3, 128 + signal.SIGTERM)
 
 
 def test_third_signal_ends_a_command_that_does_not_listen(attempt: Attempt) -> None:
     recorder = begin(attempt, "import signal, time; signal.signal(2, lambda *_: 0); print('ready'); time.sleep(60)")
-    for _ in range(3):
+    sent = 0
+    # On a busy machine two of them may arrive as one.
+    while recorder.poll() is None and sent < 600:
         recorder.send_signal(signal.SIGINT)
-        time.sleep(0.1)
-    recorder.communicate(timeout=20)
+        sent += 1
+        time.sleep(0.2)
+    assert sent >= 3
+    recorder.communicate(timeout=120)
     assert attempt.command("work")["exit_code"] == 128 + signal.SIGKILL
 
 
@@ -105,11 +117,8 @@ def test_command_dies_with_a_killed_recorder(attempt: Attempt) -> None:
     child = this_process(int(attempt.log("work").split()[1]))
     assert is_alive(child | {"slurm_job_id": None})
     recorder.kill()
-    recorder.wait(timeout=20)
-    deadline = time.monotonic() + 10
-    while is_alive(child | {"slurm_job_id": None}) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not is_alive(child | {"slurm_job_id": None})
+    recorder.wait(timeout=120)
+    wait_until(lambda: not is_alive(child | {"slurm_job_id": None}))
     assert attempt.command("work")["status"] == "running"
 
 

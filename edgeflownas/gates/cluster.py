@@ -3,6 +3,7 @@
 Slurm refuses some wishes at submission, in words of its own, and lets others wait for ever.
 """
 
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeflownas.errors import UserError
+from edgeflownas.processes import SLURM_PATIENCE_S
 
 # Partition (the default one with a star), time limit, cores, memory in MB, generic resources: of nodes that are alike.
 SINFO = ("sinfo", "--noheader", "--exact", "--format", "%P|%l|%c|%m|%G")
@@ -153,8 +155,9 @@ def require_possible(jobs: Iterable[tuple[str, int, Mapping[str, Any]]]) -> None
     Raises:
         UserError: the first such job, what it asks for and what there is; or no Slurm answers here.
     """
+    _require_configuration()
     try:
-        answer = subprocess.run(SINFO, capture_output=True, text=True, check=False, timeout=60)
+        answer = subprocess.run(SINFO, capture_output=True, text=True, check=False, timeout=SLURM_PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(
             f"no Slurm answers here ({error}): run this where sbatch works, or with --profile local"
@@ -167,3 +170,18 @@ def require_possible(jobs: Iterable[tuple[str, int, Mapping[str, Any]]]) -> None
         reason = refusal(wish, cluster)
         if reason:
             raise UserError(f"nothing was submitted: {reason}")
+
+
+def _require_configuration() -> None:
+    """Refuse at once where `SLURM_CONF` names a file that cannot be read: Slurm's clients try it for a minute each."""
+    path = os.environ.get("SLURM_CONF")
+    if path is None:
+        return
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"no Slurm answers here (SLURM_CONF is {path}: {error.strerror}): correct or unset SLURM_CONF, run this "
+            "where sbatch works, or with --profile local"
+        ) from None
