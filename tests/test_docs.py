@@ -17,6 +17,7 @@ import yaml
 import edgeflownas
 from edgeflownas.artifacts import SCHEMA_FOLDER, load_schema
 from edgeflownas.config import resolve_config
+from tests.test_unwritable import make_foreign, without_privileges
 
 ROOT = Path(__file__).resolve().parents[1]
 README, README_ZH = ROOT / "README.md", ROOT / "README.zh-CN.md"
@@ -102,18 +103,29 @@ SNAKEMAKE_SAYS = {
     "invalid choice: 'slurm'": ("--profile", str(ROOT / "profiles/slurm")),
     "no profile.yaml (or config.yaml) found": ("--profile", "local"),
     "must start with a valid identifier": ("--cores", "1", "--config", "data.root=/x"),
+    "Permission denied: '": ("--cores", "1"),
 }
 
 
 @pytest.mark.parametrize("words", SNAKEMAKE_SAYS)
 def test_what_the_troubleshooting_page_quotes_of_snakemake_is_said(words, tmp_path):
+    if words.startswith("Permission"):
+        make_foreign(tmp_path)
     # Without the Slurm plugin, which some environments have on their PYTHONPATH.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if words.startswith("invalid choice") and importlib.util.find_spec("snakemake_executor_plugin_slurm"):
         pytest.skip("Snakemake's Slurm plugin is installed here")
     command = [sys.executable, "-m", "snakemake", "-n", "gate1", *SNAKEMAKE_SAYS[words]]
     command += ["--snakefile", str(ROOT / "Snakefile")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=without_privileges,
+    )
     assert done.returncode != 0
     assert words in done.stdout + done.stderr
 

@@ -162,6 +162,24 @@ def test_a_full_disk_is_told_with_the_path_and_leaves_the_old_file(full: Path) -
     assert sorted(file.name for file in full.iterdir()) == ["filler", "value.json"]
 
 
+@pytest.mark.slow
+def test_a_tensorboard_log_on_a_full_disk_is_told_in_the_same_words(full: Path) -> None:
+    pytest.importorskip("tensorflow")
+    from edgeflownas.training.tensorboard import TensorBoardLog
+
+    log = TensorBoardLog(full / "tensorboard", first_step=0)
+    (path,) = (full / "tensorboard").iterdir()
+    observed = {"losses": [1.0], "global_grad_norm_before": 1.0, "global_grad_norm_after": 1.0}
+    words = "cannot be written: No space left on device; free space there"
+
+    def fill() -> None:
+        for step in range(1000):
+            log.add_step(step, observed, lr=1.0)
+
+    with pytest.raises(CannotWrite, match=f"{path}: {words}"):
+        fill()
+
+
 def test_a_file_where_a_folder_is_wanted_and_a_name_that_is_too_long_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path, words in (
