@@ -99,13 +99,17 @@ def test_signal_reaches_the_command_which_may_finish(attempt: Attempt) -> None:
 
 
 def test_third_signal_ends_a_command_that_does_not_listen(attempt: Attempt) -> None:
-    recorder = begin(attempt, "import signal, time; signal.signal(2, lambda *_: 0); print('ready'); time.sleep(60)")
+    words = "import os, signal, time; signal.signal(2, lambda *_: 0); print(f'ready {os.getpid()}'); time.sleep(600)"
+    recorder = begin(attempt, words)
+    child = this_process(int(attempt.log("work").split()[1])) | {"slurm_job_id": None}
     sent = 0
-    # On a busy machine two of them may arrive as one.
-    while recorder.poll() is None and sent < 600:
+    while is_alive(child):
         recorder.send_signal(signal.SIGINT)
         sent += 1
-        time.sleep(0.2)
+        # On a busy machine two of them may arrive as one; after the third, it is given time to end.
+        waiting = time.monotonic() + (0.1 if sent < 3 else 10)
+        while is_alive(child) and time.monotonic() < waiting:
+            time.sleep(0.02)
     assert sent >= 3
     recorder.communicate(timeout=120)
     assert attempt.command("work")["exit_code"] == 128 + signal.SIGKILL
