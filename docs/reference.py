@@ -48,10 +48,11 @@ def criteria_page() -> str:
         *(f"- {criterion.sentence}" for criterion in COMMON),
     ]
     for gate in GATES:
-        lines += ["", f"## Gate {gate.number}: {gate.title}", "", "| criterion | judged on |", "|---|---|"]
+        lines += ["", f"## Gate {gate.number}: {gate.title}", ""]
+        lines += ["| criterion | judged on | where it is not met |", "|---|---|---|"]
         for criterion in CRITERIA[gate.name]:
             judged_on = ", ".join(f"`{name}`" for name in criterion.commands)
-            lines.append(f"| {_cell(criterion.sentence)} | {judged_on} |")
+            lines.append(f"| {_cell(criterion.sentence)} | {judged_on} | {_cell(criterion.remedy)} |")
         lines += ["", f"Publishes {', '.join(f'`{path}`' for path in gate.publishes)}."]
     return "\n".join(lines) + "\n"
 

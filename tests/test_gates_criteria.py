@@ -1,19 +1,22 @@
 """Every criterion of every gate passes on a good attempt, and fails on one broken in just the way it looks for."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeflownas.gates.criteria import COMMON, judge_criteria
+from edgeflownas.config import schema_leaves
+from edgeflownas.gates.criteria import COMMON, judge_criteria, reasons
 from edgeflownas.gates.evidence import Evidence
 from edgeflownas.gates.gate import GATES, LONG_RUN
 from edgeflownas.gates.judging import CRITERIA
-from edgeflownas.gates.long_run import judge_long_run
+from edgeflownas.gates.long_run import LEARNED, judge_long_run
 from edgeflownas.gates.publishing import ARTIFACTS
 from edgeflownas.network.initial_weights import option_kernels
+from edgeflownas.studies.learning import CRITERIA as LEARNING
 from edgeflownas.training.checkpoints import load_checkpoint, save_checkpoint
 from tests.handmade_gates import long_run_attempt, make_evidence
 from tests.handmade_runs import SPACE, edit_history, edit_json, edit_trace, make_config, make_run
@@ -202,6 +205,44 @@ def test_broken_attempt_fails_its_criterion(gate: str, damage: Break, sentence: 
     assert any(sentence in words for words in failed), failed
 
 
+def why_of(tmp_path: Path, damage: Break) -> list[str]:
+    """Why gate 3 does not pass after some damage."""
+    evidence = make_evidence("gate3", tmp_path)
+    damage(evidence)
+    return reasons(judge_criteria(CRITERIA["gate3"], evidence))
+
+
+def test_a_gate_that_fails_though_nothing_is_broken_says_which_keys_to_look_at(tmp_path: Path) -> None:
+    whys = why_of(tmp_path, history(HISTORY3, 5, mean_epe_12=14.0))
+    (why,) = [why for why in whys if "predicting no motion does not grow" in why]
+    assert "expected stated; at most 1.1 times the first epoch's" in why
+    assert "it may be too little training (train.steps_per_epoch, train.batch_size)" in why
+    assert "(train.lr), or too few validation samples to tell (eval.max_samples" in why
+
+
+def test_a_step_that_was_skipped_is_one_failure_with_its_keys(tmp_path: Path) -> None:
+    skipped = trace("gate3_trace", 1, forward=2, backward=2, optimizer_step=0, global_grad_norm_after=None)
+    why = [reason for reason in why_of(tmp_path, skipped) if "bit for bit" not in reason]
+    assert len(why) == 1
+    assert "train.on_nonfinite skip: nonfinite.json" in why[0]
+
+
+def test_validation_without_motion_is_a_failure_and_no_trace(tmp_path: Path) -> None:
+    why = why_of(tmp_path, history(HISTORY3, 5, zero_flow_epe=0.0))
+    assert len(why) == 1
+    assert "division by zero" in why[0]
+
+
+def test_every_remedy_names_keys_that_there_are() -> None:
+    criteria = [*LEARNED, *LEARNING, *(criterion for of_gate in CRITERIA.values() for criterion in of_gate)]
+    remedies = [criterion.remedy for criterion in criteria if criterion.remedy]
+    assert len(remedies) > 10
+    for remedy in remedies:
+        keys = re.findall(r"\b(?:train|eval|data|network)\.[a-z_.]+[a-z_]", remedy)
+        assert keys
+        assert set(keys) <= schema_leaves().keys()
+
+
 def test_every_criterion_is_broken_once() -> None:
     for gate in GATES:
         words = [words for name, _, words in BREAKS if name == gate.name]
@@ -244,6 +285,7 @@ def test_the_long_run_fails_if_its_best_epoch_is_not_worth_it(
     assert len(report["criteria"]) == 2
     if why:
         assert why in report["why"][0]
+        assert "It may be too little training" in report["why"][0]
 
 
 def test_a_long_run_without_an_epoch_fails(tmp_path: Path) -> None:

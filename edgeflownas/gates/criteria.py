@@ -1,8 +1,8 @@
 """What a criterion is, and the two that every gate has: its commands ended well, and nothing moved under it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from edgeflownas.errors import UserError
 from edgeflownas.gates.digests import gate_digests, source_files
@@ -18,13 +18,31 @@ class Finding:
     passed: bool
 
 
+Evidenced = TypeVar("Evidenced")
+
+
 @dataclass(frozen=True)
-class Criterion:
-    """A claim about a gate's artifacts, in one sentence, the predicate that looks, and the commands it looks at."""
+class Criterion(Generic[Evidenced]):
+    """A claim about a gate's artifacts, in one sentence, the predicate that looks, and the commands it looks at.
+
+    `remedy` is for a claim that can fail where nothing is broken: which keys of the configuration may be at fault.
+    """
 
     sentence: str
-    check: Callable[[Evidence], Finding]
+    check: Callable[[Evidenced], Finding]
     commands: tuple[str, ...] = ()
+    remedy: str = ""
+
+    def finding(self, found: Finding) -> dict[str, Any]:
+        """What was found, as a JSON value; with the remedy where the criterion is not met."""
+        return {
+            "sentence": self.sentence,
+            "observed": found.observed,
+            "expected": found.expected,
+            "passed": found.passed,
+            "commands": list(self.commands),
+            **({"remedy": self.remedy} if self.remedy and not found.passed else {}),
+        }
 
 
 def same(observed: Any, expected: Any) -> Finding:
@@ -40,22 +58,26 @@ def none_of(faults: Sequence[str], looked_at: str) -> Finding:
     return Finding(f"{looked_at}, no fault", f"{looked_at}, no fault", True)
 
 
-def judge_criteria(criteria: Sequence[Criterion], evidence: Evidence) -> Iterator[dict[str, Any]]:
+def judge_criteria(criteria: Sequence[Criterion[Evidenced]], evidence: Evidenced) -> Iterator[dict[str, Any]]:
     """Each criterion's finding as a JSON value, once decided; unreadable or missing evidence fails its criterion."""
     for criterion in criteria:
         try:
             finding = criterion.check(evidence)
         except UserError as error:
             finding = Finding(str(error), "readable evidence", False)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             finding = Finding(f"evidence of another shape: {error!r}", "readable evidence", False)
-        yield {
-            "sentence": criterion.sentence,
-            "observed": finding.observed,
-            "expected": finding.expected,
-            "passed": finding.passed,
-            "commands": list(criterion.commands),
-        }
+        yield criterion.finding(finding)
+
+
+def reasons(findings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Why a gate, a run or a study did not pass: a line per criterion that is not met, with what may be at fault."""
+    return [
+        f"{finding['sentence']}: observed {finding['observed']}; expected {finding['expected']}"
+        + (f". {finding['remedy']}" if "remedy" in finding else "")
+        for finding in findings
+        if not finding["passed"]
+    ]
 
 
 def _commands_done(evidence: Evidence) -> Finding:

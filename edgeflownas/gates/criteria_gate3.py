@@ -48,8 +48,9 @@ def _cycles_fair(evidence: Evidence) -> Finding:
 
 def _norm_clipped(evidence: Evidence) -> Finding:
     clip = evidence.config["train.grad_clip"]
+    # A step that is not finite has none: that is for the criterion of its passes to say.
     norms = [row["global_grad_norm_after"] for row in evidence.trace(TRACE_RUN)]
-    largest = max(norms)
+    largest = max((norm for norm in norms if norm is not None), default=math.inf)
     return Finding(f"largest {largest:.7g}", f"at most {clip:g} × (1 + 1e-6)", largest <= clip * (1 + ROUNDING))
 
 
@@ -211,7 +212,13 @@ def _options_moved(evidence: Evidence) -> Finding:
 
 
 CRITERIA = (
-    Criterion("every step ran each path forward and backward, and the optimizer once", _passes_per_step, ("trace",)),
+    Criterion(
+        "every step ran each path forward and backward, and the optimizer once",
+        _passes_per_step,
+        ("trace",),
+        remedy="A step whose loss or gradient is not finite counts like this, with train.on_nonfinite skip: "
+        "nonfinite.json in the run directory names its samples; then look at train.lr and data.flow_scale",
+    ),
     Criterion("the arch codes of every step use each option equally often", _cycles_fair, ("trace",)),
     Criterion("the gradient norm after clipping never exceeds the clip, up to rounding", _norm_clipped, ("trace",)),
     Criterion(f"the traced run has its {TRACED_STEPS} steps, in order", _steps_there, ("trace",)),
@@ -234,8 +241,24 @@ CRITERIA = (
     ),
     Criterion("the eval pool uses every option of a block equally often", _pool_covers, ("epochs",)),
     Criterion(
-        "the pool's error against that of predicting no motion does not grow", _against_no_motion, ("epochs", "resume")
+        "the pool's error against that of predicting no motion does not grow",
+        _against_no_motion,
+        ("epochs", "resume"),
+        remedy="Nothing need be broken: it may be too little training (train.steps_per_epoch, train.batch_size), a "
+        "learning rate that is too high (train.lr), or too few validation samples to tell (eval.max_samples, "
+        "data.synthetic.val)",
     ),
-    Criterion("no two subnets of the pool are one and the same", _subnets_differ, ("evaluate",)),
-    Criterion("the weights of every option have left their initial values", _options_moved, ("resume",)),
+    Criterion(
+        "no two subnets of the pool are one and the same",
+        _subnets_differ,
+        ("evaluate",),
+        remedy="They are where next to nothing was learned, or the network is too narrow: look at "
+        "train.steps_per_epoch, train.lr and network.init_neurons",
+    ),
+    Criterion(
+        "the weights of every option have left their initial values",
+        _options_moved,
+        ("resume",),
+        remedy="It may be too little training: look at train.lr and train.steps_per_epoch",
+    ),
 )

@@ -9,14 +9,14 @@ from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.gates import criteria_gate1, criteria_gate2, criteria_gate3, criteria_gate4
 from edgeflownas.gates.attempts import Attempt
-from edgeflownas.gates.criteria import COMMON, Criterion, judge_criteria
+from edgeflownas.gates.criteria import COMMON, Criterion, judge_criteria, reasons
 from edgeflownas.gates.evidence import Evidence
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.publishing import publish_artifacts
 from edgeflownas.gates.reports import close_attempt
 from edgeflownas.gates.states import verdict_path
 
-CRITERIA: dict[str, tuple[Criterion, ...]] = {
+CRITERIA: dict[str, tuple[Criterion[Evidence], ...]] = {
     "gate1": criteria_gate1.CRITERIA,
     "gate2": criteria_gate2.CRITERIA,
     "gate3": criteria_gate3.CRITERIA,
@@ -40,11 +40,7 @@ def judge_gate(
         if decided:
             decided(finding)
         findings.append(finding)
-    why = [
-        f"{finding['sentence']}: observed {finding['observed']}; expected {finding['expected']}"
-        for finding in findings
-        if not finding["passed"]
-    ]
+    why = reasons(findings)
     artifacts: list[dict[str, Any]] = []
     if not why:
         try:

@@ -1,6 +1,6 @@
 """The long run after gate 4: refused unless all gates stand; recorded like a gate, and resumed, never restarted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt, latest_attempt, next_attempt
 from edgeflownas.gates.cluster import CUT_SHORT
-from edgeflownas.gates.criteria import Finding
+from edgeflownas.gates.criteria import Criterion, Finding, judge_criteria, reasons
 from edgeflownas.gates.digests import data_digest, source_files
 from edgeflownas.gates.evidence import HISTORY
 from edgeflownas.gates.gate import GATES, LONG_RUN
@@ -49,20 +49,42 @@ def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mappin
     return attempt
 
 
-def _beats_no_motion(best: Mapping[str, float]) -> Finding:
+Epoch = Mapping[str, float]
+"""A row of the history."""
+
+
+def _beats_no_motion(best: Epoch) -> Finding:
     ratio = best["mean_epe_12"] / best["zero_flow_epe"]
-    observed = f"{best['mean_epe_12']:.3f} px, {ratio:.3f} of zero flow {best['zero_flow_epe']:.3f} px"
+    observed = f"{best['mean_epe_12']:.3f} px, {ratio:.3f} of zero flow {best['zero_flow_epe']:.3f} px{_at(best)}"
     return Finding(observed, "below 1 of zero flow", ratio < 1)
 
 
-def _subnets_are_told_apart(best: Mapping[str, float]) -> Finding:
+def _at(best: Epoch) -> str:
+    return f" (epoch {best['epoch']})"
+
+
+def _subnets_are_told_apart(best: Epoch) -> Finding:
     spread, noise = best["std_epe_12"], best["noise_epe_12"]
-    return Finding(f"{spread:.4f} px", f"at least the evaluation's own noise, {noise:.4f} px", spread >= noise > 0)
+    return Finding(
+        f"{spread:.4f} px{_at(best)}", f"at least the evaluation's own noise, {noise:.4f} px", spread >= noise > 0
+    )
 
 
-LEARNED: tuple[tuple[str, Callable[[Mapping[str, float]], Finding]], ...] = (
-    ("at its best epoch the pool beats predicting no motion", _beats_no_motion),
-    ("the spread of the pool is more than a choice of validation samples", _subnets_are_told_apart),
+LEARNED: tuple[Criterion[Epoch], ...] = (
+    Criterion(
+        "at its best epoch the pool beats predicting no motion",
+        _beats_no_motion,
+        ("train",),
+        remedy="It may be too little training: look at train.num_epochs, train.lr, train.early_stop_patience and the "
+        "amount of data",
+    ),
+    Criterion(
+        "the spread of the pool is more than a choice of validation samples",
+        _subnets_are_told_apart,
+        ("train",),
+        remedy="It may be too little training (train.num_epochs, train.early_stop_patience) or too few validation "
+        "samples (eval.max_samples, data.synthetic.val)",
+    ),
 )
 
 
@@ -72,19 +94,11 @@ def judge_long_run(attempt: Attempt, output_dir: Path) -> dict[str, Any]:
     The evaluation's noise is the standard error of a subnet's EPE against the pool's mean over the validation samples
     (`training.evaluation.standard_errors`): subnets that differ by less would change places with other samples.
     """
-    findings = []
+    findings: list[dict[str, Any]] = []
     try:
         best = min(read_history(output_dir / "runs" / LONG_RUN / HISTORY), key=lambda row: row["mean_epe_12"])
-        for sentence, check in LEARNED:
-            found = check(best)
-            observed = f"{found.observed} (epoch {best['epoch']})"
-            finding = {"sentence": sentence, "observed": observed, "expected": found.expected, "passed": found.passed}
-            findings.append(finding | {"commands": ["train"]})
-        why = [
-            f"{finding['sentence']}: observed {finding['observed']}; expected {finding['expected']}"
-            for finding in findings
-            if not finding["passed"]
-        ]
+        findings = [*judge_criteria(LEARNED, best)]
+        why = reasons(findings)
     except UserError as error:
         why = [str(error)]
     except ValueError:

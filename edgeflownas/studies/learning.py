@@ -15,7 +15,7 @@ from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.data.flying_chairs import read_sample
 from edgeflownas.data.index import indexed_samples, load_index
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, require_writable, run_command
-from edgeflownas.gates.criteria import Finding, none_of
+from edgeflownas.gates.criteria import Criterion, Finding, judge_criteria, none_of, reasons
 from edgeflownas.gates.reports import table_head, table_row
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import command_parser
@@ -129,27 +129,37 @@ def _generalised(evidence: Evidence) -> Finding:
     return Finding(observed, f"at most {GENERALISED:g} of zero flow", run.ratio <= GENERALISED)
 
 
-CRITERIA: tuple[tuple[str, Callable[[Evidence], Finding]], ...] = (
-    (
+LONGER = "It may be too little training: look at train.num_epochs, train.steps_per_epoch and train.lr in {}"
+MEMORISE_CONFIG = "config/learning_memorise.yaml"
+CRITERIA: tuple[Criterion[Evidence], ...] = (
+    Criterion(
         "the flow of the pairs leads to the same colours: u before v, from frame 0 to frame 1",
         _flow_leads_to_the_same_colours,
     ),
-    ("the pool has memorised the pairs", _memorised),
-    ("each of its subnets has", _each_memorised),
-    ("at the end the clip acts on outliers only", _not_clipped),
-    ("every option's weights have moved", _all_options_moved),
-    ("swapping the frames of a memorised pair changes the flow", _swapping_matters),
-    ("the pool's error on scenes that it has not seen", _generalised),
+    Criterion("the pool has memorised the pairs", _memorised, remedy=LONGER.format(MEMORISE_CONFIG)),
+    Criterion("each of its subnets has", _each_memorised, remedy=LONGER.format(MEMORISE_CONFIG)),
+    Criterion(
+        "at the end the clip acts on outliers only",
+        _not_clipped,
+        remedy=f"Look at data.flow_scale, train.grad_clip and train.lr in {MEMORISE_CONFIG}",
+    ),
+    Criterion("every option's weights have moved", _all_options_moved, remedy=LONGER.format(MEMORISE_CONFIG)),
+    Criterion(
+        "swapping the frames of a memorised pair changes the flow",
+        _swapping_matters,
+        remedy=LONGER.format(MEMORISE_CONFIG),
+    ),
+    Criterion(
+        "the pool's error on scenes that it has not seen",
+        _generalised,
+        remedy=LONGER.format("config/learning_full.yaml") + ", and at the number of scenes, data.synthetic.train",
+    ),
 )
 
 
 def judge(evidence: Evidence) -> list[dict[str, Any]]:
     """Every criterion's sentence, what was observed and expected, and whether it is met."""
-    findings = [(sentence, check(evidence)) for sentence, check in CRITERIA]
-    return [
-        {"sentence": sentence, "observed": found.observed, "expected": found.expected, "passed": found.passed}
-        for sentence, found in findings
-    ]
+    return [*judge_criteria(CRITERIA, evidence)]
 
 
 def _print_curve(title: str, run: Run) -> None:
@@ -191,6 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _print_curve("Memorising", evidence.memorise)
     _print_curve("Generalising to held-out scenes", evidence.generalise)
     print("\n".join(["", table_head(), *map(table_row, findings)]))
+    for reason in reasons(findings):
+        print(f"because {reason}")
     print(f"\nlearning {'passed' if passed else 'FAILED'}: {arguments.out}", flush=True)
     if passed and arguments.ticket:
         write_json(arguments.ticket, {"passed": True})
