@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from edgeflownas.stopping import interruptible
+
 EXIT_DONE = 0
 EXIT_CHECK_FAILED = 1
 EXIT_WRONG_USE = 2
@@ -123,14 +125,16 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     """Exit with what `main` returns.
 
     A UserError, or a place that the system refuses, becomes one line on stderr and exit code 2, a CheckFailed one line
-    and 1, Ctrl-C one line and 3. Any other exception is a bug and keeps its trace.
+    and 1, a signal that asks it to stop (`stopping.SIGNALS`) one line and 3. Any other exception is a bug and keeps its
+    trace.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A locale that has no ± or × must not end a training.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = main()
-        sys.stdout.flush()
+        with interruptible():
+            code = main()
+            sys.stdout.flush()
     except (UserError, OSError) as error:
         text = one_line(error)
         if text is None:

@@ -9,10 +9,10 @@ from edgeflownas.command_line import add_config_flags, add_data_root_flag, confi
 from edgeflownas.config import Config
 from edgeflownas.errors import EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.nas.eval_pool import eval_pool
-from edgeflownas.nas.run_records import OWN_ENDS
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.stages import network_stages
 from edgeflownas.parsers import command_parser, print_json
+from edgeflownas.stopping import stop_requests
 from edgeflownas.training.voice import Verbosity, Voice
 
 EXAMPLES = (
@@ -129,10 +129,10 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     voice = Voice(verbosity)
     data = RunData(config, index)
     device = check_device(config)
-    with run.claimed(fresh=not resuming) as aside:
+    with run.claimed(fresh=not resuming) as aside, stop_requests() as stop:
         if aside:
             voice.say(f"an earlier run in {run.path} was moved to {aside}")
-        trainer = Trainer(config, space, data, run, voice)
+        trainer = Trainer(config, space, data, run, voice, stop)
         with trainer.told_when_it_fails():
             if resuming:
                 trainer.resume()
@@ -140,8 +140,6 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
             run.write_config(config)
             write_json(run.eval_pool, pool_report(space), schema="eval_pool.schema.json")
             reason = trainer.train()
-            if reason in OWN_ENDS:
-                trainer.keep_flow_samples()
             progress = trainer.progress
             write_counts(run, config, space, progress)
             write_manifest(run, config, data, progress, trainer.model.optimizer, device, trainer.replicas, reason)

@@ -32,6 +32,14 @@ def test_good_run_has_no_fault(manifest: Path, capsys: pytest.CaptureFixture[str
     assert "valid" in capsys.readouterr().out
 
 
+def test_a_run_that_was_stopped_within_its_first_epoch_has_no_fault(manifest: Path) -> None:
+    value = json.loads(manifest.read_text())
+    for name in ("history", "checkpoint_best"):
+        (manifest.parent / value["files"].pop(name)["path"]).unlink()
+    manifest.write_text(json.dumps(value | {"best": None}))
+    assert manifest_faults(manifest) == []
+
+
 def test_missing_manifest_is_wrong_use(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such manifest"):
         main(["--path", str(tmp_path / "train_manifest.json")])

@@ -54,13 +54,32 @@ def test_manifest_covers_what_is_kept(ended_run: Path) -> None:
     assert manifest_faults(ended_run / "train_manifest.json") == []
 
 
-def test_tensorboard_logs_hold_the_numbers_of_trace_and_history(ended_run: Path) -> None:
+def events_of(log: Path) -> list:
     import tensorflow as tf
 
+    return [tf.compat.v1.Event.FromString(record) for record in tf.data.TFRecordDataset(str(log)).as_numpy_iterator()]
+
+
+@pytest.mark.slow
+def test_tensorboard_shows_each_epoch_once_also_after_a_resume(synthetic_root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    flags = tiny_flags(synthetic_root, run, "--num_epochs", "2", "--set", "train.tensorboard=true")
+    assert main([*flags, "--max_epochs", "1"]) == 0
+    assert main([*flags, "--resume"]) == 0
+    shown: list = []
+    for log in sorted((run / "tensorboard").iterdir()):
+        for event in events_of(log):
+            if event.HasField("session_log"):  # as TensorBoard reads it: from this step on nothing earlier counts
+                shown = [earlier for earlier in shown if earlier.step < event.step]
+            shown.append(event)
+    for tag in ("epoch/mean_epe_12", "flow/0000001"):
+        assert [event.step for event in shown for value in event.summary.value if value.tag == tag] == [5, 10]
+
+
+def test_tensorboard_logs_hold_the_numbers_of_trace_and_history(ended_run: Path) -> None:
     (log,) = (ended_run / "tensorboard").iterdir()
     assert ".tfevents." in log.name
-    records = tf.data.TFRecordDataset(str(log)).as_numpy_iterator()
-    events = [tf.compat.v1.Event.FromString(record) for record in records]
+    events = events_of(log)
     assert events[0].file_version == "brain.Event:2"
     scalars = {(value.tag, event.step): value.simple_value for event in events for value in event.summary.value}
     for line in read_trace(ended_run / "trace.jsonl"):

@@ -15,9 +15,9 @@ from edgeflownas.training.run_directory import RunDirectory
 IDENTITY = {"network.init_neurons": 4, "search_space.EB0": [1, 2, 3], "train.lr": 1e-4}
 
 
-def save(path: Path, step: int, keep: Path | None = None, **identity) -> None:
+def save(path: Path, step: int, keep: Path | None = None, epoch: int = 0, **identity) -> None:
     """A checkpoint at `step`, whose one weight is the step."""
-    header = {"global_step": step, "progress": {}, "identity": IDENTITY | identity}
+    header = {"global_step": step, "epoch": epoch, "progress": {}, "identity": IDENTITY | identity}
     save_checkpoint(path, header, {"weights.a": np.full(500, step, np.float32)}, keep)
 
 
@@ -121,6 +121,13 @@ def test_the_best_one_continues_where_it_is_the_newest_or_the_only_one(run):
     said: list[str] = []
     assert find_checkpoint(run, IDENTITY, said.append).header["global_step"] == 11
     assert ["no such checkpoint" in said[0], "cut short" in said[1]] == [True, True]
+
+
+def test_of_a_trained_epoch_and_the_same_one_judged_the_judged_one_continues(run):
+    save(run.previous, 10, epoch=1)
+    save(run.best, 10, epoch=2)
+    truncated(run.last)
+    assert find_checkpoint(run, IDENTITY, lambda line: None).path == run.best
 
 
 def test_a_whole_last_checkpoint_is_taken_and_nothing_is_said_or_written(run):

@@ -109,8 +109,10 @@ def _history_faults(manifest: dict[str, Any], path: Path) -> list[str]:
 
 def _pool_faults(manifest: dict[str, Any], path: Path, folder: Path) -> list[str]:
     pool = read_json(path, schema="eval_pool.schema.json")
-    history = folder / manifest["files"]["history"]["path"]
-    rows = read_history(history) if history.is_file() else []
+    # A run that ended no epoch has none.
+    entry = manifest["files"].get("history")
+    history = folder / entry["path"] if entry else None
+    rows = read_history(history) if history and history.is_file() else []
     codes = {code.replace(",", "") for code in pool["codes"]}
     return [
         f"epoch {row['epoch']} of the history judges other subnets" for row in rows if set(subnet_epes(row)) != codes

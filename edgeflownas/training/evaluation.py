@@ -20,7 +20,7 @@ from edgeflownas.training.supernet_model import JudgementModel, PredictionModel,
 
 Watch = Callable[[dict[str, Any]], None]
 """Told, before subnets meet a batch, which: `part` of the evaluation, `batch`, `subnet` (the first of them), `at_once`
-and `subnets` (all), numbered from 1."""
+and `subnets` (all), numbered from 1. What it raises ends the evaluation, which leaves nothing behind."""
 CycleMoments = list[list[np.ndarray]]
 """[mean, variance] of every batch norm in order of execution; each (paths that ran it, 1, 1, 1, channels)."""
 
@@ -107,7 +107,7 @@ class Evaluator:
         ]
 
     def predict(
-        self, codes: np.ndarray, recalibration: Iterable[Batch], frames: np.ndarray
+        self, codes: np.ndarray, recalibration: Iterable[Batch], frames: np.ndarray, watch: Watch | None = None
     ) -> tuple[np.ndarray, np.ndarray, int]:
         """What the subnets of one fair cycle predict for some frame pairs, recalibrated as they are judged.
 
@@ -115,11 +115,12 @@ class Evaluator:
             codes: (paths, blocks) int32.
             recalibration: fixed training batches.
             frames: (B, H, W, 6) float32 in [-1, 1].
+            watch: told of the recalibration.
 
         Returns:
             Flow and its uncertainty, (paths, B, H, W, 2) each, pixels; and the number of recalibration batches.
         """
-        moments, _, batches = self.recalibrate(codes[None], recalibration)
+        moments, _, batches = self.recalibrate(codes[None], recalibration, watch)
         inputs = {"frames": frames, "codes": codes, "moments": moments[0]}
         flow, sigma = self._prediction.predict_on_batch(inputs)
         return np.asarray(flow), np.asarray(sigma), batches

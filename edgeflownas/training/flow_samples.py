@@ -14,7 +14,7 @@ from edgeflownas.errors import UserError
 from edgeflownas.nas.arch_codec import format_code
 
 if TYPE_CHECKING:
-    from edgeflownas.training.evaluation import Evaluator
+    from edgeflownas.training.evaluation import Evaluator, Watch
     from edgeflownas.training.run_data import RunData
 
 
@@ -57,11 +57,16 @@ _ARRAYS = ("frames", "flow", "predicted", "uncertainty")
 
 
 def take_flow_samples(
-    evaluator: "Evaluator", data: "RunData", codes: np.ndarray, count: int, origin: Mapping[str, Any]
+    evaluator: "Evaluator",
+    data: "RunData",
+    codes: np.ndarray,
+    count: int,
+    origin: Mapping[str, Any],
+    watch: "Watch | None" = None,
 ) -> FlowSamples:
     """Predict `count` validation samples with the subnets of one fair cycle, codes (P, blocks)."""
     names, frames, flow = data.examples(count)
-    predicted, sigma, batches = evaluator.predict(codes, data.recalibration(), frames)
+    predicted, sigma, batches = evaluator.predict(codes, data.recalibration(), frames, watch)
     return FlowSamples(
         origin={**origin, "bn_recal_batches": batches},
         names=tuple(names),

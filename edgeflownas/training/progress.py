@@ -41,6 +41,10 @@ class Progress:
         """Completed (trained and judged) epochs."""
         return len(self.history)
 
+    def awaits_judging(self, steps_per_epoch: int) -> bool:
+        """Whether the epoch under way is trained to its end, and only its evaluation is missing."""
+        return self.global_step == (self.epochs_done + 1) * steps_per_epoch
+
     def to_header(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)

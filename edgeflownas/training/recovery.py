@@ -12,7 +12,7 @@ from edgeflownas.training.run_directory import RunDirectory
 
 RECOVERIES_SCHEMA = "recoveries.schema.json"
 # What a header must hold to continue from, and as what.
-STATE = {"identity": dict, "progress": dict, "global_step": int}
+STATE = {"identity": dict, "progress": dict, "global_step": int, "epoch": int}
 
 
 def find_checkpoint(run: RunDirectory, identity: Mapping[str, Any], say: Callable[[str], None]) -> Checkpoint:
@@ -35,7 +35,8 @@ def find_checkpoint(run: RunDirectory, identity: Mapping[str, Any], say: Callabl
     usable = [checkpoint for checkpoint in others if checkpoint]
     if not usable:
         raise UserError(f"cannot resume: {_told_together(faults)}")
-    newest = max(usable, key=lambda checkpoint: checkpoint.header["global_step"])
+    # Of an epoch that was saved before and after it was judged, the judged one.
+    newest = max(usable, key=lambda checkpoint: (checkpoint.header["global_step"], checkpoint.header["epoch"]))
     _set_aside(run, faults, newest, say)
     return newest
 

@@ -1,11 +1,10 @@
 """The training loop: fair cycles, evaluation after every epoch, checkpoints, early stopping, exact resume.
 
 Order, crops and architectures are functions of the step, and the rest stands in the checkpoint, so a run that was
-stopped anywhere continues with the same bits.
+stopped anywhere continues with the same bits. An epoch is saved before it is judged, and judging changes nothing: who
+is stopped while judging loses the judging alone, and judges first when resumed.
 """
 
-import signal
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -21,14 +20,18 @@ from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import CheckFailed, UserError
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.eval_pool import eval_pool
-from edgeflownas.nas.fair_sampler import SAMPLERS, add_counts, empty_counts, fairness_gap
+from edgeflownas.nas.fair_sampler import SAMPLERS, add_counts, empty_counts
+from edgeflownas.nas.run_records import OWN_ENDS
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork
+from edgeflownas.stopping import Stopped, StopRequest
 from edgeflownas.training.checkpoints import save_checkpoint
 from edgeflownas.training.distribution import replicas_of
+from edgeflownas.training.epoch_row import epoch_row
 from edgeflownas.training.evaluation import Evaluator, pool_summary
 from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples, take_flow_samples
 from edgeflownas.training.monitor import RunLength, RunMonitor
+from edgeflownas.training.nonfinite import nonfinite_finding, told, without_nonfinite
 from edgeflownas.training.pace import Stopwatch
 from edgeflownas.training.progress import Progress
 from edgeflownas.training.recovery import find_checkpoint
@@ -43,12 +46,15 @@ from edgeflownas.training.voice import Voice
 class Trainer:
     """One run: a network, its data, its state and its directory."""
 
-    def __init__(self, config: Config, space: SearchSpace, data: RunData, run: RunDirectory, voice: Voice) -> None:
+    def __init__(
+        self, config: Config, space: SearchSpace, data: RunData, run: RunDirectory, voice: Voice, stop: StopRequest
+    ) -> None:
         self.config = config
         self.space = space
         self.data = data
         self.run = run
         self.say = voice.say
+        self.stop = stop
         self.replicas = replicas_of(config)
         with self.replicas.scope():
             self.network = FlowNetwork(space, config["network.init_neurons"], config["seed"], config["train.precision"])
@@ -67,8 +73,7 @@ class Trainer:
         self.progress = Progress(counts=empty_counts(space))
         self.steps_per_epoch = data.steps_per_epoch
         self.total_steps = config["train.num_epochs"] * self.steps_per_epoch
-        self._stop_requested = threading.Event()
-        self._last_saved: int | None = None
+        self._last_saved: tuple[int, int] | None = None
         self._stopwatch = Stopwatch()
         length = RunLength(config["train.num_epochs"], self.steps_per_epoch, self._last_step())
         self.monitor = RunMonitor(run.progress, length, config["train.grad_clip"], voice)
@@ -86,34 +91,47 @@ class Trainer:
             _assign(variable, checkpoint.arrays, f"optimizer.{index}", str(checkpoint.path))
         self.progress = Progress.from_header(checkpoint.header["progress"])
         if checkpoint.path == self.run.last:
-            self._last_saved = self.progress.global_step
+            self._last_saved = self._place()
         self.run.cut_trace(self.progress.global_step)
         self._write_records()
         self.say(f"resumed at step {self.progress.global_step}")
 
     def train(self) -> str:
-        """Run to the end.
+        """Run to the end, and leave `flow_samples.npz` if it is the run's own.
 
         Returns:
             Why it stopped: num_epochs, max_epochs, max_steps, early_stop or interrupted.
         """
         self.monitor.starting(self.progress)
-        with self._signals(), self._logs():
-            steps = range(self.progress.global_step, self._last_step())
-            batches = prefetch(self.data.train_batch, steps, workers=self.config["data.workers"])
+        try:
+            with self._logs():
+                reason = self._train()
+            if reason in OWN_ENDS:
+                save_flow_samples(self.run.flow_samples, self._flow_samples())
+        except Stopped:
+            self._save_last()
+            return "interrupted"
+        return reason
+
+    def _train(self) -> str:
+        if self.progress.awaits_judging(self.steps_per_epoch):
+            self._judge_epoch()
+        self.stop.check()
+        steps = range(self.progress.global_step, self._last_step())
+        batches = prefetch(self.data.train_batch, steps, workers=self.config["data.workers"])
+        self._enter("waiting")
+        for step, batch in zip(steps, batches, strict=True):
+            if reason := self._reason_to_stop():
+                return reason
+            self._enter("training")
+            self._train_step(step, batch)
+            if self.progress.awaits_judging(self.steps_per_epoch):
+                self._save_last()
+                self._judge_epoch()
+            elif self._checkpoint_is_due():
+                self._save_last()
+            self.stop.check()
             self._enter("waiting")
-            for step, batch in zip(steps, batches, strict=True):
-                if reason := self._reason_to_stop():
-                    return reason
-                self._enter("training")
-                self._train_step(step, batch)
-                if self.progress.global_step % self.steps_per_epoch == 0:
-                    self._end_epoch()
-                elif self._stop_requested.is_set() or self._checkpoint_is_due():
-                    self._save_last()
-                if self._stop_requested.is_set():
-                    return "interrupted"
-                self._enter("waiting")
         if self.progress.global_step % self.steps_per_epoch:
             self._save_last()
         return self._reason_to_stop() or "num_epochs"
@@ -159,7 +177,7 @@ class Trainer:
                 "step": step,
                 "epoch": step // self.steps_per_epoch + 1,
                 "codes": [format_code(code) for code in codes],
-                **_without_nonfinite(observed),
+                **without_nonfinite(observed),
                 "lr": lr,
             }
             self.run.append_trace(line)
@@ -175,23 +193,9 @@ class Trainer:
             CheckFailed: unless `train.on_nonfinite` is skip and `train.max_skipped_steps` is not reached. The last
                 checkpoint then is the state before the step.
         """
-        if observed["optimizer_step"]:
-            raise RuntimeError(f"step {step} made an update although {observed} is not finite")
-        names = [format_code(code) for code in codes]
-        losses = [str(loss) for loss in observed["losses"]]
-        samples = self.data.train_sample_names(step)
-        finding = {
-            "step": step,
-            "codes": names,
-            "losses": losses,
-            "global_grad_norm": str(observed["global_grad_norm_before"]),
-            "samples": samples,
-        }
+        finding = nonfinite_finding(step, codes, observed, self.data.train_sample_names(step))
         self.run.write_nonfinite([*self.progress.skipped, finding])
-        what = (
-            f"step {step}: loss or gradient is not finite (losses {', '.join(losses)}; arch codes "
-            f"{' '.join(names)}; samples {', '.join(samples)})"
-        )
+        what = told(finding)
         allowed = self.config["train.max_skipped_steps"] if self.config["train.on_nonfinite"] == "skip" else 0
         if len(self.progress.skipped) < allowed:
             self.progress.record_skip(finding)
@@ -206,7 +210,13 @@ class Trainer:
             f"{remedy}"
         )
 
-    def _end_epoch(self) -> None:
+    def _judge_epoch(self) -> None:
+        """Judge the epoch that is trained and saved, and save what came out.
+
+        Raises:
+            Stopped: before anything of it was noted; the last checkpoint then holds the epoch trained and not judged.
+            CheckFailed: there is nothing to judge, or an EPE is not finite.
+        """
         progress = self.progress
         if not progress.epoch_losses:
             raise CheckFailed(f"epoch {progress.epochs_done + 1}: every step was skipped; see {self.run.nonfinite}")
@@ -217,47 +227,36 @@ class Trainer:
             self.data.validation(),
             watch=self._judging,
         )
-        mean_epe, std_epe, noise_epe = pool_summary(results)
-        if not np.isfinite(mean_epe):
+        summary = pool_summary(results)
+        if not np.isfinite(summary[0]):
             codes = " ".join(result["code"] for result in results if not np.isfinite(result["epe"]))
+            before = f"; those before this epoch's last steps are in {self.run.previous}"
             raise CheckFailed(
                 f"epoch {progress.epochs_done + 1}: the EPE of these subnets is not finite: {codes}. The weights have "
-                f"grown too large; a smaller train.lr may help"
+                f"grown too large; a smaller train.lr may help{before if self.run.previous.is_file() else ''}"
             )
         zero_flow_epe = self._zero_flow_epe
         self._enter("saving")
-        improved = progress.note_evaluation(mean_epe, self.config["train.early_stop_min_delta"])
-        assert progress.best is not None
-        row = {
-            "epoch": progress.epochs_done + 1,
-            "global_step": progress.global_step,
-            "mean_epe_12": mean_epe,
-            "std_epe_12": std_epe,
-            "noise_epe_12": noise_epe,
-            "best_mean_epe_12": progress.best["mean_epe_12"],
-            "zero_flow_epe": zero_flow_epe,
-            "fairness_gap": fairness_gap(progress.counts),
-            "lr": cosine_lr(progress.global_step - 1, self.total_steps, self.config["train.lr"]),
-            **progress.epoch_statistics(self.config["train.grad_clip"]),
-            "skipped_steps": progress.skipped_since(progress.global_step - self.steps_per_epoch),
-            **{f"seconds_{phase}": round(seconds, 3) for phase, seconds in progress.epoch_seconds.items()},
-            "seconds": round(sum(progress.epoch_seconds.values()), 3),
-            **{f"epe_{result['code'].replace(',', '')}": result["epe"] for result in results},
-        }
+        improved = progress.note_evaluation(summary[0], self.config["train.early_stop_min_delta"])
+        row = epoch_row(progress, self.config, self.steps_per_epoch, summary, zero_flow_epe, results)
         progress.finish_epoch(row, results)
-        # Best before last: a run killed between the two repeats the epoch and writes the same best again.
+        # Best before last: a run killed between the two judges the epoch again and writes the same best again.
         if improved:
             self._save(self.run.best)
         self._save_last()
         self._write_records()
         self.monitor.epoch(progress)
+        self._log_epoch()
+
+    def _log_epoch(self) -> None:
         if self._tensorboard:
-            self._tensorboard.add_epoch(row)
-            self._tensorboard.add_flow(progress.global_step, self._flow_samples())
+            self._tensorboard.add_epoch(self.progress.history[-1])
+            self._tensorboard.add_flow(self.progress.global_step, self._flow_samples())
 
     def _judging(self, where: dict[str, Any]) -> None:
         self._enter(where["part"])
         self.monitor.judging(self.progress, where)
+        self.stop.check()
 
     def _write_records(self) -> None:
         """What people read while a run goes on, from what the last checkpoint holds."""
@@ -268,29 +267,31 @@ class Trainer:
             results = {**last, "samples": self.data.val_samples, "subnets": progress.pool_results}
             write_json(self.run.pool_results, results, schema="pool_results.schema.json")
 
-    def keep_flow_samples(self) -> None:
-        """Write `flow_samples.npz`, with the weights of now: the pool's first cycle on a few validation samples."""
-        save_flow_samples(self.run.flow_samples, self._flow_samples())
-
     def _flow_samples(self) -> FlowSamples:
+        """What the pool's first cycle predicts, with the weights of now, for a few validation samples."""
         origin = {
             "checkpoint": self.run.last.name,
             "epoch": self.progress.epochs_done,
             "global_step": self.progress.global_step,
             "config_hash": self.config.hash,
         }
-        return take_flow_samples(self.evaluator, self.data, self.pool[0], self.config["eval.flow_samples"], origin)
+        count = self.config["eval.flow_samples"]
+        return take_flow_samples(self.evaluator, self.data, self.pool[0], count, origin, lambda _: self.stop.check())
 
     @cached_property
     def _zero_flow_epe(self) -> float:
         # The validation samples are the same in every epoch: read them for this once.
-        return self.evaluator.zero_flow_epe(self.data.validation())
+        return self.evaluator.zero_flow_epe(self.stop.between(self.data.validation()))
 
     def _save_last(self) -> None:
-        """Write the last checkpoint, unless it is of this step already, which would only lose the one before."""
-        if self._last_saved != self.progress.global_step:
+        """Write the last checkpoint, unless it is of this place already, which would only lose the one before."""
+        if self._last_saved != self._place():
             self._save(self.run.last)
-            self._last_saved = self.progress.global_step
+            self._last_saved = self._place()
+
+    def _place(self) -> tuple[int, int]:
+        """Steps trained and epochs judged."""
+        return self.progress.global_step, self.progress.epochs_done
 
     def _save(self, path: Path) -> None:
         self._enter("saving")
@@ -330,37 +331,13 @@ class Trainer:
             return
         self._tensorboard = TensorBoardLog(self.run.tensorboard, self.progress.global_step)
         try:
+            if self.progress.history and self.progress.history[-1]["global_step"] == self.progress.global_step:
+                # It may not have been logged, and what was logged of this step does not count after a resume.
+                self._log_epoch()
             yield
         finally:
             self._tensorboard.close()
             self._tensorboard = None
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """On SIGTERM (twice under Slurm) or SIGINT finish the step, then stop; only the main thread may listen."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        for number in before:
-            signal.signal(number, lambda *_: self._stop_requested.set())
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _without_nonfinite(observed: Mapping[str, Any]) -> dict[str, Any]:
-    """With null for what is not finite, as strict JSON has no number for it."""
-
-    def number(value: float) -> float | None:
-        return value if np.isfinite(value) else None
-
-    return {
-        name: [number(item) for item in value] if isinstance(value, list) else number(value)
-        for name, value in observed.items()
-    }
 
 
 def restore_weights(network: FlowNetwork, arrays: Mapping[str, np.ndarray], where: str) -> None:

@@ -1,0 +1,47 @@
+"""One row of `eval_epe_history.csv`: what training and judging gave in an epoch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeflownas.config import Config
+from edgeflownas.nas.fair_sampler import fairness_gap
+from edgeflownas.training.progress import Progress
+from edgeflownas.training.schedule import cosine_lr
+
+
+def epoch_row(
+    progress: Progress,
+    config: Config,
+    steps_per_epoch: int,
+    summary: tuple[float, float, float],
+    zero_flow_epe: float,
+    results: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The row of the epoch that was just judged (`schemas/history_row.schema.json`).
+
+    Args:
+        progress: with the epoch's evaluation noted, and the epoch not finished.
+        config: of the run.
+        steps_per_epoch: of the run.
+        summary: of the eval pool, as `pool_summary` gives it, pixels.
+        zero_flow_epe: of the validation samples, pixels.
+        results: of every subnet of the pool, as `Evaluator.judge` gives them.
+    """
+    assert progress.best is not None
+    mean_epe, std_epe, noise_epe = summary
+    return {
+        "epoch": progress.epochs_done + 1,
+        "global_step": progress.global_step,
+        "mean_epe_12": mean_epe,
+        "std_epe_12": std_epe,
+        "noise_epe_12": noise_epe,
+        "best_mean_epe_12": progress.best["mean_epe_12"],
+        "zero_flow_epe": zero_flow_epe,
+        "fairness_gap": fairness_gap(progress.counts),
+        "lr": cosine_lr(progress.global_step - 1, config["train.num_epochs"] * steps_per_epoch, config["train.lr"]),
+        **progress.epoch_statistics(config["train.grad_clip"]),
+        "skipped_steps": progress.skipped_since(progress.global_step - steps_per_epoch),
+        **{f"seconds_{phase}": round(seconds, 3) for phase, seconds in progress.epoch_seconds.items()},
+        "seconds": round(sum(progress.epoch_seconds.values()), 3),
+        **{f"epe_{result['code'].replace(',', '')}": result["epe"] for result in results},
+    }
