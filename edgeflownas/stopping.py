@@ -89,7 +89,7 @@ def _handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    heard = {number: old for number, old in before.items() if old != signal.SIG_IGN}
+    heard: dict[int, Any] = {number: old for number, old in before.items() if old != signal.SIG_IGN}
     for number in heard:
         signal.signal(number, handler)
     return heard

@@ -214,10 +214,18 @@ def test_a_run_whose_folder_is_deleted_stops_and_does_not_make_it_anew(flags_of,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def unignored(number) -> Iterator[None]:
+    """Tests that run in the background may be started with a signal ignored, which a training respects."""
+    before = signal.signal(number, signal.SIG_DFL)
+    yield
+    signal.signal(number, before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_lets_the_step_end_writes_a_checkpoint_and_says_how_to_continue(
-    whole_run, flags_of, tmp_path, capsys, number
+    whole_run, flags_of, tmp_path, capsys, number, unignored
 ):
     run = RunDirectory(tmp_path / "run")
     flags = flags_of(run.path, *SIX_STEPS)
@@ -226,8 +234,6 @@ def test_a_signal_lets_the_step_end_writes_a_checkpoint_and_says_how_to_continue
         for _ in range(2):
             os.kill(os.getpid(), number)
 
-    # Ignored it may be where the tests run in the background, and then it stays so.
-    signal.signal(number, signal.default_int_handler)
     with once_there(run.trace, twice):
         assert main(flags) == EXIT_INTERRUPTED == 3
     assert load_checkpoint(run.last).header["global_step"] == len(read_trace(run.trace)) < 6
