@@ -44,6 +44,9 @@ def differences_between(mine: Path, reference: Path) -> list[str]:
     for name, read in (("eval_epe_history.csv", _history), ("fairness_counts.json", read_json)):
         if read(mine / name) != read(reference / name):
             faults.append(f"{name} differs")
+    for name in ("pool_results.json", "flow_samples.npz"):
+        if (reference / name).is_file() and (mine / name).read_bytes() != (reference / name).read_bytes():
+            faults.append(f"{name} differs")
     names, expected = ({path.relative_to(run) for path in run.rglob("*")} for run in (mine, reference))
     return faults + [f"{name} is only in one of them" for name in sorted(names ^ expected)]
 

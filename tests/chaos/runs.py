@@ -1,7 +1,6 @@
 """Training processes that can be killed, forked from one that has imported all they need: importing takes longest."""
 
 import os
-import signal
 import sys
 import time
 import traceback
@@ -9,19 +8,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeflownas.errors import run_command
+from edgeflownas.errors import EXIT_DONE, run_command
 from edgeflownas.train_supernet import main
 from tests.chaos.moments import TIMED, Kill, kill_within, report_steps
 
 EXIT_BUG = 70
+STRUCK = b"!"
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a training process ended; `step_times` are when it had made each of its steps, in seconds of a clock."""
+    """How a training process ended.
 
-    killed: bool
+    struck: whether the signal was sent, and ended it.
+    seconds: from the signal to its end.
+    step_times: when it had made each of its steps, in seconds of a clock.
+    """
+
+    struck: bool
     exit_code: int
+    seconds: float
     step_times: list[float]
 
 
@@ -32,35 +38,40 @@ def train(flags: Sequence[str], log: Path, kill: Kill | None = None, after_steps
         flags: as typed.
         log: where what it prints is appended.
         kill: None lets it come to its end.
-        after_steps: for a kill of `TIMED`: when it has made so many steps, and `wait` more seconds have passed.
-        wait: see there.
+        after_steps: the moment is looked for when it has made so many steps.
+        wait: for a kill of `TIMED`: seconds after that.
     """
     reader, writer = os.pipe()
     process = os.fork()
     if process == 0:
         os.close(reader)
-        _be_the_training(flags, log, kill, writer)
+        _be_the_training(flags, log, kill, after_steps, writer)
     os.close(writer)
     step_times: list[float] = []
-    while os.read(reader, 1):
+    struck = None
+    while byte := os.read(reader, 1):
+        if byte == STRUCK:
+            struck = time.monotonic()
+            continue
         step_times.append(time.monotonic())
         if kill and kill.moment in TIMED and len(step_times) == after_steps:
             time.sleep(wait)
-            os.kill(process, signal.SIGKILL)
+            struck = time.monotonic()
+            kill.send(process)
     os.close(reader)
-    status = os.waitpid(process, 0)[1]
-    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    return Ended(killed, os.waitstatus_to_exitcode(status), step_times)
+    exit_code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    ended_it = struck is not None and exit_code != EXIT_DONE
+    return Ended(ended_it, exit_code, time.monotonic() - (struck or time.monotonic()), step_times)
 
 
-def _be_the_training(flags: Sequence[str], log: Path, kill: Kill | None, pipe: int) -> None:
+def _be_the_training(flags: Sequence[str], log: Path, kill: Kill | None, after_steps: int, pipe: int) -> None:
     printed = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(printed, 1)
     os.dup2(printed, 2)
     try:
         report_steps(pipe)
         if kill and kill.moment not in TIMED:
-            kill_within(kill)
+            kill_within(kill, after_steps, lambda: os.write(pipe, STRUCK))
         run_command(lambda: main(flags))
     except SystemExit as end:
         code = int(end.code or 0)
