@@ -84,7 +84,10 @@ class Chaos:
             kill = draw_kill(moment, number_of_signal, self.random)
             ended = self._train(run.path, kill)
             if not ended.struck:
-                # It came to its end before the moment that was drawn; publishing can still be interrupted.
+                # It came to its end before the moment that was drawn, which is for the next history; publishing can
+                # still be interrupted.
+                if (moment, number_of_signal) in PACK:
+                    self._pack.append((moment, number_of_signal))
                 kill = draw_kill("publishing", KILL, self.random)
                 before = _place(run)
                 ended = self._train(run.path, kill)
