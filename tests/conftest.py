@@ -13,6 +13,7 @@ from edgeflownas.artifacts import PROJECT_ROOT
 from edgeflownas.data.synthetic import SyntheticParameters, generate
 from edgeflownas.errors import UserError
 from edgeflownas.gates.workflow import require_package_beside
+from tests.tiny import EPOCHS, tiny_flags
 
 REAL_PAIRS = Path(__file__).resolve().parents[2] / "shared" / "data" / "flying_chairs_examples"
 
@@ -39,3 +40,13 @@ def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "synthetic"
     generate(root, SyntheticParameters(train=7, val=3, height=48, width=64, seed=3, max_motion=8))
     return root
+
+
+@pytest.fixture(scope="session")
+def whole_run(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of five epochs of five steps in one go, with TensorBoard logs. Tests do not change it."""
+    from edgeflownas.train_supernet import main
+
+    run = tmp_path_factory.mktemp("run") / "whole"
+    assert main(tiny_flags(synthetic_root, run, *EPOCHS, "--debug_trace", "--set", "train.tensorboard=true")) == 0
+    return run

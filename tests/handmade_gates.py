@@ -1,5 +1,8 @@
 """Attempts made by hand that meet every criterion of their gate, over the runs of `handmade_runs`."""
 
+import atexit
+import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from functools import cache
@@ -8,10 +11,12 @@ from typing import Any
 
 from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config
+from edgeflownas.gates import starting
 from edgeflownas.gates.attempts import Attempt, next_attempt
 from edgeflownas.gates.digests import gate_digests, relevant_config, source_files
 from edgeflownas.gates.evidence import Evidence
-from edgeflownas.gates.gate import LONG_RUN, find_gate
+from edgeflownas.gates.gate import GATES, LONG_RUN, find_gate
+from edgeflownas.gates.judging import judge_gate
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import check_sampler, fair_cycle
 from edgeflownas.reporting.launch_scripts import Resources, render_scripts
@@ -48,6 +53,25 @@ def make_evidence(gate_name: str, output_dir: Path) -> Evidence:
     evidence = Evidence(gate, attempt, output_dir, config)
     {"gate1": _fill_gate1, "gate2": _fill_gate2, "gate3": _fill_gate3, "gate4": _fill_gate4}[gate_name](evidence)
     return evidence
+
+
+def passed_chain(output_dir: Path) -> None:
+    """All four gates, passed by hand, each started on the verdict of the one before."""
+    shutil.copytree(_passed_chain(), output_dir, dirs_exist_ok=True)
+
+
+@cache
+def _passed_chain() -> Path:
+    output_dir = Path(tempfile.mkdtemp(prefix="passed-chain-"))
+    atexit.register(shutil.rmtree, output_dir, ignore_errors=True)
+    for gate in GATES:
+        evidence = make_evidence(gate.name, output_dir)
+        if gate.number > 1:
+            begun = evidence.attempt.folder / "start.json"
+            start = json.loads(begun.read_text()) | {"before": starting._verdict_before(gate, output_dir)}
+            begun.write_text(json.dumps(start))
+        assert judge_gate(gate, evidence.attempt, output_dir)["status"] == "passed"
+    return output_dir
 
 
 def long_run_attempt(output_dir: Path) -> Attempt:

@@ -262,6 +262,7 @@ def test_a_file_of_100_mb_is_refused_at_once_and_with_little_memory(tmp_path):
     tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_the_longest_and_densest_file_is_read_in_bounded_memory(tmp_path):
     path = tmp_path / "dense.yaml"
     path.write_text("a: [" + "1," * 32_700 + "]")

@@ -16,42 +16,33 @@ from edgeflownas.training.flow_samples import FlowSamples, load_flow_samples, sa
 from tests.tiny import tiny_flags
 
 
-@pytest.fixture(scope="module")
-def ended_run(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one epoch that came to its own end, with TensorBoard logs."""
-    run = tmp_path_factory.mktemp("ended") / "run"
-    settings = ["--num_epochs", "1", "--debug_trace", "--set", "train.tensorboard=true"]
-    assert main(tiny_flags(synthetic_root, run, *settings)) == 0
-    return run
-
-
-def test_kept_flow_is_what_the_subnets_were_judged_by(ended_run: Path) -> None:
-    samples = load_flow_samples(ended_run / "flow_samples.npz")
+def test_kept_flow_is_what_the_subnets_were_judged_by(whole_run: Path) -> None:
+    samples = load_flow_samples(whole_run / "flow_samples.npz")
     # All three validation samples of the run are kept, so their mean error is the EPE of the pool's first subnets.
     assert samples.names == ("0000000", "0000001", "0000002")
-    judged = read_json(ended_run / "pool_results.json")["subnets"][:3]
+    judged = read_json(whole_run / "pool_results.json")["subnets"][:3]
     assert samples.codes == tuple(subnet["code"] for subnet in judged)
     epes = samples.errors.mean(axis=(1, 2, 3), dtype=np.float64)
     np.testing.assert_allclose(epes, [subnet["epe"] for subnet in judged], rtol=1e-5)
     outliers = (samples.errors > 3).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(outliers, [subnet["outliers_3px"] for subnet in judged], atol=1e-3)
-    assert (samples.origin["epoch"], samples.origin["bn_recal_batches"]) == (1, 8)
+    assert (samples.origin["epoch"], samples.origin["bn_recal_batches"]) == (5, 8)
 
 
-def test_kept_frames_and_flow_are_those_of_the_files(ended_run: Path, synthetic_root: Path) -> None:
+def test_kept_frames_and_flow_are_those_of_the_files(whole_run: Path, synthetic_root: Path) -> None:
     from edgeflownas.data.flying_chairs import Sample, read_sample
 
-    samples = load_flow_samples(ended_run / "flow_samples.npz")
+    samples = load_flow_samples(whole_run / "flow_samples.npz")
     frame_0, frame_1, flow = read_sample(Sample(synthetic_root / "val", "0000001"))
     window = (slice(1, 46), slice(2, 62))  # the centre 45x60 of 48x64
     np.testing.assert_array_equal(samples.frames[1], np.concatenate([frame_0, frame_1], axis=2)[window])
     np.testing.assert_allclose(samples.flow[1], flow[window], rtol=1e-5, atol=1e-5)
 
 
-def test_manifest_covers_what_is_kept(ended_run: Path) -> None:
-    files = read_json(ended_run / "train_manifest.json")["files"]
+def test_manifest_covers_what_is_kept(whole_run: Path) -> None:
+    files = read_json(whole_run / "train_manifest.json")["files"]
     assert {"flow_samples", "pool_results"} <= files.keys()
-    assert manifest_faults(ended_run / "train_manifest.json") == []
+    assert manifest_faults(whole_run / "train_manifest.json") == []
 
 
 def events_of(log: Path) -> list:
@@ -76,18 +67,18 @@ def test_tensorboard_shows_each_epoch_once_also_after_a_resume(synthetic_root: P
         assert [event.step for event in shown for value in event.summary.value if value.tag == tag] == [5, 10]
 
 
-def test_tensorboard_logs_hold_the_numbers_of_trace_and_history(ended_run: Path) -> None:
-    (log,) = (ended_run / "tensorboard").iterdir()
+def test_tensorboard_logs_hold_the_numbers_of_trace_and_history(whole_run: Path) -> None:
+    (log,) = (whole_run / "tensorboard").iterdir()
     assert ".tfevents." in log.name
     events = events_of(log)
     assert events[0].file_version == "brain.Event:2"
     scalars = {(value.tag, event.step): value.simple_value for event in events for value in event.summary.value}
-    for line in read_trace(ended_run / "trace.jsonl"):
+    for line in read_trace(whole_run / "trace.jsonl"):
         norm = line["global_grad_norm_before"]
         assert scalars["step/grad_norm_before", line["step"]] == pytest.approx(norm, rel=1e-6)
-    (row,) = read_history(ended_run / "eval_epe_history.csv")
-    assert scalars["epoch/mean_epe_12", 5] == pytest.approx(row["mean_epe_12"], rel=1e-6)
-    assert scalars["epe_of_subnet/000021222", 5] == pytest.approx(row["epe_000021222"], rel=1e-6)
+    row = read_history(whole_run / "eval_epe_history.csv")[-1]
+    assert scalars["epoch/mean_epe_12", 25] == pytest.approx(row["mean_epe_12"], rel=1e-6)
+    assert scalars["epe_of_subnet/000021222", 25] == pytest.approx(row["epe_000021222"], rel=1e-6)
     pictures = [value for event in events for value in event.summary.value if value.tag == "flow/0000001"]
     shown = cv2.imdecode(np.frombuffer(pictures[0].image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
     assert shown.shape == (45, 5 * 60, 3)  # a frame, the true flow, three subnets
@@ -116,12 +107,12 @@ def test_damaged_samples_are_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arch", [[], ["--arch", "0,0,0,0,2,1,2,2,2"]])
 def test_pictures_are_drawn_from_what_was_kept_or_predicted_anew(
-    ended_run: Path, tmp_path: Path, arch: list[str], capsys: pytest.CaptureFixture[str]
+    whole_run: Path, tmp_path: Path, arch: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = (ended_run / "flow_samples.npz").read_bytes()
-    assert flow_pictures.main(["--run_dir", str(ended_run), "--out", str(tmp_path), *arch]) == 0
+    before = (whole_run / "flow_samples.npz").read_bytes()
+    assert flow_pictures.main(["--run_dir", str(whole_run), "--out", str(tmp_path), *arch]) == 0
     said = capsys.readouterr().out.splitlines()
-    judged = {subnet["code"]: subnet["epe"] for subnet in read_json(ended_run / "pool_results.json")["subnets"]}
+    judged = {subnet["code"]: subnet["epe"] for subnet in read_json(whole_run / "pool_results.json")["subnets"]}
     codes = arch[1:] or list(judged)[:3]
     for line, code in zip(said, codes, strict=True):
         path = tmp_path / f"flow_{code.replace(',', '')}.png"
@@ -129,7 +120,7 @@ def test_pictures_are_drawn_from_what_was_kept_or_predicted_anew(
         error = float(line.removeprefix(f"{path}: mean error ").removesuffix(" px over 3 samples"))
         assert error == pytest.approx(judged[code], abs=6e-4)
         assert cv2.imread(str(path)).std() > 20
-    assert (ended_run / "flow_samples.npz").read_bytes() == before
+    assert (whole_run / "flow_samples.npz").read_bytes() == before
 
 
 def test_pictures_of_no_run_are_refused(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from edgeflownas import provenance
 from edgeflownas.artifacts import read_json
 from edgeflownas.gates import starting
 from edgeflownas.gates.__main__ import main
-from edgeflownas.gates.gate import GATES, find_gate
+from edgeflownas.gates.gate import find_gate
 from edgeflownas.gates.judging import judge_gate
 from edgeflownas.gates.page import write_page
 from edgeflownas.gates.reports import close_attempt, in_short
 from edgeflownas.gates.starting import start_gate
 from edgeflownas.gates.verifying import reproduction
 from edgeflownas.gates.workflow import INVOCATION_VARIABLE
-from tests.handmade_gates import make_evidence
+from tests.handmade_gates import make_evidence, passed_chain
 from tests.handmade_runs import OVERRIDES, make_config
 
 
@@ -145,17 +145,6 @@ def test_reproduce_prints_commit_environment_and_commands(
     # It is a script: whatever is not a command is a comment.
     script = "\n".join(lines)
     assert subprocess.run(["bash", "-n", "-c", script], check=False).returncode == 0
-
-
-def passed_chain(output_dir: Path) -> None:
-    """All four gates, passed by hand, each started on the verdict of the one before."""
-    for gate in GATES:
-        evidence = make_evidence(gate.name, output_dir)
-        if gate.number > 1:
-            begun = evidence.attempt.folder / "start.json"
-            start = json.loads(begun.read_text()) | {"before": starting._verdict_before(gate, output_dir)}
-            begun.write_text(json.dumps(start))
-        assert judge_gate(gate, evidence.attempt, output_dir)["status"] == "passed"
 
 
 @pytest.mark.parametrize(

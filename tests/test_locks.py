@@ -1,26 +1,49 @@
-"""What is written from the locks says the same as they do."""
+"""A lock: one holder, named to the others, free when the holder ends in whatever way."""
 
-import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
-import yaml
+import pytest
 
-from edgeflownas.artifacts import PROJECT_ROOT
+from edgeflownas.locks import LockHeld, take_lock
+
+HOLD = """
+import sys
+from pathlib import Path
+from edgeflownas.locks import take_lock
+lock = take_lock(Path(sys.argv[1]), "node7 pid 4711, a long name that a shorter one replaces whole")
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
-def test_conda_environment_holds_every_locked_package_in_its_version() -> None:
-    lock = (PROJECT_ROOT / "requirements.lock").read_text()
-    written = (PROJECT_ROOT / "environment.yml").read_text()
-    environment = runpy.run_path(str(PROJECT_ROOT / "scripts/conda_environment.py"))["environment"]
-    assert written == environment(lock), "run scripts/conda_environment.py"
-    content = yaml.safe_load(written)
-    assert content["name"] == "tf_work_hpc"
-    assert len(content["dependencies"][-1]["pip"]) == sum("==" in line for line in lock.splitlines() if line[0] != " ")
+def test_one_holds_it_and_is_named_to_the_others_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with take_lock(path, "first"):
+        for _ in range(2):
+            with pytest.raises(LockHeld, match=r"^first$"):
+                take_lock(path, "second")
+        assert path.read_text() == "first"
+    with take_lock(path, "second"):
+        assert path.read_text() == "second"
 
 
-def test_slurm_lock_adds_to_the_lock_and_repeats_nothing() -> None:
-    locked, added = (
-        {line.partition("==")[0] for line in (PROJECT_ROOT / name).read_text().splitlines() if line[0] not in " #"}
-        for name in ("requirements.lock", "requirements-slurm.lock")
-    )
-    assert "snakemake-executor-plugin-slurm" in added
-    assert not locked & added
+def test_a_lock_without_a_name_is_another_processs(tmp_path: Path) -> None:
+    with take_lock(tmp_path / "lock", ""), pytest.raises(LockHeld, match=r"^another process$"):
+        take_lock(tmp_path / "lock", "second")
+
+
+def test_it_dies_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(LockHeld, match=r"^node7 pid 4711, a long name that a shorter one replaces whole$"):
+            take_lock(path, "us")
+        holder.send_signal(signal.SIGKILL)
+        holder.wait(10)
+        with take_lock(path, "us"):
+            assert path.read_text() == "us"

@@ -132,6 +132,7 @@ def test_page_that_cannot_be_drawn_fails_no_gate(
     assert "provenance.html could not be drawn: RuntimeError('no ink')" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_browser_shows_every_gate_and_its_console_stays_empty(
     chain: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -111,6 +111,7 @@ def test_pictures_are_there_and_flick_between_true_and_predicted(published: Path
     assert (images, broken, figures) == (2 * (1 + 2 + 3 + 9), 0, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_page_is_drawn_light_and_dark_without_a_word_on_the_console(published: Path, scratch: Path, dark: bool) -> None:
     picture = scratch / f"dark_{dark}.png"

@@ -17,20 +17,14 @@ from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.train_supernet import main
 from edgeflownas.training.checkpoints import load_checkpoint, read_header
 from edgeflownas.training.run_directory import RunDirectory
-from tests.tiny import history_of, tiny_flags, trace_of
-
-
-@pytest.fixture(scope="module")
-def whole_run(synthetic_root, tmp_path_factory):
-    """Five epochs of five steps in one go."""
-    run = tmp_path_factory.mktemp("run") / "whole"
-    assert main(tiny_flags(synthetic_root, run, "--debug_trace", "--max_epochs", "5")) == 0
-    return run
+from tests.tiny import EPOCHS, history_of, tiny_flags, trace_of
 
 
 def test_a_run_leaves_what_every_run_leaves(whole_run):
     files = {file.relative_to(whole_run).as_posix() for file in whole_run.rglob("*") if file.is_file()}
+    (log,) = {file for file in files if file.startswith("tensorboard/")}
     assert files == {
+        log,
         ".lock",
         "config.json",
         "data_index.json",
@@ -41,6 +35,7 @@ def test_a_run_leaves_what_every_run_leaves(whole_run):
         "eval_epe_history.csv",
         "pool_results.json",
         "fairness_counts.json",
+        "flow_samples.npz",
         "progress.json",
         "trace.jsonl",
         "train_manifest.json",
@@ -87,8 +82,8 @@ def test_counts_and_manifest_say_what_was_done(whole_run):
     manifest = read_json(whole_run / "train_manifest.json", "train_manifest.schema.json")
     assert manifest["input_shape"] == [45, 60, 6]
     assert (manifest["epochs_done"], manifest["global_step"]) == (5, 25)
-    assert manifest["stopped_because"] == "max_epochs"
-    assert manifest["lr_schedule"]["steps"] == 10 * 5
+    assert manifest["stopped_because"] == "num_epochs"
+    assert manifest["lr_schedule"]["steps"] == 5 * 5
     for entry in manifest["files"].values():
         assert sha256_file(whole_run / entry["path"]) == entry["sha256"]
 
@@ -105,11 +100,15 @@ def test_judging_leaves_the_checkpoint_as_it_was_and_repeats_the_last_row(whole_
     assert [subnet["bn_recal_batches"] for subnet in result["subnets"]] == [8] * 12
     assert all(subnet["bn_shift"] > 0 for subnet in result["subnets"])
 
+
+@pytest.mark.slow
+def test_a_subnet_is_judged_alone_as_it_is_in_the_pool(whole_run, synthetic_root, tmp_path):
+    out = tmp_path / "judged.json"
+    flags = tiny_flags(synthetic_root, whole_run, "--eval_only", "--bn_recal_batches", "8")
     assert supernet_eval.main([*flags, "--out", str(out), "--arch", "0,0,0,0,2,1,2,2,2", "210000000"]) == 0
     alone = read_json(out, "supernet_eval.schema.json")["subnets"]
     assert [subnet["code"] for subnet in alone] == ["0,0,0,0,2,1,2,2,2", "2,1,0,0,0,0,0,0,0"]
-    in_pool = next(subnet for subnet in result["subnets"] if subnet["code"] == alone[0]["code"])
-    assert alone[0]["epe"] == pytest.approx(in_pool["epe"], rel=1e-6)
+    assert alone[0]["epe"] == pytest.approx(history_of(whole_run)["epe_000021222"].iloc[-1], rel=1e-6)
 
 
 def assert_same_result(run, reference):
@@ -126,19 +125,21 @@ def assert_same_result(run, reference):
 @pytest.mark.slow
 def test_three_epochs_and_resume_to_five_equal_five_in_one_go(whole_run, synthetic_root, tmp_path):
     run = tmp_path / "resumed"
-    assert main(tiny_flags(synthetic_root, run, "--debug_trace", "--max_epochs", "3")) == 0
-    assert main(tiny_flags(synthetic_root, run, "--debug_trace", "--max_epochs", "5", "--resume")) == 0
+    assert main(tiny_flags(synthetic_root, run, *EPOCHS, "--debug_trace", "--max_epochs", "3")) == 0
+    manifest = read_json(run / "train_manifest.json", "train_manifest.schema.json")
+    assert (manifest["stopped_because"], manifest["lr_schedule"]["steps"]) == ("max_epochs", 5 * 5)
+    assert main(tiny_flags(synthetic_root, run, *EPOCHS, "--debug_trace", "--max_epochs", "5", "--resume")) == 0
     assert_same_result(run, whole_run)
 
 
 @pytest.mark.slow
 def test_a_run_stopped_within_an_epoch_continues_with_the_same_bits(whole_run, synthetic_root, tmp_path):
     run = tmp_path / "stopped"
-    assert main(tiny_flags(synthetic_root, run, "--debug_trace", "--max_steps", "13")) == 0
+    assert main(tiny_flags(synthetic_root, run, *EPOCHS, "--debug_trace", "--max_steps", "13")) == 0
     # Steps after the checkpoint, as a killed run leaves them, are done again and stand there once.
     with open(run / "trace.jsonl", "a") as file:
         file.write('{"step": 13}\n{"step": 14, "ep')
-    assert main(tiny_flags(synthetic_root, run, "--debug_trace", "--max_epochs", "5", "--resume", "auto")) == 0
+    assert main(tiny_flags(synthetic_root, run, *EPOCHS, "--debug_trace", "--resume", "auto")) == 0
     assert_same_result(run, whole_run)
 
 
@@ -147,7 +148,7 @@ def test_the_same_command_repeats_bit_for_bit_and_sets_the_earlier_run_aside(who
     run = tmp_path / "again"
     digests = []
     for _ in range(2):
-        assert main(tiny_flags(synthetic_root, run, "--debug_trace", "--max_steps", "6")) == 0
+        assert main(tiny_flags(synthetic_root, run, *EPOCHS, "--debug_trace", "--max_steps", "6")) == 0
         digests.append(hashlib.sha256((run / "trace.jsonl").read_bytes()).hexdigest())
     assert digests[0] == digests[1]
     assert (tmp_path / "again.1" / "train_manifest.json").is_file()
@@ -186,7 +187,7 @@ def test_numbers_that_go_bad_stop_before_they_touch_the_weights(whole_run, synth
 def test_resuming_under_a_config_that_changes_the_result_is_refused_with_the_differences(
     whole_run, synthetic_root, capsys
 ):
-    flags = tiny_flags(synthetic_root, whole_run, "--resume", "--lr", "1e-3", "--seed", "7")
+    flags = tiny_flags(synthetic_root, whole_run, *EPOCHS, "--resume", "--lr", "1e-3", "--seed", "7")
     code, words = exit_code_and_words(capsys, main, *flags)
     assert code == 2
     assert "cannot resume" in words
@@ -200,7 +201,7 @@ def test_resuming_on_other_data_is_refused(whole_run, synthetic_root, tmp_path, 
             file.unlink()
 
     fewer = copy_with(synthetic_root, tmp_path, one_scene_less)
-    code, words = exit_code_and_words(capsys, main, *tiny_flags(fewer, whole_run, "--resume"))
+    code, words = exit_code_and_words(capsys, main, *tiny_flags(fewer, whole_run, *EPOCHS, "--resume"))
     assert code == 2
     assert "cannot resume" in words
     assert "data.digest: " in words

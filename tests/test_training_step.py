@@ -61,6 +61,12 @@ def sequential():
 
 
 @pytest.fixture(scope="module")
+def evaluator(fused):
+    """One for all tests, for the sake of its graphs: it holds no state of its own."""
+    return Evaluator(fused.network, WIDTH, flow_scale=20.0)
+
+
+@pytest.fixture(scope="module")
 def initial_weights(fused):
     return [ops.convert_to_numpy(variable) for variable in fused.network.trainable_variables]
 
@@ -108,8 +114,7 @@ def test_expectation_fairness_runs_any_codes_sequentially(sequential, initial_we
     assert (observed["forward"], observed["backward"], observed["optimizer_step"]) == (3, 3, 1)
 
 
-def test_training_after_an_evaluation_continues_as_if_it_had_not_taken_place(fused, initial_weights):
-    evaluator = Evaluator(fused.network, WIDTH, flow_scale=20.0)
+def test_training_after_an_evaluation_continues_as_if_it_had_not_taken_place(fused, evaluator, initial_weights):
     batches = [Batch(*random_batch(seed), samples=2) for seed in (11, 12)]
     ends = []
     for judging in (False, True):
@@ -123,9 +128,8 @@ def test_training_after_an_evaluation_continues_as_if_it_had_not_taken_place(fus
         np.testing.assert_array_equal(without, with_judging)
 
 
-def test_judging_equals_the_fixed_subnet_with_its_averaged_moments(fused, initial_weights):
+def test_judging_equals_the_fixed_subnet_with_its_averaged_moments(fused, evaluator, initial_weights):
     restart(fused, initial_weights)
-    evaluator = Evaluator(fused.network, WIDTH, flow_scale=20.0)
     recalibration = [Batch(*random_batch(seed), samples=2) for seed in (21, 22, 23)]
     frames, flow = random_batch(30)
     cycles = eval_pool(SPACE)[1:2]
@@ -148,9 +152,8 @@ def test_judging_equals_the_fixed_subnet_with_its_averaged_moments(fused, initia
         assert results[path]["bn_shift"] == shifts[path] > 0
 
 
-def test_recalibration_is_the_cumulative_average(fused, initial_weights):
+def test_recalibration_is_the_cumulative_average(fused, evaluator, initial_weights):
     restart(fused, initial_weights)
-    evaluator = Evaluator(fused.network, WIDTH, flow_scale=20.0)
     cycles = eval_pool(SPACE)[:1]
     batches = [Batch(*random_batch(seed), samples=2) for seed in (1, 2, 3, 4)]
     together = evaluator.recalibrate(cycles, batches)[0][0]

@@ -45,6 +45,7 @@ def test_strange_data_root_is_data_and_nothing_else(toy: ToyWorkflow) -> None:
     assert not list(toy.root.rglob("pwned*"))
 
 
+@pytest.mark.slow
 def test_another_name_of_the_same_python_makes_nothing_stale(toy: ToyWorkflow) -> None:
     names = {str(path) for path in Path(sys.executable).parent.glob("python*[0-9n]")}
     assert toy.snakemake("data").returncode == 0
@@ -63,6 +64,7 @@ def test_wrong_config_is_one_line(toy: ToyWorkflow) -> None:
     assert run.returncode == 2
 
 
+@pytest.mark.slow
 def test_the_clusters_script_is_rendered_for_the_site_of_the_profile(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "snakemake", "gate4", "--snakefile", str(PROJECT_ROOT / "Snakefile"), "-n", "-p"]
     command += ["--cores", "1", "--config", f"workflow={{output_dir: {tmp_path}/outputs}}"]

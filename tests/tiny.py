@@ -15,6 +15,8 @@ TINY = {
     "eval.max_samples": 3,
 }
 
+EPOCHS = ("--num_epochs", "5")
+
 
 def tiny_flags(data_root: Path, run: Path, *more: str) -> list[str]:
     """Flags of `train_supernet` or `supernet_eval` for the tiny run."""

@@ -1,6 +1,6 @@
 """Random colour textures with structure at several scales, so that motion over them can be recovered.
 
-All sizes here are in texture pixels; all textures are (H, W, 3) float32, RGB in grey levels 0 to 255.
+All sizes here are in texture pixels; all textures are (H, W, 3) floats, RGB in grey levels 0 to 255.
 """
 
 import cv2
