@@ -8,6 +8,7 @@ from pathlib import Path
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.network.kinds import KINDS
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73")  # Okabe and Ito: told apart by colour-blind people, too
 DASHES = ("", "9 4", "2 4")
@@ -60,7 +61,8 @@ def draw() -> str:
             style = 'rx="6" fill="#f2f2f2" stroke="#444"'
             parts.append(f'<rect x="{box}" y="{y - 18}" width="{BOX}" height="36" {style}/>')
             parts.append(text(box + BOX / 2, y - 2, f"option {option}", 12))
-            label = space.blocks[block].label(option).replace("residual ", "")
+            chosen = space.blocks[block]
+            label = KINDS[chosen.kind].label(chosen.options[option]).replace("residual ", "")
             parts.append(text(box + BOX / 2, y + 12, label, 11, fill="#555"))
     end = LEFT + COLUMN * len(blocks) + 74
     parts.append(f'<path d="M {end} {rows[0] - 14} h 10 V {rows[2] + 14} h -10" fill="none" stroke="#444"/>')

@@ -6,11 +6,16 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+from edgeflownas.artifacts import load_schema
+from edgeflownas.errors import UserError
+from edgeflownas.nas.arch_codec import describe_code
 from edgeflownas.nas.fair_sampler import fair_cycle
-from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.nas.search_space import ChoiceBlock, SearchSpace, load_search_space
+from edgeflownas.network.cost import supernet_params
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.initial_weights import option_kernels
-from edgeflownas.network.layers import resize_bilinear
+from edgeflownas.network.kinds import KINDS, Convolution
+from edgeflownas.network.layers import Conv, resize_bilinear
 from edgeflownas.network.routes import FairCycle, FixedPath, SwitchedPath
 from edgeflownas.network.statistics import (
     BatchStatistics,
@@ -156,3 +161,71 @@ def test_no_layer_keeps_running_statistics():
     network = FlowNetwork(load_search_space(), 2, seed=0)
     assert network.non_trainable_variables == []
     assert keras.backend.backend() in ("tensorflow", "jax")
+
+
+class Row:
+    """A toy kind: two convolutions in a row at a place for one, the second with kernel 3."""
+
+    place = "kernel"
+
+    def label(self, value):
+        return f"conv {value}x{value} and 3x3"
+
+    def short(self, value):
+        return f"{value}+3"
+
+    def convolutions(self, value, filters_in, filters_out):
+        sizes = {
+            "first": Convolution(value, filters_in, filters_out),
+            "second": Convolution(3, filters_out, filters_out),
+        }
+        return {f".{name}": convolution for name, convolution in sizes.items()}
+
+    def norms(self, value):
+        return 0
+
+    def layers(self, value, filters_in, filters_out, name, build):
+        return [
+            Conv(spec, strides, build.seed, name + part, build.precision, build.gain)
+            for strides, (part, spec) in zip(
+                (build.strides, 1), self.convolutions(value, filters_in, filters_out).items(), strict=True
+            )
+        ]
+
+    def run(self, layers, x, size, statistics):
+        return layers[1](layers[0](x, size=size))
+
+
+def test_a_new_kind_of_block_is_one_class(frames, monkeypatch):
+    monkeypatch.setitem(KINDS, "row", Row())
+    blocks = (ChoiceBlock("E0", "row", (3, 5)), ChoiceBlock("DB0", "depth", (1, 2)), ChoiceBlock("H2", "row", (5, 3)))
+    space = SearchSpace("rows", blocks, (0, 0, 0))
+    network = FlowNetwork(space, WIDTH, seed=1)
+    assert network.count_params() == supernet_params(space, WIDTH)
+    weights = {variable.name: ops.convert_to_numpy(variable) for variable in network.variables}
+    found = {name: kernel for *_, kernels in option_kernels(space, WIDTH, seed=1) for name, kernel in kernels.items()}
+    assert {"E0.option1.first.kernel", "H2.option0.second.kernel"} <= found.keys()
+    for name, kernel in found.items():
+        np.testing.assert_array_equal(weights[name], kernel)
+
+    codes = fair_cycle(space, seed=7, step=0)
+    recorded = RecordedStatistics()
+    together = network(frames, route=FairCycle(ops.convert_to_tensor(codes)), statistics=recorded)
+    assert len(recorded.taken) == len(batch_norm_owners(space, WIDTH))
+    for path, code in enumerate(codes):
+        fixed = network(frames, route=FixedPath(tuple(code)), statistics=BatchStatistics())
+        assert difference([flow[path] for flow in together], [flow[0] for flow in fixed]) <= 1e-5
+    assert describe_code((1, 0, 1), space)[0] == {
+        "block": "E0",
+        "kind": "row",
+        "option": 1,
+        "label": "conv 5x5 and 3x3",
+    }
+    # At a stage of residual blocks it has no place.
+    with pytest.raises(UserError, match="EB0 is of kind depth, not row"):
+        FlowNetwork(SearchSpace("rows", (ChoiceBlock("EB0", "row", (3,)),), (0,)), WIDTH, seed=1)
+
+
+def test_the_schema_names_every_kind():
+    block = load_schema("search_space.schema.json")["properties"]["blocks"]["items"]
+    assert block["properties"]["kind"]["enum"] == list(KINDS)

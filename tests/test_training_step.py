@@ -9,6 +9,7 @@ from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import fair_cycle, independent_paths
 from edgeflownas.nas.search_space import ChoiceBlock, SearchSpace, load_search_space
 from edgeflownas.network.flow_network import FlowNetwork
+from edgeflownas.network.kinds import Depth
 from edgeflownas.network.layers import resize_bilinear
 from edgeflownas.network.routes import FixedPath
 from edgeflownas.network.statistics import GivenStatistics
@@ -234,4 +235,4 @@ def test_a_space_with_options_that_have_no_weights_trains_and_is_observed(execut
     assert (observed["forward"], observed["backward"], observed["optimizer_step"]) == (2, 2, 1)
     arrays = {f"weights.{v.name}": ops.convert_to_numpy(v) for v in model.network.trainable_variables}
     assert [*option_movements(arrays, space, 4, seed=1)] == ["EB0 option 1", "DB1 option 0"]
-    assert [blocks[0].label(option) for option in (0, 1)] == ["0 residual blocks", "1 residual block"]
+    assert [Depth().label(value) for value in (0, 1)] == ["0 residual blocks", "1 residual block"]

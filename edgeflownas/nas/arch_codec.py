@@ -11,6 +11,7 @@ from typing import Any, SupportsInt
 
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, run_command
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, ArchCode, SearchSpace, load_search_space
+from edgeflownas.network.kinds import KINDS
 from edgeflownas.parsers import command_parser, print_json
 
 
@@ -58,7 +59,12 @@ def format_code(code: Iterable[SupportsInt]) -> str:
 def describe_code(code: ArchCode, space: SearchSpace) -> list[dict[str, Any]]:
     """One entry per block: block, kind, option (the digit) and a label in words."""
     return [
-        {"block": block.name, "kind": block.kind, "option": digit, "label": block.label(digit)}
+        {
+            "block": block.name,
+            "kind": block.kind,
+            "option": digit,
+            "label": KINDS[block.kind].label(block.options[digit]),
+        }
         for digit, block in zip(code, space.blocks, strict=True)
     ]
 

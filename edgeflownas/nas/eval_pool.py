@@ -1,4 +1,8 @@
-"""The eval pool: fixed fair cycles of subnets judged after every epoch (12 subnets for the 9-block space)."""
+"""The eval pool: four fixed fair cycles of subnets, judged after every epoch.
+
+In the 9-block space these are 12 subnets, hence `mean_epe_12` and `eval_pool_12.json`; in another space the names stay,
+and the number is that of its pool: four times its cycle length.
+"""
 
 import argparse
 from collections.abc import Sequence

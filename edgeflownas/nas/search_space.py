@@ -18,19 +18,12 @@ ArchCode = tuple[int, ...]
 class ChoiceBlock:
     """A place in the network with several options, of which a subnet has exactly one.
 
-    `options` are depths (residual blocks) or kernel sizes, by `kind`, lightest first.
+    `options` are what the kind (`network.kinds`) makes of them, depths or kernel sizes, lightest first.
     """
 
     name: str
     kind: str
     options: tuple[int, ...]
-
-    def label(self, option: int) -> str:
-        """What the digit `option` stands for, in words: '2 residual blocks', 'conv 5x5'."""
-        value = self.options[option]
-        if self.kind == "depth":
-            return f"{value} residual block{'' if value == 1 else 's'}"
-        return f"conv {value}x{value}"
 
 
 @dataclass(frozen=True)

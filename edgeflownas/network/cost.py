@@ -16,7 +16,7 @@ def subnet_cost(space: SearchSpace, code: ArchCode, height: int, width: int, ini
         option = 0 if stage.digit is None else code[stage.digit]
         out_height, out_width = size_at(stage.scale, height, width)
         weights = _kernel_weights(stage, option)
-        params += weights + 2 * stage.filters_out * stage.batch_norms(option)
+        params += weights + 2 * stage.filters_out * (stage.option_norms(option) + stage.shared_norms)
         macs += weights * out_height * out_width
     return {"params": params, "macs": macs}
 
@@ -27,11 +27,9 @@ def supernet_params(space: SearchSpace, init_neurons: int) -> int:
     for stage in network_stages(space, init_neurons):
         options = range(len(stage.options))
         params += sum(_kernel_weights(stage, option) for option in options)
-        # The batch norm after a convolution stage is shared by its options; those in residual blocks are not.
-        norms = sum(stage.batch_norms(option) for option in options) if stage.kind == "depth" else stage.batch_norms(0)
-        params += 2 * stage.filters_out * norms
+        params += 2 * stage.filters_out * (sum(stage.option_norms(option) for option in options) + stage.shared_norms)
     return params
 
 
 def _kernel_weights(stage: Stage, option: int) -> int:
-    return sum(c.kernel * c.kernel * c.filters_in * c.filters_out for c in stage.convolutions(option))
+    return sum(c.kernel * c.kernel * c.filters_in * c.filters_out for c in stage.convolutions(option).values())

@@ -9,7 +9,8 @@ from keras import ops
 from edgeflownas.devices import gpu_visible
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.initial_weights import gain_of
-from edgeflownas.network.layers import BatchNorm, Conv, ResidualBlock, resize_bilinear, unfolded
+from edgeflownas.network.kinds import KINDS, Build
+from edgeflownas.network.layers import BatchNorm, resize_bilinear, unfolded
 from edgeflownas.network.routes import Route
 from edgeflownas.network.stages import Stage, network_stages, size_at
 
@@ -20,19 +21,13 @@ class StageLayer(keras.layers.Layer):
     def __init__(self, stage: Stage, strides: int, seed: int, precision: str, folds: bool) -> None:
         super().__init__(name=stage.name)
         self.stage = stage
-        self.options: list[list[keras.layers.Layer]] = []
-        for index in range(len(stage.options)):
-            name = f"{stage.name}.option{index}"
-            convolutions = stage.convolutions(index)
-            if stage.kind == "depth":
-                blocks = [
-                    ResidualBlock(spec, seed, f"{name}.block{i}", precision) for i, spec in enumerate(convolutions[::2])
-                ]
-                self.options.append(blocks)
-            else:
-                self.options.append([Conv(convolutions[0], strides, seed, name, precision, gain_of(stage), folds)])
-        has_norm = stage.kind == "kernel" and not stage.head
-        self.norm = BatchNorm(stage.filters_out, f"{stage.name}.norm") if has_norm else None
+        build = Build(strides, seed, precision, gain_of(stage), folds)
+        self._kind = KINDS[stage.kind]
+        self.options: list[list[keras.layers.Layer]] = [
+            self._kind.layers(value, stage.filters_in, stage.filters_out, stage.option_name(index), build)
+            for index, value in enumerate(stage.options)
+        ]
+        self.norm = BatchNorm(stage.filters_out, f"{stage.name}.norm") if stage.shared_norms else None
         self.built = True
 
     def call(self, x: Any, size: tuple[int, int] | None, route: Route, statistics: Any) -> Any:
@@ -48,12 +43,7 @@ class StageLayer(keras.layers.Layer):
         return y if self.norm is None else ops.relu(self.norm(y, statistics=statistics))
 
     def _run_option(self, index: int, size: tuple[int, int] | None, statistics: Any) -> Callable[[Any], Any]:
-        def run(x: Any) -> Any:
-            for layer in self.options[index]:
-                x = layer(x, statistics=statistics) if isinstance(layer, ResidualBlock) else layer(x, size=size)
-            return x
-
-        return run
+        return lambda x: self._kind.run(self.options[index], x, size, statistics)
 
 
 class FlowNetwork(keras.layers.Layer):

@@ -38,8 +38,7 @@ def option_kernels(
             continue
         for option in range(len(stage.options)):
             kernels = {}
-            for index, convolution in enumerate(stage.convolutions(option)):
-                place = f".block{index // 2}.conv{index % 2}" if stage.kind == "depth" else ""
-                name = f"{stage.name}.option{option}{place}.kernel"
+            for place, convolution in stage.convolutions(option).items():
+                name = f"{place}.kernel"
                 kernels[name] = initial_kernel(seed, name, convolution.shape, gain_of(stage))
             yield stage.name, option, kernels

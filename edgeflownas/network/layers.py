@@ -11,7 +11,7 @@ from keras import ops
 
 from edgeflownas.network import rewritings
 from edgeflownas.network.initial_weights import initial_kernel
-from edgeflownas.network.stages import Convolution
+from edgeflownas.network.kinds import Convolution
 
 
 def resize_bilinear(x: Any, height: int, width: int) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from edgeflownas.errors import UserError
 from edgeflownas.nas.search_space import SearchSpace
+from edgeflownas.network.kinds import KINDS, Convolution
 
 INPUT_CHANNELS = 6
 FLOW_CHANNELS = 4
@@ -15,25 +16,10 @@ FLOW_CHANNELS = 4
 
 
 @dataclass(frozen=True)
-class Convolution:
-    """A bias-free 'same' convolution: kernel × kernel, filters_in -> filters_out."""
-
-    kernel: int
-    filters_in: int
-    filters_out: int
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of the weights: (kernel, kernel, filters_in, filters_out)."""
-        return (self.kernel, self.kernel, self.filters_in, self.filters_out)
-
-
-@dataclass(frozen=True)
 class Stage:
     """One place in the network.
 
-    kind: 'kernel' is one convolution, `options` its kernel sizes; 'depth' is a row of residual blocks, `options`
-        their number.
+    kind: what its options are, by its name in `kinds.KINDS`.
     scale: how often the output is halved against the input. One more than the stage before means stride 2; less
         means that a bilinear resize to that scale's size comes first.
     head: the stage reads the trunk and emits flow, without batch norm; the trunk goes on past it. Every other
@@ -50,16 +36,23 @@ class Stage:
     head: bool = False
     digit: int | None = None
 
-    def convolutions(self, option: int) -> tuple[Convolution, ...]:
-        """The convolutions of one option, in order."""
-        value = self.options[option]
-        if self.kind == "depth":
-            return (Convolution(3, self.filters_in, self.filters_out),) * (2 * value)
-        return (Convolution(value, self.filters_in, self.filters_out),)
+    def convolutions(self, option: int) -> dict[str, Convolution]:
+        """The convolutions of one option in order, by their kernels' names without `.kernel`."""
+        found = KINDS[self.kind].convolutions(self.options[option], self.filters_in, self.filters_out)
+        return {self.option_name(option) + place: convolution for place, convolution in found.items()}
 
-    def batch_norms(self, option: int) -> int:
-        """Number of batch norms (each over `filters_out` channels) that a path through `option` meets."""
-        return 2 * self.options[option] if self.kind == "depth" else int(not self.head)
+    def option_name(self, option: int) -> str:
+        """What the names of an option's weights begin with."""
+        return f"{self.name}.option{option}"
+
+    def option_norms(self, option: int) -> int:
+        """Number of batch norms (each over `filters_out` channels) inside an option."""
+        return KINDS[self.kind].norms(self.options[option])
+
+    @property
+    def shared_norms(self) -> int:
+        """Number of batch norms after the options, which all of them share: 1 or 0."""
+        return int(KINDS[self.kind].place == "kernel" and not self.head)
 
 
 def size_at(scale: int, height: int, width: int) -> tuple[int, int]:
@@ -99,7 +92,7 @@ def network_stages(space: SearchSpace, init_neurons: int) -> tuple[Stage, ...]:
         stage = stages.get(block.name)
         if stage is None:
             raise UserError(f"search space {space.name}: {block.name} is no stage of the network ({', '.join(stages)})")
-        if stage.kind != block.kind:
+        if stage.kind != KINDS[block.kind].place:
             raise UserError(f"search space {space.name}: {block.name} is of kind {stage.kind}, not {block.kind}")
-        stages[block.name] = replace(stage, options=block.options, digit=digit)
+        stages[block.name] = replace(stage, kind=block.kind, options=block.options, digit=digit)
     return tuple(stages.values())

@@ -14,6 +14,7 @@ from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.run_records import read_history, read_trace, subnet_epes
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
 from edgeflownas.network.cost import subnet_cost
+from edgeflownas.network.kinds import KINDS
 from edgeflownas.training.flow_samples import FlowSamples, load_flow_samples
 from edgeflownas.training.pace import PHASES
 from edgeflownas.training.run_directory import RunDirectory
@@ -100,7 +101,7 @@ class RunFacts:
             arch = parse_code(digits, self.space)
             code = format_code(arch)
             options = " ".join(
-                f"{block.name}={block.options[digit]}" + (f"x{block.options[digit]}" if block.kind == "kernel" else "")
+                f"{block.name}={KINDS[block.kind].short(block.options[digit])}"
                 for block, digit in zip(self.space.blocks, arch, strict=True)
             )
             metrics = {name: found.get(code, {}).get(name) for name in METRICS}

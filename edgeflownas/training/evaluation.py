@@ -191,12 +191,10 @@ def batch_norm_owners(space: SearchSpace, init_neurons: int) -> list[tuple[int, 
     """For every batch norm in order of execution: the (digit, option) it belongs to, None if all paths meet it."""
     owners: list[tuple[int, int] | None] = []
     for stage in network_stages(space, init_neurons):
-        if stage.kind == "depth":
-            for option in range(len(stage.options)):
-                owner = None if stage.digit is None else (stage.digit, option)
-                owners += [owner] * stage.batch_norms(option)
-        else:
-            owners += [None] * stage.batch_norms(0)
+        for option in range(len(stage.options)):
+            owner = None if stage.digit is None else (stage.digit, option)
+            owners += [owner] * stage.option_norms(option)
+        owners += [None] * stage.shared_norms
     return owners
 
 

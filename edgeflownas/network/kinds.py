@@ -1,0 +1,146 @@
+"""The kinds of choice block, each one class: its options, convolutions, layers, words, and what that costs.
+
+All that the project knows of a kind is here. A new one is a class with these methods, an entry in `KINDS`, and its name
+in `schemas/search_space.schema.json`. Imports no Keras: only `layers` and `run` are for the Keras model.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A bias-free 'same' convolution: kernel × kernel, filters_in -> filters_out."""
+
+    kernel: int
+    filters_in: int
+    filters_out: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the weights: (kernel, kernel, filters_in, filters_out)."""
+        return (self.kernel, self.kernel, self.filters_in, self.filters_out)
+
+
+@dataclass(frozen=True)
+class Build:
+    """How the layers of an option are built.
+
+    strides: of its first convolution.
+    seed: of its initial kernels.
+    precision: Keras's dtype policy of its convolutions.
+    gain: by how much its initial kernels are larger than He's.
+    folds: whether its output may come folded (`layers.Conv`).
+    """
+
+    strides: int
+    seed: int
+    precision: str
+    gain: float
+    folds: bool
+
+
+class Kind(Protocol):
+    """A kind of choice block; `value` is one of a block's options, as the search space gives it.
+
+    place: the kind of stage that it can stand at: 'depth' keeps the size of what comes in, and has its batch norms
+        inside; 'kernel' may change it, and a batch norm and ReLU that all options share follow it, but for a head.
+    """
+
+    place: str
+
+    def label(self, value: int) -> str:
+        """The option in words: '2 residual blocks', 'conv 5x5'."""
+        ...
+
+    def short(self, value: int) -> str:
+        """The option in a table: '2', '5x5'."""
+        ...
+
+    def convolutions(self, value: int, filters_in: int, filters_out: int) -> dict[str, Convolution]:
+        """The option's convolutions in order, by what their kernels' names have after the option's."""
+        ...
+
+    def norms(self, value: int) -> int:
+        """Number of batch norms inside the option, over `filters_out` channels each."""
+        ...
+
+    def layers(self, value: int, filters_in: int, filters_out: int, name: str, build: Build) -> list[Any]:
+        """The option's Keras layers; their weights' names begin with `name`."""
+        ...
+
+    def run(self, layers: list[Any], x: Any, size: tuple[int, int] | None, statistics: Any) -> Any:
+        """Send x (P, B, H, W, C) through the option's layers, resized to `size` first if that is given."""
+        ...
+
+
+class Depth:
+    """A row of residual blocks; an option is their number."""
+
+    place = "depth"
+
+    def label(self, value: int) -> str:
+        """'2 residual blocks'."""
+        return f"{value} residual block{'' if value == 1 else 's'}"
+
+    def short(self, value: int) -> str:
+        """'2'."""
+        return str(value)
+
+    def convolutions(self, value: int, filters_in: int, filters_out: int) -> dict[str, Convolution]:
+        """Two of 3 × 3 per block."""
+        places = (f".block{block}.conv{half}" for block in range(value) for half in (0, 1))
+        return dict.fromkeys(places, Convolution(3, filters_in, filters_out))
+
+    def norms(self, value: int) -> int:
+        """One per convolution."""
+        return 2 * value
+
+    def layers(self, value: int, filters_in: int, filters_out: int, name: str, build: Build) -> list[Any]:
+        """The blocks."""
+        from edgeflownas.network.layers import ResidualBlock
+
+        spec = Convolution(3, filters_in, filters_out)
+        return [ResidualBlock(spec, build.seed, f"{name}.block{index}", build.precision) for index in range(value)]
+
+    def run(self, layers: list[Any], x: Any, size: tuple[int, int] | None, statistics: Any) -> Any:
+        """One block after another; the size stays."""
+        for layer in layers:
+            x = layer(x, statistics=statistics)
+        return x
+
+
+class Kernel:
+    """One convolution; an option is the size of its kernel."""
+
+    place = "kernel"
+
+    def label(self, value: int) -> str:
+        """'conv 5x5'."""
+        return f"conv {value}x{value}"
+
+    def short(self, value: int) -> str:
+        """'5x5'."""
+        return f"{value}x{value}"
+
+    def convolutions(self, value: int, filters_in: int, filters_out: int) -> dict[str, Convolution]:
+        """The one."""
+        return {"": Convolution(value, filters_in, filters_out)}
+
+    def norms(self, value: int) -> int:
+        """None of its own."""
+        return 0
+
+    def layers(self, value: int, filters_in: int, filters_out: int, name: str, build: Build) -> list[Any]:
+        """The convolution."""
+        from edgeflownas.network.layers import Conv
+
+        spec = Convolution(value, filters_in, filters_out)
+        return [Conv(spec, build.strides, build.seed, name, build.precision, build.gain, build.folds)]
+
+    def run(self, layers: list[Any], x: Any, size: tuple[int, int] | None, statistics: Any) -> Any:
+        """Resize and convolve."""
+        return layers[0](x, size=size)
+
+
+KINDS: dict[str, Kind] = {"depth": Depth(), "kernel": Kernel()}
