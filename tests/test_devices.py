@@ -125,6 +125,7 @@ def test_a_backend_that_is_not_installed_is_refused_with_the_one_that_is(monkeyp
 @pytest.mark.parametrize("command", ["train_supernet", "nas.supernet_eval", "nas.model_shape_check"])
 def test_every_command_that_computes_refuses_an_unknown_backend_in_one_line_at_once(command, tmp_path):
     flags = ["--set", f"train.output_dir={tmp_path / 'run'}", "--set", f"data.root={tmp_path / 'data'}"]
+    flags += ["--set", "data.source=folder"]
     done = run("-m", f"edgeflownas.{command}", *flags, KERAS_BACKEND="torch")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("error: KERAS_BACKEND is 'torch'")
