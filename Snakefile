@@ -23,25 +23,25 @@ rule gate4:
     default_target: True
     input:
         passable("gate4"),
-        verdicts_until("gate4"),
+        passed_until("gate4"),
 
 
 rule gate1:
     input:
         passable("gate1"),
-        verdicts_until("gate1"),
+        passed_until("gate1"),
 
 
 rule gate2:
     input:
         passable("gate2"),
-        verdicts_until("gate2"),
+        passed_until("gate2"),
 
 
 rule gate3:
     input:
         passable("gate3"),
-        verdicts_until("gate3"),
+        passed_until("gate3"),
 
 
 rule data:

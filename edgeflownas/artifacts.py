@@ -73,6 +73,18 @@ def remove_unfinished(folder: Path) -> None:
             unfinished.unlink(missing_ok=True)
 
 
+def put_aside(path: Path, why: str) -> Path:
+    """Rename a file or folder to `<name>.<why>.<number>`, with the first number that is free.
+
+    Returns:
+        Its new path.
+    """
+    number = 1
+    while (free := path.with_name(f"{path.name}.{why}.{number}")).exists():
+        number += 1
+    return path.rename(free)
+
+
 def _name_also(path: Path, other: Path) -> None:
     other.unlink(missing_ok=True)
     try:

@@ -8,13 +8,20 @@ from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError, one_line
 from edgeflownas.gates.cluster import require_possible
 from edgeflownas.gates.digests import source_files, training_digest
-from edgeflownas.gates.gate import GATES
+from edgeflownas.gates.gate import DEFAULT_TARGET, GATES, find_gate
 from edgeflownas.gates.quieting import Quieting
 from edgeflownas.gates.recorder import now
 from edgeflownas.gates.reports import failures_since
 from edgeflownas.gates.requirements import require_passable
 from edgeflownas.gates.starting import close_ended
-from edgeflownas.gates.workflow import plan_workflow, require_package_beside, standing_gates, take_workplace
+from edgeflownas.gates.workflow import (
+    forced_gates,
+    plan_workflow,
+    require_package_beside,
+    standing_gates,
+    take_workplace,
+)
+from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 
 STARTED = now()
@@ -34,6 +41,10 @@ def refuse(error):
     sys.exit(2)
 
 
+# Snakemake's own view of the command line comes after the rules are parsed; what is forced decides about them.
+TYPED = get_argument_parser().parse_known_args(sys.argv[1:])[0]
+FORCED = {*TYPED.forcerun, *((TYPED.targets or [DEFAULT_TARGET]) if TYPED.force else [])}
+
 try:
     require_package_beside(Path(workflow.basedir))
     PLAN = plan_workflow(
@@ -41,6 +52,7 @@ try:
         workflow.config_settings.config,
         default=Path(workflow.basedir) / "config" / "config.yaml",
         main=workflow.is_main_process,
+        forced=forced_gates(FORCED, TYPED.forceall),
     )
 except (UserError, OSError) as error:
     refuse(error)
@@ -75,20 +87,19 @@ def verdict(gate):
     return f"{OUT}/gates/{gate}.json"
 
 
-def verdicts_before(gate):
-    """The verdicts that a gate waits for: all before it, or none if its own stands.
+def judged_before(gate):
+    """What a gate waits for: that all before it are judged; nothing if its own verdict stands.
 
     Whether a gate stands is decided by digests, not by the age of files. So a gate before it may run again (because
     it depends on more of the config) without taking this one along.
     """
     names = [other.name for other in GATES]
-    return [] if gate in PLAN.standing else [verdict(name) for name in names[: names.index(gate)]]
+    return [] if gate in PLAN.standing else judged(names[: names.index(gate)])
 
 
-def verdicts_until(gate):
-    """The verdicts of a gate and of all gates before it."""
-    names = [other.name for other in GATES]
-    return [verdict(name) for name in names[: names.index(gate) + 1]]
+def judged(gates):
+    """The done files of these gates' judges, of the gates that Snakemake may look at."""
+    return [ticket_of(gate, "judge") for gate in gates if gate not in PLAN.loose]
 
 
 def passable(gate):
@@ -109,9 +120,22 @@ def passable(gate):
     return nothing
 
 
-def ticket_of(gate, name):
-    """What a command of a gate leaves for Snakemake when it went well; the attempt's records lie elsewhere."""
-    return f"{OUT}/gates/{gate}/tickets/{name}.json"
+def passed_until(gate):
+    """What a target asks for: that it and all gates before it are judged; and what those that stand have published.
+
+    The latter is there for Snakemake's report alone: no rule declares it, so that nothing deletes it.
+    """
+    stages = [other for other in GATES if other.number <= find_gate(gate).number]
+    asked_for = judged([stage.name for stage in stages])
+    for stage in (stage for stage in stages if stage.name in PLAN.standing):
+        asked_for += [DATA_INDEX] if stage.uses_data else []
+        asked_for += [shown(verdict(stage.name), stage, caption="verdict")]
+        # Not checkpoints: the report carries its files with it. The verdict names them with their digests.
+        asked_for += [shown(f"{OUT}/{path}", stage) for path in stage.publishes if not path.endswith(".ckpt")]
+    return asked_for
+
+
+ticket_of = PLAN.done_file
 
 
 def log_of(gate, name):
@@ -125,12 +149,7 @@ def benchmark_of(name, gate=None):
 
 
 def shown(path, gate, caption=None):
-    """A file that a gate publishes, for `snakemake --report`: its caption lies in rules/report/ under its name.
-
-    Checkpoints are left out, because the report carries its files with it; the verdict names them with their digests.
-    """
-    if path.endswith(".ckpt"):
-        return path
+    """A file that a gate publishes, for `snakemake --report`: its caption lies in rules/report/ under its name."""
     title = f"Gate {gate.number}: {gate.title}"
     labels = {"artifact": str(Path(path).relative_to(OUT))}
     return report(path, caption=f"report/{caption or Path(path).stem}.rst", category=title, labels=labels)
@@ -157,7 +176,8 @@ def recorded(gate, name, *command, expect=0, quiet=False, ticket=None):
 
 def judge(gate):
     """The command that judges a gate, and publishes when it passes."""
-    return [PYTHON, "-m", "edgeflownas.gates", "judge", gate, "--output_dir", OUT, "--log", log_of(gate, "judge")]
+    flags = ["--output_dir", OUT, "--log", log_of(gate, "judge"), "--ticket", ticket_of(gate, "judge")]
+    return [PYTHON, "-m", "edgeflownas.gates", "judge", gate, *flags]
 
 
 def untracked(command):

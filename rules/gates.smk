@@ -1,17 +1,17 @@
 # The rules of every gate: begin an attempt, run its commands one after another, judge it. One group, so one Slurm job.
-for stage, gate in [(gate, gate.name) for gate in GATES]:
+# All that they declare are done files, in a folder of each attempt's own.
+for gate in [gate.name for gate in GATES]:
 
     rule:
         name:
             f"{gate}_start"
         input:
             passable(gate),
-            verdicts_before(gate),
+            judged_before(gate),
             INPUTS[gate],
         output:
             ticket_of(gate, "start"),
         params:
-            trigger=PLAN.triggers[gate],
             command=untracked(start(gate)),
         log:
             log_of(gate, "start"),
@@ -55,10 +55,8 @@ for stage, gate in [(gate, gate.name) for gate in GATES]:
         input:
             [ticket_of(gate, name) for name in COMMANDS[gate]],
         output:
-            shown(verdict(gate), stage, caption="verdict"),
-            [shown(f"{OUT}/{path}", stage) for path in stage.publishes],
+            ticket_of(gate, "judge"),
         params:
-            trigger=PLAN.triggers[gate],
             command=untracked(judge(gate)),
         log:
             log_of(gate, "judge"),

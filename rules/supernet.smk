@@ -9,7 +9,7 @@ def standing_verdicts(wildcards):
             standing_gates(PLAN)
         except (UserError, OSError) as error:
             refuse(error)
-    return [ancient(path) for path in verdicts_until(GATES[-1].name)]
+    return [ancient(path) for path in judged([gate.name for gate in GATES])]
 
 
 START_LONG_RUN = [PYTHON, "-m", "edgeflownas.gates", "start", "supernet", "--output_dir", OUT, *PLAN.config_flags()]

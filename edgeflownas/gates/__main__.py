@@ -15,7 +15,7 @@ from edgeflownas.gates.long_run import judge_long_run, start_long_run
 from edgeflownas.gates.parser import gates_parser
 from edgeflownas.gates.recorder import command_line, record_command
 from edgeflownas.gates.reports import close_attempt, failure_text, in_short, next_command, table_head, table_row
-from edgeflownas.gates.starting import close_interrupted, start_gate
+from edgeflownas.gates.starting import close_interrupted, start_gate, start_lock
 from edgeflownas.gates.states import DAMAGED, gate_states
 from edgeflownas.parsers import print_json
 from edgeflownas.terminal import GREEN, RED, painted
@@ -24,11 +24,12 @@ from edgeflownas.terminal import GREEN, RED, painted
 def _start(arguments: argparse.Namespace) -> int:
     overrides = dict(parse_assignment(assignment) for assignment in arguments.assignments)
     config = resolve_config(arguments.config, overrides)
-    if arguments.stage == LONG_RUN:
-        attempt = start_long_run(arguments.output_dir, arguments.config, overrides, config)
-    else:
-        gate = find_gate(arguments.stage)
-        attempt = start_gate(gate, arguments.output_dir, arguments.config, overrides, config, arguments.trigger)
+    with start_lock(arguments.output_dir, arguments.stage):
+        if arguments.stage == LONG_RUN:
+            attempt = start_long_run(arguments.output_dir, arguments.config, overrides, config)
+        else:
+            gate = find_gate(arguments.stage)
+            attempt = start_gate(gate, arguments.output_dir, arguments.config, overrides, config, arguments.trigger)
     if arguments.ticket:
         write_json(arguments.ticket, {"gate": attempt.gate, "attempt": attempt.number})
     changes = attempt.start["changes"]
@@ -60,8 +61,10 @@ def _record(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if record["status"] == "interrupted":
         report = close_attempt(attempt, "interrupted", [f"{arguments.name} was interrupted"])
     else:
-        words = f"{arguments.name} ended with exit code {record['exit_code']}, expected {record['expected_exit']}"
-        report = close_attempt(attempt, "failed", [words])
+        words = [f"{arguments.name} ended with exit code {record['exit_code']}, expected {record['expected_exit']}"]
+        if record["exit_code"] == record["expected_exit"]:
+            words = record["log_faults"]
+        report = close_attempt(attempt, "failed", words)
     _redraw(arguments.output_dir)
     print(f"\n{failure_text(report, attempt.folder)}\n", flush=True)
     return EXIT_INTERRUPTED if record["status"] == "interrupted" else EXIT_CHECK_FAILED
@@ -87,6 +90,8 @@ def _judge(arguments: argparse.Namespace) -> int:
     report = judge_gate(gate, attempt, arguments.output_dir, decided)
     _redraw(arguments.output_dir)
     if report["status"] == "passed":
+        if arguments.ticket:
+            write_json(arguments.ticket, {"gate": attempt.gate, "attempt": attempt.number})
         paths = ", ".join(artifact["path"] for artifact in report["artifacts"])
         say(f"{gate.name} passed; published in {arguments.output_dir}: {paths}")
         if following := next_command(gate.name, report["provenance"].get("invocation")):

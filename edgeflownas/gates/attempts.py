@@ -2,8 +2,11 @@
 
 `<output_dir>/gates/<gate>/attempts/NNNN/` holds `start.json` (written first), `commands/NN_NAME.json` and
 `logs/NAME.log` per command, `dirty.diff`, and at the end `report.json` and `report.md`. An attempt without a report
-is still running, or was interrupted: its owner's life decides.
+is still running, or was interrupted: its owner's life decides. A folder without records is no attempt: whoever made it
+was killed before anything ran. Its number is never given again, nor that of an attempt that was put aside.
 """
+
+import re
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,7 +68,7 @@ class Attempt:
             if path.stem.partition("_")[2] == record["name"]:
                 break
         else:
-            path = folder / f"{len(list(folder.glob('*.json'))) + 1:02d}_{record['name']}.json"
+            path = folder / f"{_highest_number(folder) + 1:02d}_{record['name']}.json"
         write_json(path, record)
 
     def log_path(self, name: str) -> Path:
@@ -93,8 +96,7 @@ class Attempt:
             return None
         try:
             owners = [record["process"] for record in self.commands() if record["status"] == "running"]
-            if (self.folder / "start.json").is_file():
-                owners.append(self.start["owner"])
+            owners.append(self.start["owner"])
         except UserError as error:
             raise UserError(
                 f"{error}; if nothing works on {self.gate} attempt {self.number} any more, `python -m "
@@ -106,8 +108,20 @@ class Attempt:
 def attempts(output_dir: Path, gate: str) -> list[Attempt]:
     """All attempts at a gate, the first one first."""
     folder = output_dir / "gates" / gate / "attempts"
-    numbered = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
-    return [Attempt(gate, number, folder / f"{number:04d}") for number in numbered]
+    begun = [path for path in folder.glob("[0-9]*") if path.name.isdigit() and any(path.glob("**/*.json"))]
+    return [Attempt(gate, number, folder / f"{number:04d}") for number in sorted(int(path.name) for path in begun)]
+
+
+def next_number(output_dir: Path, gate: str) -> int:
+    """The number of the next attempt at a gate: above that of every folder that any attempt has left behind."""
+    folder = output_dir / "gates" / gate
+    return 1 + max(_highest_number(folder / "attempts"), _highest_number(folder / "tickets"))
+
+
+def _highest_number(folder: Path) -> int:
+    """The highest number that a name in `folder` begins with; 0 if there is none."""
+    begun = (re.match(r"\d+", path.name) for path in folder.glob("[0-9]*"))
+    return max((int(found.group()) for found in begun if found), default=0)
 
 
 def latest_attempt(output_dir: Path, gate: str) -> Attempt | None:
@@ -130,11 +144,14 @@ def open_attempt(output_dir: Path, gate: str) -> Attempt:
     return attempt
 
 
-def next_attempt(output_dir: Path, gate: str) -> Attempt:
-    """Make the folder of the next attempt; two callers never get the same."""
-    last = latest_attempt(output_dir, gate)
-    number = last.number + 1 if last else 1
-    folder = output_dir / "gates" / gate / "attempts" / f"{number:04d}"
+def next_attempt(output_dir: Path, gate: str, number: int | None = None) -> Attempt:
+    """Make the folder of the next attempt; two callers never get the same.
+
+    `number` is the one that was foreseen for it, whose done files may have their folder already: it, or one above.
+    """
+    attempts_folder = output_dir / "gates" / gate / "attempts"
+    number = max(number, _highest_number(attempts_folder) + 1) if number else next_number(output_dir, gate)
+    folder = attempts_folder / f"{number:04d}"
     with writing(folder):
         try:
             folder.mkdir(parents=True)

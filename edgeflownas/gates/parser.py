@@ -61,7 +61,7 @@ def gates_parser() -> argparse.ArgumentParser:
     record.add_argument("--quiet", action="store_true", help="keep its output off the terminal")
     record.add_argument("--log", type=require_writable, metavar="FILE", help="a second place for its output")
     record.usage = "%(prog)s [options] stage name -- COMMAND …"
-    judge = add("judge")
+    judge = add("judge", ticket)
     judge.add_argument("stage", choices=[gate.name for gate in GATES])
     judge.add_argument("--log", type=require_writable, metavar="FILE", help="a second place for what it says")
     abandon = add("abandon")

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
-from edgeflownas.errors import EXIT_INTERRUPTED
+from edgeflownas.errors import EXIT_INTERRUPTED, UserError
 from edgeflownas.gates.attempts import Attempt
 from edgeflownas.processes import this_process
 
@@ -41,8 +41,11 @@ def record_command(
     """Run `argv`, its output going to the attempt's log, to `extra_log`, and to the terminal unless `quiet`.
 
     Returns:
-        The record, also written to the attempt: its `status` is `done` (the expected exit code), `failed`, or
-        `interrupted` (a signal reached this recorder, or the command said so by exit code 3).
+        The record, also written to the attempt: its `status` is `done` (the expected exit code, and all of its output
+        in the logs), `failed`, or `interrupted` (a signal reached this recorder, or the command said so by exit code 3).
+
+    Raises:
+        UserError: a log or the record cannot be written to begin with.
     """
     record: dict[str, Any] = {
         "name": name,
@@ -58,18 +61,19 @@ def record_command(
     with _Forwarding() as signals:
         # Not before signals are caught: who sees the record may cancel at once.
         attempt.write_command(record)
-        exit_code, peak_mb = _run(argv, logs, quiet, signals)
+        exit_code, peak_mb, faults = _run(argv, logs, quiet, signals)
     if signals.received or (exit_code == EXIT_INTERRUPTED and expected_exit != EXIT_INTERRUPTED):
         status = "interrupted"
     else:
-        status = "done" if exit_code == expected_exit else "failed"
+        status = "done" if exit_code == expected_exit and not faults else "failed"
     record |= {
         "status": status,
         "exit_code": exit_code,
         "seconds": round(time.monotonic() - begin, 3),
         "peak_memory_mb": peak_mb,
         "ended": now(),
-        "log_tail": _tail(attempt.log_path(name)),
+        "log_tail": [*_tail(attempt.log_path(name)), *faults],
+        "log_faults": faults,
     }
     attempt.write_command(record)
     return record
@@ -110,30 +114,74 @@ class _Forwarding:
                 os.killpg(self._child.pid, number if len(self.received) < SIGNALS_BEFORE_KILL else signal.SIGKILL)
 
 
-def _run(argv: Sequence[str], logs: Sequence[Path], quiet: bool, signals: _Forwarding) -> tuple[int, float]:
-    """Exit code (128 + signal if one ended it) and peak memory in MiB."""
-    with ExitStack() as stack:
-        sinks: list[BinaryIO] = []
+class _Output:
+    """Where the output of a command goes: its logs, and the terminal unless `quiet`.
+
+    It takes all that comes, whatever becomes of it: a command whose output nobody takes stops for ever. `faults` says
+    which logs lack something, and why.
+    """
+
+    def __init__(self, logs: Sequence[Path], quiet: bool, stack: ExitStack) -> None:
+        self.faults: list[str] = []
+        self._logs: dict[Path, BinaryIO] = {}
+        self._terminal = None if quiet else sys.stdout.buffer
         for log in logs:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            sinks.append(stack.enter_context(open(log, "wb", buffering=0)))
-        if not quiet:
-            sinks.append(sys.stdout.buffer)
+            try:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                self._logs[log] = stack.enter_context(open(log, "wb", buffering=0))
+            except OSError as error:
+                raise UserError(f"{log}: cannot write the log: {error.strerror}") from error
+
+    def take_from(self, source: BinaryIO) -> None:
+        """Take all that comes until its end."""
+        while chunk := os.read(source.fileno(), 1 << 16):
+            self.take(chunk)
+
+    def take(self, chunk: bytes) -> None:
+        """Write a piece of output to wherever it still can be written."""
+        for log, file in list(self._logs.items()):
+            try:
+                _write_whole(file, chunk)
+            except (OSError, ValueError) as error:
+                del self._logs[log]
+                # Closed: the command has ended, and it is a process of its own that still writes.
+                if isinstance(error, OSError):
+                    self.faults.append(f"{log}: the log ends here, because it cannot be written: {error.strerror}")
+        if self._terminal is not None:
+            try:
+                self._terminal.write(chunk)
+                self._terminal.flush()
+            except (OSError, ValueError):
+                self._terminal = None
+
+
+def _write_whole(file: BinaryIO, chunk: bytes) -> None:
+    # Unbuffered, a file may take only the beginning; the next write then says why.
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _run(
+    argv: Sequence[str], logs: Sequence[Path], quiet: bool, signals: _Forwarding
+) -> tuple[int, float, list[str]]:
+    """Exit code (128 + signal if one ended it), peak memory in MiB, and what went wrong with its logs."""
+    with ExitStack() as stack:
+        output = _Output(logs, quiet, stack)
         try:
             child = _spawn(argv)
         except OSError as error:
-            for sink in sinks:
-                sink.write(f"{argv[0]}: {error.strerror}\n".encode())
-            return 127, 0.0
+            output.take(f"{argv[0]}: {error.strerror}\n".encode())
+            return 127, 0.0, output.faults
         signals.send_to(child)
-        copier = threading.Thread(target=_copy, args=(child.stdout, sinks), daemon=True)
+        copier = threading.Thread(target=output.take_from, args=(child.stdout,), daemon=True)
         copier.start()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         # A grandchild may hold the pipe open; what the command itself wrote is there at once.
         copier.join(timeout=2.0)
         exit_code = child.returncode if child.returncode >= 0 else 128 - child.returncode
-        return exit_code, round(usage.ru_maxrss / 1024, 1)
+        return exit_code, round(usage.ru_maxrss / 1024, 1), list(output.faults)
 
 
 def _spawn(argv: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -151,16 +199,6 @@ def _spawn(argv: Sequence[str]) -> subprocess.Popen[bytes]:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _copy(source: BinaryIO, sinks: Sequence[BinaryIO]) -> None:
-    while chunk := os.read(source.fileno(), 1 << 16):
-        for sink in sinks:
-            try:
-                sink.write(chunk)
-                sink.flush()
-            except (BrokenPipeError, ValueError):
-                continue
 
 
 def _tail(log: Path) -> list[str]:

@@ -15,6 +15,11 @@ from edgeflownas.gates.gate import DEFAULT_TARGET, GATES, LONG_RUN, STAGES
 from edgeflownas.gates.recorder import command_line, now
 from edgeflownas.provenance import git_words
 
+# Flags of Snakemake that are meant for one call, alone and with the words after them.
+_ONE_OFF = frozenset({"-f", "--force", "-F", "--forceall", "-t", "--touch", "--no-hooks", "-k", "--keep-going"})
+_ONE_OFF_LISTS = frozenset(
+    {"-R", "--forcerun", "-U", "--until", "-O", "--omit-from", "-P", "--prioritize", "--allowed-rules", "--batch"}
+)
 # Criterion, observed, expected: on a terminal of 124 columns, and how many of them are gaps and the mark.
 _COLUMNS, _GAPS = (54, 32, 32), 6
 
@@ -131,7 +136,7 @@ def commands_at_fault(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 def next_step(report: dict[str, Any]) -> str:
     """What to type after the repair, and what that runs again."""
-    typed = report["provenance"].get("invocation") or f"snakemake {report['gate']}"
+    typed = shlex.join(_lasting_words(report["provenance"].get("invocation") or f"snakemake {report['gate']}"))
     if report["gate"] == LONG_RUN:
         return f"`{typed}`; it continues from the last checkpoint"
     if report["status"] == "interrupted":
@@ -147,12 +152,25 @@ def next_command(gate: str, invocation: str | None) -> str | None:
         invocation: what was typed to run it; None outside Snakemake.
     """
     following = STAGES[STAGES.index(gate) + 1]
-    words = shlex.split(invocation or f"snakemake {gate}")
+    words = _lasting_words(invocation or f"snakemake {gate}")
     targets = [word for word in words if word in STAGES] or [DEFAULT_TARGET]
     if max(STAGES.index(target) for target in targets) > STAGES.index(gate):
         return None
     kept = [word for word in words[1:] if word not in STAGES]
     return shlex.join([words[0], following, *kept])
+
+
+def _lasting_words(invocation: str) -> list[str]:
+    """The words of a Snakemake call that hold for the next one, too; not what was forced, or left out, this once."""
+    kept, skipping = [], False
+    for word in shlex.split(invocation):
+        if word.startswith("-"):
+            skipping = word in _ONE_OFF_LISTS
+            if skipping or word in _ONE_OFF or word.partition("=")[0] in _ONE_OFF_LISTS:
+                continue
+        if not skipping:
+            kept.append(word)
+    return kept
 
 
 def report_markdown(report: dict[str, Any], folder: Path) -> str:

@@ -4,10 +4,10 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edgeflownas import processes
-from edgeflownas.artifacts import read_json, sha256_file, write_json, write_text
+from edgeflownas.artifacts import put_aside, read_json, sha256_file, write_json, write_text
 from edgeflownas.config import Config, differences
 from edgeflownas.errors import CannotWrite, UserError, writing
 from edgeflownas.gates.attempts import Attempt, attempts, latest_attempt, next_attempt
@@ -18,6 +18,7 @@ from edgeflownas.gates.reports import close_attempt
 from edgeflownas.gates.requirements import require_passable
 from edgeflownas.gates.states import changed_files, gate_states, require_standing, verdict_path
 from edgeflownas.gates.workflow import INVOCATION_VARIABLE, OWNER_VARIABLE, owner_from_environment
+from edgeflownas.locks import LockHeld, take_lock
 from edgeflownas.provenance import collect_provenance, dirty_diff
 
 # Slurm kills what has not ended 30 s after it was asked to (KillWait).
@@ -44,7 +45,7 @@ def start_gate(
     if gate.uses_data and not (output_dir / "data_index.json").is_file():
         raise UserError(f"{gate.name} is refused: {output_dir / 'data_index.json'} is missing; run `snakemake data`")
     close_interrupted(output_dir, gate.name)
-    attempt = next_attempt(output_dir, gate.name)
+    attempt = next_attempt(output_dir, gate.name, trigger)
     files = source_files()
     write_start(
         attempt,
@@ -68,6 +69,20 @@ def start_gate(
     for name in gate.run_directories:
         _set_aside(output_dir / "runs" / name)
     return attempt
+
+
+def start_lock(output_dir: Path, name: str) -> IO[str]:
+    """Make this process the only one that begins an attempt at `name`, until the returned file is closed.
+
+    Raises:
+        UserError: another one is at it; says which.
+    """
+    path = output_dir / "gates" / name / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return take_lock(path, processes.describe(processes.this_process()))
+    except LockHeld as holder:
+        raise UserError(f"{name} is being started by {holder} at this moment") from None
 
 
 def write_start(attempt: Attempt, facts: dict[str, Any], config: Config, previous: Attempt | None) -> None:
@@ -141,11 +156,6 @@ def close_interrupted(output_dir: Path, name: str) -> None:
     attempt = latest_attempt(output_dir, name)
     if attempt is None or attempt.is_closed:
         return
-    if not (attempt.folder / "start.json").is_file():
-        # Killed within the moment between making the folder and writing its first file: nothing ran.
-        with writing(attempt.folder):
-            attempt.folder.rename(attempt.folder.with_name(f"{attempt.folder.name}.unstarted"))
-        return
     try:
         for record in attempt.commands():
             if record["status"] == "running":
@@ -153,7 +163,7 @@ def close_interrupted(output_dir: Path, name: str) -> None:
         close_attempt(attempt, "interrupted", ["it ended without a report: its processes are gone"])
     except UserError:
         with writing(attempt.folder):
-            attempt.folder.rename(attempt.folder.with_name(f"{attempt.folder.name}.damaged"))
+            put_aside(attempt.folder, "damaged")
 
 
 def close_ended(output_dir: Path, started: str, patience_s: float = KILL_WAIT_S) -> None:

@@ -13,7 +13,7 @@ from edgeflownas import processes
 from edgeflownas.artifacts import read_json, sha256_file
 from edgeflownas.config import Config, differences, resolve_config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.attempts import Attempt, latest_attempt
+from edgeflownas.gates.attempts import Attempt, latest_attempt, next_number
 from edgeflownas.gates.digests import gate_digests, relevant_config, relevant_source, source_files
 from edgeflownas.gates.gate import GATES, Gate
 
@@ -32,16 +32,18 @@ class GateState:
     why: tuple[str, ...]
     attempt: Attempt | None
     report: dict[str, Any] | None
+    next_number: int
 
     @property
     def trigger(self) -> int:
-        """A number that changes when the gate must run again, and only then: Snakemake compares it as a param."""
-        if self.attempt is None:
-            return 1
+        """A number that changes when the gate must run again, and only then: it names the folder of the done files.
+
+        So a gate that must run again has none of them, whatever Snakemake remembers of earlier calls.
+        """
         if self.state == "passed" and self.report is not None:
             trigger: int = self.report["trigger"]
             return trigger
-        return self.attempt.number + 1
+        return self.next_number
 
 
 def verdict_path(output_dir: Path, gate: str) -> Path:
@@ -63,33 +65,39 @@ def _gate_state(
     gate: Gate, output_dir: Path, config: Config | None, files: dict[str, str], thorough: bool
 ) -> GateState:
     attempt = latest_attempt(output_dir, gate.name)
-    if attempt is None:
-        return GateState(gate, NEVER_RUN, (), None, None)
-    try:
-        return _state_of(attempt, gate, output_dir, config, files, thorough)
-    except (UserError, KeyError, TypeError) as error:
-        # Its records are not what we wrote: the gate must run again, and the others are as they are.
-        return GateState(gate, DAMAGED, (str(error),), attempt, None)
+    report, state, why = None, NEVER_RUN, ()
+    if attempt is not None:
+        try:
+            report = attempt.report
+            state, why = _state_of(attempt, report, gate, output_dir, config, files, thorough)
+        except (UserError, KeyError, TypeError) as error:
+            # Its records are not what we wrote: the gate must run again, and the others are as they are.
+            report, state, why = None, DAMAGED, (str(error),)
+    return GateState(gate, state, why, attempt, report, next_number(output_dir, gate.name))
 
 
 def _state_of(
-    attempt: Attempt, gate: Gate, output_dir: Path, config: Config | None, files: dict[str, str], thorough: bool
-) -> GateState:
-    report = attempt.report
+    attempt: Attempt,
+    report: dict[str, Any] | None,
+    gate: Gate,
+    output_dir: Path,
+    config: Config | None,
+    files: dict[str, str],
+    thorough: bool,
+) -> tuple[str, tuple[str, ...]]:
+    """The state of a gate that was attempted, and why."""
     if report is None:
         owner = attempt.living_owner()
-        if owner:
-            return GateState(gate, "running", (processes.describe(owner),), attempt, None)
-        return GateState(gate, "interrupted", ("its owner is gone",), attempt, None)
+        return ("running", (processes.describe(owner),)) if owner else ("interrupted", ("its owner is gone",))
     if report["status"] != "passed":
-        return GateState(gate, report["status"], tuple(report["why"]), attempt, report)
+        return report["status"], tuple(report["why"])
     try:
         now = config or resolve_config(report["config"]["path"], report["config"]["overrides"])
         why = _stale_reasons(gate, report, attempt, now, files, output_dir)
     except UserError as error:
         why = [str(error)]
     why += artifact_faults(report, output_dir, thorough)
-    return GateState(gate, "stale" if why else "passed", tuple(why), attempt, report)
+    return "stale" if why else "passed", tuple(why)
 
 
 def _stale_reasons(

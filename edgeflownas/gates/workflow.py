@@ -9,8 +9,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,7 @@ from edgeflownas.command_line import data_root_overrides
 from edgeflownas.config import Config, flatten, resolve_config
 from edgeflownas.errors import UserError, make_folder
 from edgeflownas.gates.attempts import living_attempts
+from edgeflownas.gates.gate import GATES, Gate
 from edgeflownas.gates.states import GateState, gate_states, require_standing
 from edgeflownas.locks import LockHeld, take_lock
 from edgeflownas.processes import describe, this_process
@@ -36,7 +37,8 @@ INVOCATION_VARIABLE = "EDGEFLOWNAS_INVOCATION"
 class WorkflowPlan:
     """The configuration of a Snakemake run, and per gate the number that changes when it must run again.
 
-    `standing` are the gates whose verdict stands, and which therefore wait for nothing.
+    `standing` are the gates whose verdict stands, and which therefore wait for nothing. `loose` are those of them whose
+    done files are not all there, one after another: Snakemake would run a part of them, so they are kept from it.
     """
 
     config_path: str
@@ -44,12 +46,21 @@ class WorkflowPlan:
     config: Config
     triggers: dict[str, int]
     standing: frozenset[str]
+    loose: frozenset[str]
 
     @property
     def output_dir(self) -> str:
         """Where gates publish."""
         path: str = self.config["workflow.output_dir"]
         return path
+
+    def done_file(self, gate: str, name: str) -> str:
+        """What a command of a gate leaves for Snakemake when it went well. The attempt's records lie elsewhere.
+
+        Nothing else of a gate is declared to Snakemake, which deletes what is declared: before a job runs, and when it
+        fails or is refused. Each time that a gate must run the folder is a new one, so all of the gate runs.
+        """
+        return f"{self.output_dir}/gates/{gate}/tickets/{self.triggers[gate]:04d}/{name}.json"
 
     def config_flags(self, **extra: Any) -> list[str]:
         """`--config FILE --set key=value …` for commands; `extra` adds keys, with `__` for the dot."""
@@ -94,8 +105,16 @@ def require_package_beside(folder: Path, started_in: Path | None = None) -> None
             )
 
 
-def plan_workflow(configfiles: Sequence[Path], entries: Mapping[str, Any], default: Path, main: bool) -> WorkflowPlan:
+def plan_workflow(
+    configfiles: Sequence[Path],
+    entries: Mapping[str, Any],
+    default: Path,
+    main: bool,
+    forced: Collection[str] = (),
+) -> WorkflowPlan:
     """Read the base config file and Snakemake's `--config` entries, validate them, and look at the gates' states.
+
+    `forced` are the gates that must run again though they stand.
 
     Raises:
         UserError: several config files, or a configuration that is not valid.
@@ -104,7 +123,12 @@ def plan_workflow(configfiles: Sequence[Path], entries: Mapping[str, Any], defau
         plan = json.loads(os.environ[PLAN_VARIABLE])
         config = resolve_config(plan["config_path"], plan["overrides"])
         return WorkflowPlan(
-            plan["config_path"], plan["overrides"], config, plan["triggers"], frozenset(plan["standing"])
+            plan["config_path"],
+            plan["overrides"],
+            config,
+            plan["triggers"],
+            frozenset(plan["standing"]),
+            frozenset(plan["loose"]),
         )
     if len(configfiles) > 1:
         raise UserError(f"--configfile takes one file, got {len(configfiles)}: {', '.join(map(str, configfiles))}")
@@ -112,13 +136,39 @@ def plan_workflow(configfiles: Sequence[Path], entries: Mapping[str, Any], defau
     overrides = config_overrides(entries, sys.argv)
     config = resolve_config(config_path, overrides)
     states = gate_states(Path(config["workflow.output_dir"]), config)
-    triggers = {state.gate.name: state.trigger for state in states}
-    standing = frozenset(state.gate.name for state in states if state.state == "passed")
-    plan = {"config_path": config_path, "overrides": overrides, "triggers": triggers, "standing": sorted(standing)}
-    os.environ[PLAN_VARIABLE] = json.dumps(plan)
+    again = {state.gate.name for state in states if state.state != "passed" or state.gate.name in forced}
+    triggers = {s.gate.name: s.next_number if s.gate.name in again else s.trigger for s in states}
+    standing = frozenset(triggers) - again
+    plan = WorkflowPlan(config_path, overrides, config, triggers, standing, frozenset())
+    loose = {state.gate.name for state in states if state.gate.name in standing and not _in_order(plan, state.gate)}
+    plan = replace(plan, loose=frozenset(loose))
+    facts = {"config_path": config_path, "overrides": overrides, "triggers": triggers}
+    os.environ[PLAN_VARIABLE] = json.dumps(facts | {"standing": sorted(standing), "loose": sorted(loose)})
     os.environ[OWNER_VARIABLE] = json.dumps(this_process())
     os.environ[INVOCATION_VARIABLE] = shlex.join(["snakemake", *sys.argv[1:]])
-    return WorkflowPlan(config_path, overrides, config, triggers, standing)
+    return plan
+
+
+def _in_order(plan: WorkflowPlan, gate: Gate) -> bool:
+    """Whether a gate's done files are all there, none older than the one before it."""
+    try:
+        times = [os.stat(plan.done_file(gate.name, name)).st_mtime_ns for name in ("start", *gate.commands, "judge")]
+    except OSError:
+        return False
+    return times == sorted(times)
+
+
+def forced_gates(names: Iterable[str], everything: bool) -> frozenset[str]:
+    """The gates of which a part is forced: by Snakemake's `--forceall`, or by the names of rules or files.
+
+    A part of a gate proves nothing, so all of that gate is forced.
+    """
+    words = list(names)
+
+    def is_forced(gate: str) -> bool:
+        return any(word == gate or word.startswith(f"{gate}_") or f"/gates/{gate}/" in word for word in words)
+
+    return frozenset(gate.name for gate in GATES if everything or is_forced(gate.name))
 
 
 def config_overrides(entries: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:

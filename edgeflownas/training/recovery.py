@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.artifacts import read_json, write_json
+from edgeflownas.artifacts import put_aside, read_json, write_json
 from edgeflownas.config import differences
 from edgeflownas.errors import UserError
 from edgeflownas.training.checkpoints import Checkpoint, load_checkpoint
@@ -69,8 +69,7 @@ def _set_aside(run: RunDirectory, faults: Mapping[Path, str], instead: Checkpoin
     for damaged, reason in faults.items():
         kept_as = None
         if damaged.exists():
-            damaged.rename(free := _free_name(damaged))
-            kept_as = free.relative_to(run.path).as_posix()
+            kept_as = put_aside(damaged, "damaged").relative_to(run.path).as_posix()
         set_aside.append({"file": damaged.relative_to(run.path).as_posix(), "kept_as": kept_as, "reason": reason})
         say(f"{reason}{f'; kept as {kept_as}' if kept_as else ''}; continuing from {instead.path.name} at step {step}")
     entry = {
@@ -87,10 +86,3 @@ def _told_together(faults: Mapping[Path, str]) -> str:
     for path, fault in faults.items():
         files.setdefault(fault.removeprefix(f"{path}: "), []).append(str(path))
     return "; ".join(f"{', '.join(paths)}: {reason}" for reason, paths in files.items())
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    while (name := path.with_name(f"{path.name}.damaged.{number}")).exists():
-        number += 1
-    return name
