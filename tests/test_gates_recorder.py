@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeflownas.errors import CannotWrite
 from edgeflownas.gates.attempts import Attempt, next_attempt
 from edgeflownas.gates.recorder import command_line, record_command
 from edgeflownas.processes import is_alive, this_process
@@ -21,7 +22,8 @@ import sys
 from pathlib import Path
 from edgeflownas.gates.attempts import Attempt
 from edgeflownas.gates.recorder import record_command
-print(record_command(Attempt("gate1", 1, Path(sys.argv[1])), "work", sys.argv[2:], 0, False, None)["status"])
+extra_log = Path(sys.argv[2]) if sys.argv[2] else None
+print(record_command(Attempt("gate1", 1, Path(sys.argv[1])), "work", sys.argv[3:], 0, False, extra_log)["status"])
 """
 
 
@@ -63,6 +65,42 @@ def test_missing_program_fails_with_its_name(attempt: Attempt) -> None:
     assert "no-such-program" in attempt.log("work")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+@pytest.mark.parametrize("exit_code", [0, 7])
+def test_a_full_disk_stops_no_command_and_is_told(attempt: Attempt, exit_code: int) -> None:
+    # More than a pipe holds: a command whose output nobody took would stop for ever.
+    words = python(f"print('x' * 300_000); exit({exit_code})")
+    recorder = subprocess.run(
+        [*python(RECORD), str(attempt.folder), "/dev/full", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert recorder.stdout.splitlines() == ["x" * 300_000, "failed"]
+    record = attempt.command("work")
+    assert record["exit_code"] == exit_code
+    fault = "/dev/full: the log ends here, because it cannot be written: No space left on device"
+    assert (record["log_faults"], record["log_tail"][-1]) == ([fault], fault)
+    assert attempt.log("work") == "x" * 300_000 + "\n"
+
+
+def test_a_terminal_that_closes_costs_the_log_nothing(attempt: Attempt) -> None:
+    words = python("import time; time.sleep(1); print('one', flush=True); print('x' * 300_000)")
+    quiet_record = RECORD.replace("print(", "len(")
+    with subprocess.Popen([*python(quiet_record), str(attempt.folder), "", *words], stdout=subprocess.PIPE) as recorder:
+        assert recorder.stdout is not None
+        recorder.stdout.close()
+    assert attempt.log("work") == "one\n" + "x" * 300_000 + "\n"
+    assert attempt.command("work")["status"] == "done"
+
+
+def test_a_log_that_cannot_be_opened_is_told_in_one_line(attempt: Attempt) -> None:
+    attempt.log_path("work").mkdir()
+    with pytest.raises(CannotWrite, match=r"work\.log: cannot be written: Is a directory"):
+        record_command(attempt, "work", python("pass"), 0, True, None)
+
+
 def test_only_the_last_lines_are_kept_in_the_record(attempt: Attempt) -> None:
     record = record_command(attempt, "work", python("for i in range(100): print(i)"), 0, True, None)
     assert record["log_tail"] == [str(i) for i in range(80, 100)]
@@ -70,7 +108,7 @@ def test_only_the_last_lines_are_kept_in_the_record(attempt: Attempt) -> None:
 
 def begin(attempt: Attempt, words: str) -> subprocess.Popen[str]:
     """Record a Python line in another process, and wait until that line runs."""
-    command = [*python(RECORD), str(attempt.folder), *python(words)]
+    command = [*python(RECORD), str(attempt.folder), "", *python(words)]
     recorder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     # Its output comes in pieces: the line is there once its end is.
     wait_until(lambda: attempt.log_path("work").exists() and "\n" in attempt.log("work"))
@@ -94,7 +132,8 @@ def test_signal_reaches_the_command_which_may_finish(attempt: Attempt) -> None:
     recorder = begin(attempt, words)
     recorder.send_signal(signal.SIGTERM)
     recorder.send_signal(signal.SIGTERM)
-    assert recorder.communicate(timeout=120)[0].splitlines()[-1] == "interrupted"
+    # An unbuffered command may end between a line and its line break.
+    assert recorder.communicate(timeout=120)[0].endswith("interrupted\n")
     assert attempt.command("work")["exit_code"] in (3, 128 + signal.SIGTERM)
 
 

@@ -16,13 +16,13 @@ from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.gates import digests, states
 from edgeflownas.gates.__main__ import main
-from edgeflownas.gates.attempts import Attempt, latest_attempt, open_attempt
+from edgeflownas.gates.attempts import Attempt, open_attempt
 from edgeflownas.gates.digests import relevant_config, relevant_source
 from edgeflownas.gates.gate import GATES, find_gate
 from edgeflownas.gates.judging import judge_gate
 from edgeflownas.gates.recorder import now
 from edgeflownas.gates.reports import failures_since
-from edgeflownas.gates.starting import close_ended, close_interrupted, start_gate
+from edgeflownas.gates.starting import close_ended, close_interrupted, start_gate, start_lock
 from edgeflownas.gates.states import GateState, gate_states, require_standing, verdict_path
 from edgeflownas.processes import this_process
 from tests.handmade_gates import make_evidence
@@ -202,10 +202,40 @@ def test_attempt_of_an_earlier_call_is_not_closed_by_this_one(tmp_path: Path) ->
     assert not attempt.is_closed
 
 
-def test_attempt_folder_without_a_start_is_put_aside(tmp_path: Path) -> None:
-    (tmp_path / "gates/gate1/attempts/0001/commands").mkdir(parents=True)
-    close_interrupted(tmp_path, "gate1")
-    assert latest_attempt(tmp_path, "gate1") is None
+def test_attempt_folder_without_a_start_is_no_attempt_and_its_number_is_not_given_again(tmp_path: Path) -> None:
+    passed_gate(tmp_path, "gate1")
+    folder = tmp_path / "gates/gate1/attempts/0002"
+    (folder / "commands").mkdir(parents=True)
+    (folder / ".start.json.x.tmp").write_text("{")
+    assert (state(tmp_path, 1).state, state(tmp_path, 1).next_number) == ("passed", 3)
+    assert start(tmp_path, "gate1").number == 3
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("left", ["attempts/0007.damaged", "attempts/0007", "tickets/0007"])
+def test_numbers_of_attempts_and_triggers_only_grow(left: str, tmp_path: Path) -> None:
+    passed_gate(tmp_path, "gate1")
+    (tmp_path / "gates/gate1" / left).mkdir(parents=True)
+    assert state(tmp_path, 1, make_config(seed=3)).trigger == 8
+    assert start(tmp_path, "gate1").number == 8
+
+
+def test_a_command_gets_a_number_of_its_own_though_another_record_is_gone(tmp_path: Path) -> None:
+    attempt = start(tmp_path, "gate1")
+    for name in ("help", "dry_run", "self_test"):
+        attempt.write_command({"name": name})
+    (attempt.folder / "commands/01_help.json").unlink()
+    attempt.write_command({"name": "wrong_length"})
+    assert [record["name"] for record in attempt.commands()] == ["dry_run", "self_test", "wrong_length"]
+
+
+def test_only_one_process_starts_an_attempt_at_a_time(tmp_path: Path) -> None:
+    settings = [word for key, value in OVERRIDES.items() for word in ("--set", f"{key}={value}")]
+    command = ["start", "gate1", "--output_dir", str(tmp_path), *settings]
+    expected = f"gate1 is being started by process {os.getpid()}"
+    with start_lock(tmp_path, "gate1"), pytest.raises(UserError, match=expected):
+        main(command)
+    assert main(command) == 0
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"status": "passed"}', '{"epe": NaN}'])
@@ -228,15 +258,30 @@ def test_damaged_report_is_shown_beside_the_other_gates_and_the_gate_runs_again(
 
 
 @pytest.mark.parametrize("name", ["start.json", "commands/01_help.json"])
-def test_damaged_record_of_an_unfinished_attempt_says_how_to_put_it_aside(name: str, tmp_path: Path) -> None:
+def test_damaged_record_of_an_unfinished_attempt_says_how_to_put_it_aside(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     attempt = start(tmp_path, "gate1")
     (attempt.folder / name).write_text("{")
     assert state(tmp_path, 1).state == "damaged"
     with pytest.raises(UserError, match=r"not valid JSON .* abandon gate1 --output_dir .* puts it aside"):
         start(tmp_path, "gate1")
     assert main(["abandon", "gate1", "--output_dir", str(tmp_path)]) == 0
-    assert (tmp_path / "gates/gate1/attempts/0001.damaged" / name).read_text() == "{"
-    assert start(tmp_path, "gate1").number == 1
+    assert "gate1 attempt 1 is put aside" in capsys.readouterr().out
+    assert (tmp_path / "gates/gate1/attempts/0001.damaged.1" / name).read_text() == "{"
+    assert state(tmp_path, 1).trigger == 2
+    assert start(tmp_path, "gate1").number == 2
+
+
+def test_what_is_put_aside_under_a_name_that_is_taken_gets_another(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        folder = tmp_path / "gates/gate1/attempts/0001"
+        folder.mkdir(parents=True)
+        (folder / "start.json").write_text(content)
+        close_interrupted(tmp_path, "gate1")
+    aside = sorted((tmp_path / "gates/gate1/attempts").iterdir())
+    assert [path.name for path in aside] == ["0001.damaged.1", "0001.damaged.2"]
+    assert [(path / "start.json").read_text() for path in aside] == ["first", "second"]
 
 
 def test_no_attempt_under_way_is_wrong_use(tmp_path: Path) -> None:

@@ -40,6 +40,10 @@ def test_a_row_fits_the_terminal_and_keeps_every_word(monkeypatch, columns):
         ("gate3", "snakemake --profile slurm", None),
         ("gate2", "snakemake --config 'data_root=/my data' gate2", "snakemake gate3 --config 'data_root=/my data'"),
         ("gate2", None, "snakemake gate3"),
+        ("gate1", "snakemake gate1 --forceall --profile local", "snakemake gate2 --profile local"),
+        ("gate1", "snakemake gate1 -R gate1_help gate1_judge -f --cores 2", "snakemake gate2 --cores 2"),
+        ("gate3", "snakemake gate3 --until=gate3_judge -F -n", "snakemake gate4 -n"),
+        ("gate1", "snakemake -R gate1_help gate2 --profile local", None),
     ],
 )
 def test_the_next_command_follows_from_what_was_typed(gate, typed, following):

@@ -4,6 +4,7 @@ The workflow is the real one; only the commands of its gates are toys (see `toy_
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from edgeflownas.artifacts import PROJECT_ROOT, read_json
 from edgeflownas.gates.gate import GATES
+from edgeflownas.gates.starting import start_lock
 from edgeflownas.nas.check_manifest import manifest_faults
 from tests.toy_workflow import ToyWorkflow, end
 
@@ -267,3 +269,94 @@ workflow: {{output_dir: {out}, gate4_batch_size: 2}}
     for gate in GATES:
         for path in (path for path in gate.publishes if not path.endswith(".ckpt")):
             assert Path(path).name in text
+
+
+def kill_within_gate1(toy: ToyWorkflow) -> Path:
+    """Kill a run and its command within gate 1; returns the folder of the attempt."""
+    toy.toy("gate1", SLEEP)
+    run = toy.begin("gate1")
+    toy.wait_until_running("gate1")
+    end(run, signal.SIGKILL)
+    folder = sorted((toy.root / "outputs/supernet/gates/gate1/attempts").glob("[0-9]*"))[-1]
+    os.kill(read_json(folder / "commands/01_work.json")["process"]["pid"], signal.SIGKILL)
+    toy.ran()
+    toy.toy("gate1")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_gate_goes_on_after_every_attempt_that_was_put_aside(toy: ToyWorkflow) -> None:
+    for number in (1, 2):
+        folder = kill_within_gate1(toy)
+        assert folder.name == f"{number:04d}"
+        (folder / "start.json").write_text("{")
+        refused = toy.snakemake("gate1")
+        assert (refused.returncode, toy.ran()) == (2, [])
+        assert "abandon gate1" in refused.stdout
+        toy.gates("abandon", "gate1")
+        assert (folder.with_name(f"{number:04d}.damaged.1") / "start.json").read_text() == "{"
+    assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, ["gate1"])
+    assert toy.report("gate1", 3)["trigger"] == 3
+    assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, [])
+
+
+@pytest.mark.slow
+def test_a_gate_runs_whatever_snakemake_remembers_of_it(toy: ToyWorkflow) -> None:
+    gates = toy.root / "outputs/supernet/gates"
+    assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, ["gate1"])
+    # Somebody cleared the records, but not what Snakemake knows of the files.
+    shutil.rmtree(gates / "gate1/attempts")
+    assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, ["gate1"])
+    # A stale gate whose files were touched, or of which Snakemake remembers nothing, is stale.
+    touch_rules(toy, "gate1")
+    toy.snakemake("gate1", "--touch")
+    assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, ["gate1"])
+    shutil.rmtree(toy.root / ".snakemake")
+    touch_rules(toy, "gate1")
+    assert (toy.snakemake("gate1", "--drop-metadata").returncode, toy.ran()) == (0, ["gate1"])
+    # One that passed stands, though its done files are gone, or were copied in another order.
+    done = gates / "gate1/tickets" / f"{toy.report('gate1', 4)['trigger']:04d}"
+    os.utime(done / "start.json")
+    assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, [])
+    toy.snakemake("gate1", "--delete-all-output")
+    assert (toy.snakemake("gate2").returncode, toy.ran()) == (0, ["gate2"])
+    assert (toy.snakemake("gate2").returncode, toy.ran()) == (0, [])
+
+
+@pytest.mark.slow
+def test_a_forced_part_of_a_gate_is_the_whole_gate(toy: ToyWorkflow) -> None:
+    assert (toy.snakemake("gate2").returncode, toy.ran()) == (0, ["gate1", "gate2"])
+    for attempt, forced in enumerate((("-R", "gate1_judge"), ("--forcerun", "gate1_work"), ("--force",)), start=2):
+        run = toy.snakemake("gate1", *forced)
+        assert (run.returncode, toy.ran()) == (0, ["gate1"])
+        assert toy.report("gate1", attempt)["status"] == "passed"
+        assert "next: `snakemake gate2 --profile local`" in run.stdout
+    # All of them, one after another.
+    run = toy.snakemake("gate2", "--forceall")
+    assert (run.returncode, toy.ran()) == (0, ["gate1", "gate2"])
+    assert "next: `snakemake gate3 --profile local`" in run.stdout
+    # Looking, or stopping early, costs nothing that stands.
+    for harmless in (("--until", "gate1_work"), ("--omit-from", "gate1_judge"), ("--touch",), ("--forceall", "-n")):
+        toy.snakemake("gate2", *harmless)
+        assert [toy.verdict_stands(gate) for gate in ("gate1", "gate2")] == [True, True]
+    assert (toy.snakemake("gate2").returncode, toy.ran()) == (0, [])
+
+
+@pytest.mark.slow
+def test_a_refused_start_unmakes_nothing(toy: ToyWorkflow) -> None:
+    for module, change in {
+        "gate.py": "GATES = tuple(dataclasses.replace(g, publishes=('config.json',)) for g in GATES)\n",
+        "publishing.py": "ARTIFACTS = dict.fromkeys(ARTIFACTS, (Artifact('config.json', None, _resolved_config),))\n",
+    }.items():
+        with open(toy.root / "edgeflownas/gates" / module, "a") as file:
+            file.write(change)
+    assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, ["gate1"])
+    verdict = (toy.root / "outputs/supernet/gates/gate1.json").read_bytes()
+    # Its start is refused, because another process is starting it.
+    with start_lock(toy.root / "outputs/supernet", "gate1"):
+        run = toy.snakemake("gate1", "-R", "gate1_judge")
+    assert "error: gate1 is being started by process" in run.stdout
+    assert (run.returncode, toy.ran()) == (1, [])
+    assert (toy.root / "outputs/supernet/gates/gate1.json").read_bytes() == verdict
+    assert (toy.root / "outputs/supernet/config.json").is_file()
+    assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, [])

@@ -130,7 +130,8 @@ def _abandon(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.stage} has no unfinished attempt")
     close_interrupted(arguments.output_dir, arguments.stage)
     _redraw(arguments.output_dir)
-    print(f"{arguments.stage} attempt {attempt.number} is closed as interrupted")
+    what = "is closed as interrupted" if attempt.is_closed else "is put aside, for its records cannot be read"
+    print(f"{arguments.stage} attempt {attempt.number} {what}")
     return EXIT_DONE
 
 

@@ -7,7 +7,6 @@ was killed before anything ran. Its number is never given again, nor that of an 
 """
 
 import re
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
-from edgeflownas.errors import EXIT_INTERRUPTED, UserError
+from edgeflownas.errors import EXIT_INTERRUPTED, writing
 from edgeflownas.gates.attempts import Attempt
 from edgeflownas.processes import this_process
 
@@ -41,11 +41,11 @@ def record_command(
     """Run `argv`, its output going to the attempt's log, to `extra_log`, and to the terminal unless `quiet`.
 
     Returns:
-        The record, also written to the attempt: its `status` is `done` (the expected exit code, and all of its output
-        in the logs), `failed`, or `interrupted` (a signal reached this recorder, or the command said so by exit code 3).
+        The record, also written to the attempt: its `status` is `done` (the expected exit code, and its logs are
+        whole), `failed`, or `interrupted` (a signal reached this recorder, or the command said so by exit code 3).
 
     Raises:
-        UserError: a log or the record cannot be written to begin with.
+        CannotWrite: a log, or the record, cannot be written to begin with.
     """
     record: dict[str, Any] = {
         "name": name,
@@ -126,11 +126,9 @@ class _Output:
         self._logs: dict[Path, BinaryIO] = {}
         self._terminal = None if quiet else sys.stdout.buffer
         for log in logs:
-            try:
+            with writing(log):
                 log.parent.mkdir(parents=True, exist_ok=True)
-                self._logs[log] = stack.enter_context(open(log, "wb", buffering=0))
-            except OSError as error:
-                raise UserError(f"{log}: cannot write the log: {error.strerror}") from error
+                self._logs[log] = stack.enter_context(log.open("wb", buffering=0))
 
     def take_from(self, source: BinaryIO) -> None:
         """Take all that comes until its end."""
@@ -162,9 +160,7 @@ def _write_whole(file: BinaryIO, chunk: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-def _run(
-    argv: Sequence[str], logs: Sequence[Path], quiet: bool, signals: _Forwarding
-) -> tuple[int, float, list[str]]:
+def _run(argv: Sequence[str], logs: Sequence[Path], quiet: bool, signals: _Forwarding) -> tuple[int, float, list[str]]:
     """Exit code (128 + signal if one ended it), peak memory in MiB, and what went wrong with its logs."""
     with ExitStack() as stack:
         output = _Output(logs, quiet, stack)

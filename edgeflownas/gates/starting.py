@@ -78,9 +78,10 @@ def start_lock(output_dir: Path, name: str) -> IO[str]:
         UserError: another one is at it; says which.
     """
     path = output_dir / "gates" / name / ".lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return take_lock(path, processes.describe(processes.this_process()))
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return take_lock(path, processes.describe(processes.this_process()))
     except LockHeld as holder:
         raise UserError(f"{name} is being started by {holder} at this moment") from None
 

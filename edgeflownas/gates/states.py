@@ -65,7 +65,9 @@ def _gate_state(
     gate: Gate, output_dir: Path, config: Config | None, files: dict[str, str], thorough: bool
 ) -> GateState:
     attempt = latest_attempt(output_dir, gate.name)
-    report, state, why = None, NEVER_RUN, ()
+    report: dict[str, Any] | None = None
+    state: str = NEVER_RUN
+    why: tuple[str, ...] = ()
     if attempt is not None:
         try:
             report = attempt.report
