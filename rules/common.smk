@@ -152,7 +152,7 @@ def shown(path, gate, caption=None):
     """A file that a gate publishes, for `snakemake --report`: its caption lies in rules/report/ under its name."""
     title = f"Gate {gate.number}: {gate.title}"
     labels = {"artifact": str(Path(path).relative_to(OUT))}
-    return report(path, caption=f"report/{caption or Path(path).stem}.rst", category=title, labels=labels)
+    return report(path, caption=f"rules/report/{caption or Path(path).stem}.rst", category=title, labels=labels)
 
 
 def run_dir(name):

@@ -91,7 +91,7 @@ IMPOSSIBLE = ["--config", "train={num_epochs: 3}", "eval={bn_recal_batches: 4}"]
 
 
 def test_a_config_that_no_gate_could_pass_is_refused_before_anything_runs(toy: ToyWorkflow) -> None:
-    for asked in (["gate4"], ["gate3", "-n"], ["outputs/supernet/gates/gate3.json"], []):
+    for asked in (["gate4"], ["gate3", "-n"], ["gate3_judge"], []):
         run = toy.snakemake(*asked, *IMPOSSIBLE)
         assert run.returncode == 2, run.stdout
         errors = [line for line in run.stdout.splitlines() if line.startswith("error: ")]
