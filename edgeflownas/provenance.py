@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,21 @@ RESULT_VARIABLES = (
     "OMP_NUM_THREADS",
     "PYTHONHASHSEED",
 )
+# The packages that compute, by the names of their distributions; what only draws, records or runs commands is none of
+# them. A backend's own packages count where it is the one in use.
+BACKEND_PACKAGES = {
+    "tensorflow": ("tensorflow",),
+    "jax": ("jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin"),
+}
+NETWORK_PACKAGES = (
+    *(name for names in BACKEND_PACKAGES.values() for name in names),
+    *("keras", "numpy", "nvidia-cublas", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
+)
+IMAGE_PACKAGES = (
+    *("opencv-python-headless", "opencv-python"),
+    *("opencv-contrib-python-headless", "opencv-contrib-python"),
+)
+COMPUTING_PACKAGES = (*NETWORK_PACKAGES, *IMAGE_PACKAGES)
 
 
 def collect_provenance() -> dict[str, Any]:
@@ -41,6 +56,7 @@ def collect_provenance() -> dict[str, Any]:
         "git": git_state(),
         "host": host(),
         "versions": package_versions(),
+        "backend": backend_name(),
         "slurm": {"job_id": os.environ.get("SLURM_JOB_ID"), "node": os.environ.get("SLURMD_NODENAME")},
         "user": _user(),
         "environment": {name: os.environ[name] for name in RESULT_VARIABLES if name in os.environ},
@@ -126,19 +142,39 @@ def host() -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Python's version and those of the locked packages (without a lock file: of this package's requirements)."""
+    """Python's version, those of the locked packages (without a lock file: of this package's requirements) and of the
+    packages that compute.
+    """
     if LOCK_FILE.is_file():
         names = re.findall(r"^([A-Za-z0-9_.-]+)==", LOCK_FILE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     else:
         requirements = importlib.metadata.requires("edgeflownas") or []
         names = [re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in requirements if "extra ==" not in line]
-    versions = {"python": platform.python_version()}
-    for name in sorted(set(names)):
+    return {"python": platform.python_version(), **versions_of({*names, *COMPUTING_PACKAGES})}
+
+
+def versions_of(names: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed, by name."""
+    versions = {}
+    for name in sorted(names):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def backend_name() -> str:
+    """The backend that Keras is told to use, without importing it."""
+    return os.environ.get("KERAS_BACKEND") or "tensorflow"
+
+
+def that_compute(
+    versions: Mapping[str, str], backend: str | None, packages: Collection[str] = COMPUTING_PACKAGES
+) -> dict[str, str]:
+    """Those of `versions` whose package computes under this backend."""
+    idle = {name for other, names in BACKEND_PACKAGES.items() if other != backend for name in names}
+    return {name: version for name, version in versions.items() if name in packages and name not in idle}
 
 
 def _user() -> str:

@@ -4,10 +4,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from edgeflownas.artifacts import sha256_of
 from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError, one_line
 from edgeflownas.gates.cluster import require_possible
-from edgeflownas.gates.digests import source_files, training_digest
 from edgeflownas.gates.gate import DEFAULT_TARGET, GATES, find_gate
 from edgeflownas.gates.quieting import Quieting
 from edgeflownas.gates.recorder import now
@@ -21,6 +21,8 @@ from edgeflownas.gates.workflow import (
     standing_gates,
     take_workplace,
 )
+from edgeflownas.nas.search_space import result_values
+from edgeflownas.source_code import training_source
 from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 
@@ -193,18 +195,21 @@ def untracked(command):
     return derived
 
 
-def study_flags(name, **more):
-    """Config flags of a study's run: its own file, with what was typed after `--config` about seed, network and training."""
+def study_plan(name):
+    """A study's own file, with what was typed after `--config` about seed, network and training."""
     typed = {key: value for key, value in PLAN.overrides.items() if key.startswith(("seed", "network.", "train.", "eval."))}
-    return replace(PLAN, config_path=study_file(name), overrides=typed).config_flags(**more)
-
-
-def study_config(name):
-    """The configuration that a study's file holds by itself."""
+    file = study_file(name)
     try:
-        return resolve_config(study_file(name), {})
-    except UserError as error:
-        refuse(error)
+        config = resolve_config(file, typed)
+    except UserError:
+        # Both may contradict one another. The study's commands say so; the gates, which it does not concern, go on.
+        config = resolve_config(file, {})
+    return replace(PLAN, config_path=file, overrides=typed, config=config)
+
+
+def decides(study):
+    """Digest of what a study's runs depend on besides their command and their data."""
+    return sha256_of({"source": TRAINING_SOURCE, "values": result_values(study.config)})
 
 
 def study_file(name):
@@ -219,8 +224,7 @@ def jobs_to_submit():
 
 
 WITH_DATA = PLAN.config_flags(data__index=DATA_INDEX)
-# What the studies' runs depend on besides their configuration.
-TRAINING_CODE = training_digest(source_files())
+TRAINING_SOURCE = training_source()
 
 
 onstart:

@@ -10,11 +10,11 @@ FIDELITY = f"{OUT}/fidelity.json"
 ABLATION = f"{OUT}/ablation.json"
 MEMORISE_DATA = ["--data_root", MEMORY_SET]
 if SIZE == "full":
-    RANKED = {"file": GENERALISE_CONFIG, "data": [], "input": f"{SCENES['data.root']}/synthetic.json"}
+    RANKED = {"study": GENERALISE_STUDY, "data": [], "input": f"{SCENES['data.root']}/synthetic.json"}
     RANKED["supernet"] = GENERALISE_RUN
 else:
-    RANKED = {"file": "learning_memorise.yaml", "data": MEMORISE_DATA, "input": MEMORY_SET, "supernet": MEMORISE_RUN}
-RANKED_CONFIG = study_config(RANKED["file"])
+    RANKED = {"study": MEMORISE_STUDY, "data": MEMORISE_DATA, "input": MEMORY_SET, "supernet": MEMORISE_RUN}
+RANKED_CONFIG = RANKED["study"].config
 RANKED_SPACE = load_search_space(RANKED_CONFIG["network.search_space"])
 try:
     SUBNETS = spread_over_cost(
@@ -37,7 +37,7 @@ ABLATION_EPOCHS = 4
 def changes_of(row):
     """A row's config changes; refused before the first row is trained if they are none."""
     try:
-        resolve_config(study_file("learning_memorise.yaml"), ROWS[row])
+        resolve_config(MEMORISE_STUDY.config_path, {**MEMORISE_STUDY.overrides, **ROWS[row]})
     except UserError as error:
         refuse(f"config/ablation.yaml, row {row}: {str(error).removeprefix('command line: ')}")
     return ROWS[row]
@@ -72,9 +72,9 @@ rule fidelity_alone:
     output:
         run_dir("fidelity_alone") + "/{digits}_seed{seed}/train_manifest.json",
     params:
-        code=TRAINING_CODE,
+        code=decides(RANKED["study"]),
         command=lambda wildcards, input, output: [
-            *(*TRAIN, *study_flags(RANKED["file"], network__search_space=input.space), *RANKED["data"]),
+            *(*TRAIN, *RANKED["study"].config_flags(network__search_space=input.space), *RANKED["data"]),
             *("--seed", wildcards.seed, "--output_dir", str(Path(output[0]).parent)),
         ],
     log:
@@ -92,9 +92,9 @@ rule fidelity_expectation:
     output:
         run_dir("fidelity_expectation") + "/train_manifest.json",
     params:
-        code=TRAINING_CODE,
+        code=decides(RANKED["study"]),
         command=[
-            *(*TRAIN, *study_flags(RANKED["file"], **EXPECTATION), *RANKED["data"]),
+            *(*TRAIN, *RANKED["study"].config_flags(**EXPECTATION), *RANKED["data"]),
             *("--output_dir", run_dir("fidelity_expectation")),
         ],
     log:
@@ -114,7 +114,7 @@ rule fidelity_supernet:
     params:
         subnets=DIGITS,
         command=lambda wildcards, output: [
-            *("-m", "edgeflownas.nas.supernet_eval", *study_flags(RANKED["file"]), *RANKED["data"]),
+            *("-m", "edgeflownas.nas.supernet_eval", *RANKED["study"].config_flags(), *RANKED["data"]),
             *("--output_dir", SUPERNETS[wildcards.fairness], "--out", output[0], "--arch", *DIGITS),
         ],
     log:
@@ -154,10 +154,10 @@ rule ablation_run:
     output:
         run_dir("ablation") + "/{row}_seed{seed}/train_manifest.json",
     params:
-        code=TRAINING_CODE,
+        code=decides(MEMORISE_STUDY),
         changes=lambda wildcards: changes_of(wildcards.row),
         command=lambda wildcards, output: [
-            *(*TRAIN, *study_flags("learning_memorise.yaml", train__num_epochs=ABLATION_EPOCHS), "--debug_trace"),
+            *(*TRAIN, *MEMORISE_STUDY.config_flags(train__num_epochs=ABLATION_EPOCHS), "--debug_trace"),
             *(word for key, value in ROWS[wildcards.row].items() for word in ("--set", f"{key}={value}")),
             *(*MEMORISE_DATA, "--seed", wildcards.seed, "--output_dir", str(Path(output[0]).parent)),
         ],

@@ -3,11 +3,12 @@ LEARNING = f"{OUT}/learning/passed.json"
 MEMORY_SET = f"{OUT}/learning/data"
 MEMORISE_RUN = run_dir("learning_memorise")
 GENERALISE_RUN = run_dir("learning_generalise")
-MEMORISE = study_flags("learning_memorise.yaml")
+MEMORISE_STUDY = study_plan("learning_memorise.yaml")
+MEMORISE = MEMORISE_STUDY.config_flags()
 SIZE = CONFIG["learning.size"]
-GENERALISE_CONFIG = f"learning_{SIZE}.yaml"
-GENERALISE = study_flags(GENERALISE_CONFIG)
-SCENES = study_config(GENERALISE_CONFIG)
+GENERALISE_STUDY = study_plan(f"learning_{SIZE}.yaml")
+GENERALISE = GENERALISE_STUDY.config_flags()
+SCENES = GENERALISE_STUDY.config
 
 
 rule memory_set:
@@ -33,7 +34,7 @@ rule learning_memorise:
     output:
         f"{MEMORISE_RUN}/train_manifest.json",
     params:
-        code=TRAINING_CODE,
+        code=decides(MEMORISE_STUDY),
         command=[*TRAIN, *MEMORISE, "--data_root", MEMORY_SET, "--output_dir", MEMORISE_RUN],
     log:
         f"{OUT}/logs/learning_memorise.log",
@@ -85,7 +86,7 @@ rule learning_generalise:
     output:
         f"{GENERALISE_RUN}/train_manifest.json",
     params:
-        code=TRAINING_CODE,
+        code=decides(GENERALISE_STUDY),
         command=[*TRAIN, *GENERALISE, "--output_dir", GENERALISE_RUN],
     log:
         f"{OUT}/logs/learning_generalise.log",

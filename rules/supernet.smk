@@ -29,7 +29,7 @@ rule long_run:
     output:
         LONG_RUN,
     params:
-        config_hash=CONFIG.hash,
+        config=sha256_of(result_values(CONFIG)),
         start=untracked(START_LONG_RUN),
         record=untracked(RECORD_LONG_RUN),
     log:

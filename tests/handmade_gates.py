@@ -13,7 +13,7 @@ from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config
 from edgeflownas.gates import starting
 from edgeflownas.gates.attempts import Attempt, next_attempt
-from edgeflownas.gates.digests import gate_digests, relevant_config, source_files
+from edgeflownas.gates.digests import computing_now, gate_digests, relevant_config, source_files
 from edgeflownas.gates.evidence import Evidence
 from edgeflownas.gates.gate import GATES, LONG_RUN, find_gate
 from edgeflownas.gates.judging import judge_gate
@@ -82,6 +82,7 @@ def long_run_attempt(output_dir: Path) -> Attempt:
 
 
 def _write_start(attempt: Attempt, config: Config, values: Mapping[str, Any], digests: Mapping[str, Any]) -> None:
+    installed = computing_now()
     start = {
         "gate": attempt.gate,
         "attempt": attempt.number,
@@ -95,7 +96,8 @@ def _write_start(attempt: Attempt, config: Config, values: Mapping[str, Any], di
         "provenance": {
             "git": {"commit": None, "branch": None, "dirty": None},
             "host": {"name": "here", "system": "a system"},
-            "versions": {"python": "3"},
+            "backend": installed["backend"],
+            "versions": {"python": "3", **installed["versions"]},
             "slurm": {"job_id": None, "node": None},
             "user": None,
         },

@@ -1,5 +1,6 @@
 """A verdict stands while its artifacts, code, config and data are as they were; nothing else proves anything."""
 
+import importlib.metadata
 import itertools
 import json
 import os
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from edgeflownas.artifacts import write_json
-from edgeflownas.config import resolve_config
+from edgeflownas.config import differences, resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.gates import digests, states
 from edgeflownas.gates.__main__ import main
@@ -24,7 +26,9 @@ from edgeflownas.gates.recorder import now
 from edgeflownas.gates.reports import failures_since
 from edgeflownas.gates.starting import close_ended, close_interrupted, start_gate, start_lock
 from edgeflownas.gates.states import GateState, gate_states, require_standing, verdict_path
+from edgeflownas.nas.search_space import SEARCH_SPACE_FOLDER
 from edgeflownas.processes import this_process
+from edgeflownas.source_code import reached_from
 from tests.handmade_gates import make_evidence
 from tests.handmade_runs import OVERRIDES, make_config
 
@@ -298,12 +302,113 @@ def test_long_run_is_refused_until_all_gates_stand(tmp_path: Path) -> None:
     require_standing(gate_states(tmp_path, CONFIG), 5, "the long run")
 
 
-def test_readme_and_plots_belong_to_no_gate_and_unknown_files_to_all() -> None:
+def test_readme_and_studies_belong_to_no_gate_and_unknown_files_to_all() -> None:
     gate4 = find_gate("gate4")
-    files = {"edgeflownas/reporting/new_plot.py": "a", "edgeflownas/something_new.py": "b"}
-    assert relevant_source(gate4, files) == {"edgeflownas/something_new.py": "b"}
-    assert relevant_source(find_gate("gate1"), files) == {"edgeflownas/something_new.py": "b"}
-    assert not any(path.endswith((".md", ".png")) for path in digests.source_files())
+    files = {"edgeflownas/studies/new_plot.py": "a", "edgeflownas/something_new.py": "b", "edgeflownas/new.jinja": "c"}
+    unknown = {path: digest for path, digest in files.items() if "studies" not in path}
+    assert relevant_source(gate4, files) == unknown
+    assert relevant_source(find_gate("gate1"), files) == unknown
+    assert not any(path.endswith((".md", ".png", ".pyc")) for path in digests.source_files())
+
+
+@pytest.fixture(scope="module")
+def all_passed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output directory in which all gates passed; to look at only."""
+    output_dir = tmp_path_factory.mktemp("passed")
+    for gate in GATES:
+        passed_gate(output_dir, gate.name)
+    return output_dir
+
+
+def stale_gates(output_dir: Path) -> dict[str, tuple[str, ...]]:
+    """Which gates are stale, and why."""
+    return {entry.gate.name: entry.why for entry in gate_states(output_dir, CONFIG) if entry.state == "stale"}
+
+
+@pytest.mark.parametrize(
+    ("path", "stale"),
+    [
+        ("edgeflownas/training/losses.py", ["gate3", "gate4"]),
+        ("edgeflownas/devices.py", ["gate2", "gate3", "gate4"]),
+        ("edgeflownas/training/voice.py", []),
+        ("edgeflownas/training/monitor.py", []),
+        ("edgeflownas/terminal.py", []),
+        ("edgeflownas/reporting/report.html.jinja", ["gate4"]),
+        ("edgeflownas/reporting/report.js", ["gate4"]),
+        ("edgeflownas/reporting/page.css.jinja", ["gate4"]),
+        ("edgeflownas/reporting/navigation.html.jinja", ["gate4"]),
+        ("edgeflownas/reporting/provenance.html.jinja", []),
+    ],
+)
+def test_a_changed_file_makes_those_gates_stale_that_depend_on_it(
+    path: str, stale: list[str], all_passed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = digests.source_files()
+    assert path in files
+    monkeypatch.setattr(states, "source_files", lambda: files | {path: "0" * 64})
+    assert stale_gates(all_passed) == dict.fromkeys(stale, (f"code {path}: changed",))
+
+
+@pytest.mark.parametrize(
+    ("gate", "entries"),
+    [
+        ("gate2", ("nas/model_shape_check.py", "nas/fair_sampler.py", "gates/criteria_gate2.py")),
+        ("gate3", ("train_supernet.py", "nas/supernet_eval.py", "data/index.py", "gates/criteria_gate3.py")),
+        ("gate4", ("nas/check_manifest.py", "reporting/launch_scripts.py", "reporting/training_report.py")),
+        ("gate4", ("gates/criteria_gate4.py", "gates/publishing.py")),
+    ],
+)
+def test_a_gate_depends_on_all_that_its_commands_and_criteria_import(gate: str, entries: tuple[str, ...]) -> None:
+    reached = reached_from([f"edgeflownas/{entry}" for entry in entries])
+    assert [path for path in sorted(reached) if not digests.depends_on(find_gate(gate), path)] == []
+
+
+def test_every_template_and_script_of_the_package_is_in_the_source() -> None:
+    folder = Path(digests.__file__).parents[1]
+    inside = {path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert {f"edgeflownas/{path.relative_to(folder).as_posix()}" for path in inside} <= digests.source_files().keys()
+
+
+@pytest.mark.parametrize(
+    ("package", "stale"),
+    [
+        ("keras", ["gate2", "gate3", "gate4"]),
+        ("tensorflow", ["gate2", "gate3", "gate4"]),
+        ("numpy", ["gate2", "gate3", "gate4"]),
+        ("opencv-python-headless", ["gate3", "gate4"]),
+        ("jax", []),
+        ("matplotlib", []),
+    ],
+)
+def test_another_version_of_a_package_that_computes_makes_stale_and_is_named(
+    package: str, stale: list[str], all_passed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "99.0" if name == package else installed(name))
+    found = stale_gates(all_passed)
+    assert list(found) == stale
+    for why in found.values():
+        assert why == (f"version of what computes: {package}: {installed(package)!r} -> '99.0'",)
+
+
+def test_another_backend_makes_stale_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    passed_gate(tmp_path, "gate3")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert "version of what computes: backend: 'tensorflow' -> 'jax'" in state(tmp_path, 3).why
+
+
+def test_another_content_of_the_search_space_under_the_same_name_makes_stale(tmp_path: Path) -> None:
+    space = tmp_path / "space.yaml"
+    text = (SEARCH_SPACE_FOLDER / "edgeflow_9x3.yaml").read_text()
+    space.write_text(text)
+    config = make_config(network__search_space=str(space))
+    before = relevant_config(find_gate("gate3"), config)
+    values = yaml.safe_load(text)
+    space.write_text(yaml.safe_dump(values | {"blocks": values["blocks"][::-1], "reference": [0] * 9}))
+    after = relevant_config(find_gate("gate3"), config)
+    changed = [line.split(":")[0] for line in differences(before, after)]
+    assert changed == ["search_space.order", "search_space.reference"]
 
 
 def test_later_gates_depend_on_whatever_earlier_ones_depend_on() -> None:

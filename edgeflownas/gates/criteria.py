@@ -95,10 +95,10 @@ def _nothing_moved(evidence: Evidence) -> Finding:
     began = evidence.attempt.start["digests"]
     ended = gate_digests(evidence.gate, source_files(), evidence.config, evidence.output_dir)
     moved = [f"{name} changed while the gate ran" for name in began if began[name] != ended[name]]
-    return none_of(moved, "code, config and data index")
+    return none_of(moved, "code, config, data index and versions")
 
 
 COMMON = (
     Criterion("every command ended with the exit code expected of it", _commands_done),
-    Criterion("code, config and data are the same at the end as at the start", _nothing_moved),
+    Criterion("code, config, data and versions are the same at the end as at the start", _nothing_moved),
 )

@@ -1,5 +1,8 @@
-"""What a verdict was given for: digests of the package's source, the configuration and the data index."""
+"""What a verdict was given for: digests of the package's source, the configuration, the data index and the versions of
+what computes.
+"""
 
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -8,18 +11,22 @@ from edgeflownas.artifacts import PROJECT_ROOT, read_json, sha256_file, sha256_o
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.gate import Gate
+from edgeflownas.nas.search_space import result_values
+from edgeflownas.provenance import COMPUTING_PACKAGES, backend_name, that_compute, versions_of
 
 SOURCE_PATTERNS = (
     "Snakefile",
     "rules/*.smk",
-    "edgeflownas/**/*.py",
+    "edgeflownas/**/*",
     "schemas/*.json",
     "config/search_spaces/*.yaml",
     "scripts/**/*.template",
 )
+# No verdict depends on a file that is marked so.
+NO_GATE = None
 # The first gate that a source file matters to; every later gate depends on it too. A file that no pattern names
 # matters to all gates, so that a forgotten entry makes gates stale too often, never too seldom.
-FIRST_GATE = (
+FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     ("edgeflownas/network/*", 2),
     ("edgeflownas/devices.py", 2),
     ("edgeflownas/nas/fair_sampler.py", 2),
@@ -31,7 +38,10 @@ FIRST_GATE = (
     # Reports draw with it, training only its logs for TensorBoard.
     ("edgeflownas/data/flow_colours.py", 4),
     ("edgeflownas/data/*", 3),
-    ("edgeflownas/training/tensorboard.py", 5),
+    # What a run says while it goes, and its logs.
+    ("edgeflownas/training/monitor.py", NO_GATE),
+    ("edgeflownas/training/tensorboard.py", NO_GATE),
+    ("edgeflownas/training/voice.py", NO_GATE),
     ("edgeflownas/training/*", 3),
     ("edgeflownas/nas/eval_pool.py", 3),
     ("edgeflownas/nas/supernet_eval.py", 3),
@@ -45,15 +55,6 @@ FIRST_GATE = (
     ("schemas/history_row.schema.json", 3),
     ("edgeflownas/nas/check_manifest.py", 4),
     ("edgeflownas/nas/cost.py", 4),
-    ("edgeflownas/reporting/launch_scripts.py", 4),
-    # What draws the report that gate 4 publishes.
-    ("edgeflownas/reporting/flow_pictures.py", 4),
-    ("edgeflownas/reporting/pages.py", 4),
-    ("edgeflownas/reporting/plots.py", 4),
-    ("edgeflownas/reporting/report_page.py", 4),
-    ("edgeflownas/reporting/run_facts.py", 4),
-    ("edgeflownas/reporting/run_figures.py", 4),
-    ("edgeflownas/reporting/training_report.py", 4),
     ("edgeflownas/gates/criteria_gate4.py", 4),
     ("rules/gate4.smk", 4),
     ("schemas/train_manifest.schema.json", 4),
@@ -61,65 +62,74 @@ FIRST_GATE = (
     ("schemas/pool_results.schema.json", 4),
     ("scripts/hpc/*", 4),
     ("scripts/local/*", 4),
-    # What only a reader of finished gates runs: no verdict depends on it.
-    ("edgeflownas/reporting/*", 5),
-    ("edgeflownas/terminal.py", 5),
-    ("edgeflownas/watch.py", 5),
-    ("edgeflownas/gates/page.py", 5),
-    ("edgeflownas/gates/quieting.py", 5),
-    ("edgeflownas/gates/verifying.py", 5),
+    # The page of the attempts is drawn of finished gates; all other reporting makes what gate 4 publishes.
+    ("edgeflownas/reporting/provenance_page.py", NO_GATE),
+    ("edgeflownas/reporting/provenance.html.jinja", NO_GATE),
+    ("edgeflownas/reporting/*", 4),
+    # The space in force is among the values of the configuration.
+    ("config/search_spaces/*", NO_GATE),
+    # What only a reader of finished gates runs.
+    ("edgeflownas/terminal.py", NO_GATE),
+    ("edgeflownas/watch.py", NO_GATE),
+    ("edgeflownas/gates/page.py", NO_GATE),
+    ("edgeflownas/gates/quieting.py", NO_GATE),
+    ("edgeflownas/gates/verifying.py", NO_GATE),
     # What decides whether and when commands run, and not what they do.
-    ("edgeflownas/gates/cluster.py", 5),
-    ("edgeflownas/gates/long_run.py", 5),
-    ("edgeflownas/studies/*", 5),
-    ("rules/learning.smk", 5),
-    ("rules/fidelity.smk", 5),
-    ("schemas/learning.schema.json", 5),
-    ("schemas/fidelity.schema.json", 5),
-    ("schemas/ablation.schema.json", 5),
-    ("schemas/recalibration.schema.json", 5),
-    ("scripts/*", 5),
-    ("rules/supernet.smk", 5),
-)
-# What the result of a training run depends on besides its configuration and data.
-TRAINING_SOURCE = (
-    "edgeflownas/network/*",
-    "edgeflownas/data/*",
-    "edgeflownas/training/*",
-    "edgeflownas/nas/*",
-    "edgeflownas/train_supernet.py",
-    "config/search_spaces/*",
+    ("edgeflownas/gates/cluster.py", NO_GATE),
+    ("edgeflownas/gates/long_run.py", NO_GATE),
+    ("rules/supernet.smk", NO_GATE),
+    ("edgeflownas/studies/*", NO_GATE),
+    ("rules/learning.smk", NO_GATE),
+    ("rules/fidelity.smk", NO_GATE),
+    ("schemas/learning.schema.json", NO_GATE),
+    ("schemas/fidelity.schema.json", NO_GATE),
+    ("schemas/ablation.schema.json", NO_GATE),
+    ("schemas/recalibration.schema.json", NO_GATE),
 )
 
 
 def source_files(root: Path = PROJECT_ROOT) -> dict[str, str]:
     """SHA-256 of every source file that any gate depends on, by its path below `root`."""
-    files = sorted({path for pattern in SOURCE_PATTERNS for path in root.glob(pattern) if path.is_file()})
-    return {path.relative_to(root).as_posix(): sha256_file(path) for path in files}
+    found = sorted({path for pattern in SOURCE_PATTERNS for path in root.glob(pattern) if path.is_file()})
+    # Beside the sources lie what Python compiled of them, and what editors hide.
+    own = [path for path in found if path.suffix != ".pyc" and not path.name.startswith(".")]
+    return {path.relative_to(root).as_posix(): sha256_file(path) for path in own}
 
 
 def relevant_source(gate: Gate, files: dict[str, str]) -> dict[str, str]:
     """Those of `source_files` that the gate's verdict depends on."""
-    return {path: digest for path, digest in files.items() if _first_gate(path) <= gate.number}
+    return {path: digest for path, digest in files.items() if depends_on(gate, path)}
 
 
-def _first_gate(path: str) -> int:
-    return next((number for pattern, number in FIRST_GATE if fnmatch(path, pattern)), 1)
-
-
-def training_digest(files: dict[str, str]) -> str:
-    """Digest of those of `source_files` that decide what a training run computes."""
-    return sha256_of(
-        {path: digest for path, digest in files.items() if any(fnmatch(path, pattern) for pattern in TRAINING_SOURCE)}
-    )
+def depends_on(gate: Gate, path: str) -> bool:
+    """Whether the gate's verdict depends on a source file."""
+    first = next((first for pattern, first in FIRST_GATE if fnmatch(path, pattern)), 1)
+    return first is not NO_GATE and first <= gate.number
 
 
 def relevant_config(gate: Gate, config: Config) -> dict[str, Any]:
-    """The configuration values that the gate's verdict depends on, by dotted key: never paths of the data."""
-    values = config.result_values() | {
+    """The configuration values that the gate's verdict depends on, by dotted key: never paths of the data.
+
+    Raises:
+        UserError: the search space cannot be read.
+    """
+    values = result_values(config) | {
         key: value for key, value in config.values.items() if key.startswith("workflow.gate")
     }
     return {key: value for key, value in values.items() if key.startswith(gate.config_keys)}
+
+
+def relevant_versions(gate: Gate, provenance: Mapping[str, Any]) -> dict[str, str]:
+    """The backend and the versions of packages that the gate's verdict depends on, of those of an attempt's start."""
+    if not gate.packages:
+        return {}
+    backend = provenance.get("backend")
+    return {"backend": str(backend), **that_compute(provenance["versions"], backend, gate.packages)}
+
+
+def computing_now() -> dict[str, Any]:
+    """What `relevant_versions` looks at, as it is installed now."""
+    return {"backend": backend_name(), "versions": versions_of(COMPUTING_PACKAGES)}
 
 
 def data_digest(output_dir: Path) -> str | None:
@@ -147,9 +157,10 @@ def data_digest(output_dir: Path) -> str | None:
 
 
 def gate_digests(gate: Gate, files: dict[str, str], config: Config, output_dir: Path) -> dict[str, str | None]:
-    """The digests that a verdict of this gate stands on: code, config and data."""
+    """The digests that a verdict of this gate rests on: code, config, data and versions of packages."""
     return {
         "code": sha256_of(relevant_source(gate, files)),
         "config": sha256_of(relevant_config(gate, config)),
         "data": data_digest(output_dir) if gate.uses_data else None,
+        "versions": sha256_of(relevant_versions(gate, computing_now())) if gate.packages else None,
     }

@@ -6,6 +6,7 @@ The command lines stand in `rules/gateN.smk`, the criteria in `criteria_gateN.py
 from dataclasses import dataclass
 
 from edgeflownas.errors import UserError
+from edgeflownas.provenance import COMPUTING_PACKAGES, NETWORK_PACKAGES
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,9 @@ class Gate:
 
     `commands` are the names under which its commands are recorded, in order. `run_directories` lie below
     `<output_dir>/runs/` and are emptied when an attempt starts. `config_keys` are the dotted prefixes of the
-    configuration that its verdict depends on ("" is everything), and `uses_data` says whether the data index is.
-    `publishes` are the artifacts that stand below `<output_dir>/` once it passed.
+    configuration that its verdict depends on ("" is everything), `packages` those whose versions it depends on, and
+    `uses_data` says whether it depends on the data index. `publishes` are the artifacts that stand below
+    `<output_dir>/` once it passed.
     """
 
     number: int
@@ -23,6 +25,7 @@ class Gate:
     commands: tuple[str, ...]
     run_directories: tuple[str, ...]
     config_keys: tuple[str, ...]
+    packages: tuple[str, ...]
     uses_data: bool
     publishes: tuple[str, ...]
 
@@ -43,7 +46,7 @@ REPORT_PICTURES = (
     "pictures/fairness.svg",
     "pictures/flow.png",
 )
-_MODEL_KEYS = ("seed", "network.", "train.supernet_mode")
+_MODEL_KEYS = ("seed", "network.", "search_space.", "train.supernet_mode", "train.precision")
 _TRAINING_KEYS = (*_MODEL_KEYS, "data.", "train.", "eval.")
 
 GATES = (
@@ -53,6 +56,7 @@ GATES = (
         commands=("help", "dry_run", "dry_run_imports", "self_test", "wrong_length", "wrong_digit"),
         run_directories=(),
         config_keys=("",),
+        packages=(),
         uses_data=False,
         publishes=("config.json",),
     ),
@@ -62,6 +66,7 @@ GATES = (
         commands=("model_shape_check", "fair_sampler", "fair_sampler_repeat"),
         run_directories=("gate2",),
         config_keys=_MODEL_KEYS,
+        packages=NETWORK_PACKAGES,
         uses_data=False,
         publishes=("fair_sampler_check.json",),
     ),
@@ -71,6 +76,7 @@ GATES = (
         commands=("trace", "trace_repeat", "epochs", "resume", "evaluate"),
         run_directories=("gate3_trace", "gate3_trace_repeat", "gate3_epochs"),
         config_keys=_TRAINING_KEYS,
+        packages=COMPUTING_PACKAGES,
         uses_data=True,
         publishes=("checkpoints/supernet_best.ckpt", "checkpoints/supernet_last.ckpt", "eval_pool_12.json"),
     ),
@@ -80,6 +86,7 @@ GATES = (
         commands=("train", "check_manifest", "launch_scripts", "training_report"),
         run_directories=("gate4",),
         config_keys=(*_TRAINING_KEYS, "fast_mode.", "workflow."),
+        packages=COMPUTING_PACKAGES,
         uses_data=True,
         publishes=(
             "train_manifest.json",

@@ -17,6 +17,7 @@ from edgeflownas.gates.reports import close_attempt
 from edgeflownas.gates.starting import close_interrupted, refuse_beside_living, write_start
 from edgeflownas.gates.states import gate_states, require_standing
 from edgeflownas.nas.run_records import read_history
+from edgeflownas.nas.search_space import result_values
 from edgeflownas.processes import SlurmSilent, slurm_job_state
 
 
@@ -32,7 +33,7 @@ def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mappin
     previous = latest_attempt(output_dir, LONG_RUN)
     attempt = next_attempt(output_dir, LONG_RUN)
     files = source_files()
-    values = config.result_values()
+    values = result_values(config)
     facts = {
         "trigger": attempt.number,
         "config": {

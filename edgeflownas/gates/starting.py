@@ -121,6 +121,8 @@ def changes_since(before: Mapping[str, Any], start: Mapping[str, Any]) -> list[s
     changes += [f"git {line}" for line in differences(old["git"], new["git"])]
     changes += [f"host {line}" for line in differences(old["host"], new["host"])]
     changes += [f"version of {line}" for line in differences(old["versions"], new["versions"])]
+    if old.get("backend") != new["backend"]:
+        changes.append(f"backend {old.get('backend')} -> {new['backend']}")
     changes += [f"environment {line}" for line in differences(old.get("environment", {}), new.get("environment", {}))]
     return changes
 

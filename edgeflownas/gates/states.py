@@ -1,7 +1,7 @@
 """What each gate stands at: never run, running, interrupted, failed, damaged, stale (and why) or passed.
 
 That a verdict exists proves nothing. It stands while the attempt behind it is the last one, its artifacts are as
-published, and the code, config and data it was given for are the ones of now.
+published, and the code, config, data and versions of packages it was given for are the ones of now.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,14 @@ from edgeflownas.artifacts import read_json, sha256_file
 from edgeflownas.config import Config, differences, resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt, latest_attempt, next_number
-from edgeflownas.gates.digests import gate_digests, relevant_config, relevant_source, source_files
+from edgeflownas.gates.digests import (
+    computing_now,
+    gate_digests,
+    relevant_config,
+    relevant_source,
+    relevant_versions,
+    source_files,
+)
 from edgeflownas.gates.gate import GATES, Gate
 
 NEVER_RUN = "never run"
@@ -119,6 +126,9 @@ def _stale_reasons(
         why += [f"code {change}" for change in changed]
     if digests["data"] != report["digests"]["data"]:
         why.append("data_index.json changed")
+    if digests["versions"] != report["digests"].get("versions"):
+        before, now = (relevant_versions(gate, found) for found in (report["provenance"], computing_now()))
+        why += [f"version of what computes: {change}" for change in differences(before, now)]
     return why
 
 

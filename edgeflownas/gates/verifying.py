@@ -8,7 +8,7 @@ from typing import Any
 from edgeflownas.artifacts import sha256_file, sha256_of
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt, attempts
-from edgeflownas.gates.digests import relevant_source
+from edgeflownas.gates.digests import relevant_source, relevant_versions
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.recorder import command_line
 from edgeflownas.gates.states import artifact_faults, gate_states
@@ -46,6 +46,8 @@ def _record_faults(gate: Gate, attempt: Attempt, report: dict[str, Any], output_
         faults.append(f"the config values of attempt {attempt.number} do not have the digest claimed for them")
     if sha256_of(relevant_source(gate, start["source_files"])) != report["digests"]["code"]:
         faults.append(f"the source files of attempt {attempt.number} do not have the digest claimed for them")
+    if gate.packages and sha256_of(relevant_versions(gate, start["provenance"])) != report["digests"].get("versions"):
+        faults.append(f"the versions of attempt {attempt.number} do not have the digest claimed for them")
     before = report["before"]
     if before is not None:
         # A verdict and the report of the attempt behind it are the same bytes.

@@ -3,8 +3,10 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeflownas.artifacts import PROJECT_ROOT, validate
+from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.yaml_files import read_yaml
 
@@ -43,6 +45,23 @@ class SearchSpace:
     def size(self) -> int:
         """Number of subnets."""
         return math.prod(len(block.options) for block in self.blocks)
+
+    def facts(self) -> dict[str, Any]:
+        """All that makes it this space, as JSON values by dotted key. Its name is not: a file may change under it."""
+        return {
+            "search_space.order": [block.name for block in self.blocks],
+            "search_space.reference": list(self.reference),
+            **{f"search_space.block.{block.name}": [block.kind, *block.options] for block in self.blocks},
+        }
+
+
+def result_values(config: Config) -> dict[str, Any]:
+    """The values that change what a run computes, with what the file of its search space says now.
+
+    Raises:
+        UserError: the search space cannot be read.
+    """
+    return {**config.result_values(), **load_search_space(config["network.search_space"]).facts()}
 
 
 def load_search_space(name_or_path: str = DEFAULT_SEARCH_SPACE) -> SearchSpace:

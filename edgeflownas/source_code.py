@@ -1,0 +1,66 @@
+"""Which source files decide the numbers of a training run: found by following imports from the trainer's command.
+
+A file that nobody thought of is part of it as soon as it is imported; only what is named in `ONLY_TELL` is not.
+"""
+
+import ast
+from pathlib import Path
+
+from edgeflownas.artifacts import PROJECT_ROOT, sha256_file
+
+PACKAGE = "edgeflownas"
+TRAINING_COMMAND = f"{PACKAGE}/train_supernet.py"
+# What a run prints, logs and records. Nothing that is computed depends on it, so it may change under a run, and what
+# only these files import is not followed either.
+ONLY_TELL = (
+    f"{PACKAGE}/parsers.py",
+    f"{PACKAGE}/provenance.py",
+    f"{PACKAGE}/training/manifest.py",
+    f"{PACKAGE}/training/monitor.py",
+    f"{PACKAGE}/training/tensorboard.py",
+    f"{PACKAGE}/training/voice.py",
+)
+
+
+def training_source(root: Path = PROJECT_ROOT) -> dict[str, str]:
+    """SHA-256 of every source file that decides what a training run computes, by its path below `root`."""
+    return {path: sha256_file(root / path) for path in sorted(reached_from([TRAINING_COMMAND], root))}
+
+
+def reached_from(files: list[str], root: Path = PROJECT_ROOT, without: tuple[str, ...] = ONLY_TELL) -> set[str]:
+    """These files of the package and all that they import, anywhere in their text; paths below `root`.
+
+    Args:
+        files: where to begin, as paths below `root`.
+        root: the folder that holds the package.
+        without: files that are left out, and not followed.
+    """
+    reached: set[str] = set()
+    waiting = list(files)
+    while waiting:
+        path = waiting.pop()
+        if path not in reached and path not in without:
+            reached.add(path)
+            waiting += _imports(root / path, root)
+    return reached
+
+
+def _imports(path: Path, root: Path) -> frozenset[str]:
+    """The package's own files that one of them imports, at its top or within a function."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports are not followed"
+            # `from package import module` names a module, `from module import name` a name within one.
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset().union(*(_files_of(name, root) for name in names if name.split(".")[0] == PACKAGE))
+
+
+def _files_of(name: str, root: Path) -> set[str]:
+    """What Python runs to import a dotted name: the packages on the way, and the module."""
+    parts = name.split(".")
+    ways = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+    candidates = [path for way in ways for path in (f"{way}/__init__.py", f"{way}.py")]
+    return {path for path in candidates if (root / path).is_file()}
