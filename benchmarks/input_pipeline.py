@@ -105,13 +105,13 @@ def waiting(folder: Path, steps: int) -> dict[str, Any]:
     from edgeflownas.data.prefetch import prefetch
     from edgeflownas.nas.fair_sampler import fair_cycle
     from edgeflownas.nas.search_space import load_search_space
-    from edgeflownas.network.flow_network import FlowNetwork
+    from edgeflownas.network.flow_network import network_of
     from edgeflownas.training.run_data import RunData
     from edgeflownas.training.supernet_model import TrainingModel
 
     data = RunData(config, build_index(config["data.root"], crop))
     space = load_search_space(config["network.search_space"])
-    network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
+    network = network_of(config, space)
     settings = {"learning_rate": 1e-4, "weight_decay": config["train.weight_decay"], "grad_clip": 5.0}
     model = TrainingModel(network, config["train.execution"], **settings)
     waits, works = [], []

@@ -56,7 +56,6 @@ def collect_provenance() -> dict[str, Any]:
         "git": git_state(),
         "host": host(),
         "versions": package_versions(),
-        "backend": backend_name(),
         "slurm": {"job_id": os.environ.get("SLURM_JOB_ID"), "node": os.environ.get("SLURMD_NODENAME")},
         "user": _user(),
         "environment": {name: os.environ[name] for name in RESULT_VARIABLES if name in os.environ},
@@ -162,11 +161,6 @@ def versions_of(names: Iterable[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def backend_name() -> str:
-    """The backend that Keras is told to use, without importing it."""
-    return os.environ.get("KERAS_BACKEND") or "tensorflow"
 
 
 def that_compute(

@@ -4,6 +4,7 @@ A file that nobody thought of is part of it as soon as it is imported; only what
 """
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgeflownas.artifacts import PROJECT_ROOT, sha256_file
@@ -25,6 +26,19 @@ ONLY_TELL = (
 def training_source(root: Path = PROJECT_ROOT) -> dict[str, str]:
     """SHA-256 of every source file that decides what a training run computes, by its path below `root`."""
     return {path: sha256_file(root / path) for path in sorted(reached_from([TRAINING_COMMAND], root))}
+
+
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """`path: changed`, `new` or `gone` for every source file whose digest differs."""
+    words = []
+    for path in sorted(before.keys() | now.keys()):
+        if path not in now:
+            words.append(f"{path}: gone")
+        elif path not in before:
+            words.append(f"{path}: new")
+        elif before[path] != now[path]:
+            words.append(f"{path}: changed")
+    return words
 
 
 def reached_from(files: list[str], root: Path = PROJECT_ROOT, without: tuple[str, ...] = ONLY_TELL) -> set[str]:

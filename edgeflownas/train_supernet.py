@@ -35,6 +35,7 @@ TRAIN_FLAGS = (
     "output_dir",
     "debug_trace",
     "fast_mode",
+    "accept_changed_code",
 )
 
 
@@ -64,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
         const="required",
         choices=("required", "auto"),
         help="continue from the run directory's last checkpoint; auto: or start where there is none",
+    )
+    add(
+        "--accept_changed_code",
+        action="store_true",
+        default=None,
+        help="with --resume: continue although the source that trained the checkpoint has changed",
     )
     says = parser.add_mutually_exclusive_group()
     says.add_argument("--quiet", action="store_true", help="say nothing but what goes wrong")
@@ -132,7 +139,7 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     with run.claimed(fresh=not resuming) as aside, stop_requests() as stop:
         if aside:
             voice.say(f"an earlier run in {run.path} was moved to {aside}")
-        trainer = Trainer(config, space, data, run, voice, stop)
+        trainer = Trainer(config, space, data, run, voice, stop, device)
         with trainer.told_when_it_fails():
             if resuming:
                 trainer.resume()
@@ -142,7 +149,9 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
             reason = trainer.train()
             progress = trainer.progress
             write_counts(run, config, space, progress)
-            write_manifest(run, config, data, progress, trainer.model.optimizer, device, trainer.replicas, reason)
+            write_manifest(
+                run, config, data, progress, trainer.model.optimizer, device, trainer.segments, trainer.replicas, reason
+            )
             trainer.monitor.ended(progress, reason)
     voice.say(f"stopped at step {progress.global_step} ({reason}); run directory {run.path}")
     if reason == "interrupted":

@@ -226,11 +226,22 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
         "config": "config.json",
         "data_index": "data_index.json",
     }
+    segment = {
+        "from_step": 0,
+        "git_commit": "0" * 40,
+        "git_dirty": False,
+        "source": DIGEST,
+        "changed_files": [],
+        "backend": "tensorflow",
+        "versions": {"keras": "3", "numpy": "2", "python": "3"},
+        "precision": config["train.precision"],
+        "device": {"kind": "cpu", "name": "a processor"},
+    }
     manifest = {
         "seed": config["seed"],
         "config_hash": config.hash,
-        "git_commit": "0" * 40,
-        "git_dirty": False,
+        "git_commit": segment["git_commit"],
+        "git_dirty": segment["git_dirty"],
         "input_shape": [config["network.height"], config["network.width"], 6],
         "optimizer": {"name": "Adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
         "lr_schedule": {
@@ -256,8 +267,9 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
         "stopped_because": "num_epochs" if epochs == config["train.num_epochs"] else "max_epochs",
         "best": best,
         "device": {"kind": "cpu", "name": "a processor", "requested": None},
-        "backend": "tensorflow",
-        "versions": {"keras": "3", "numpy": "2", "python": "3"},
+        "backend": segment["backend"],
+        "versions": segment["versions"],
+        "segments": [segment],
         "data": {
             "source": "synthetic",
             "generated": True,

@@ -127,7 +127,8 @@ def test_checkpoint_of_another_epoch_is_found(manifest: Path) -> None:
 
 def test_strict_asks_for_a_commit_and_an_own_end(manifest: Path) -> None:
     assert ["stopped_because is max_epochs" in fault for fault in manifest_faults(manifest, strict=True)] == [True]
-    edit_json(manifest, git_commit=None, git_dirty=None)
+    segment = json.loads(manifest.read_text())["segments"][0] | {"git_commit": None, "git_dirty": None}
+    edit_json(manifest, git_commit=None, git_dirty=None, segments=[segment])
     assert "git_commit is null" in manifest_faults(manifest, strict=True)[0]
 
 

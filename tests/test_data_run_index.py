@@ -88,6 +88,18 @@ def test_an_index_of_a_looser_policy_is_refused(root: Path) -> None:
         find_index(config_of(root, index=written(index, root.parent / "copies.json"), **EXCLUDE))
 
 
+def test_an_index_for_another_largest_flow_or_crop_is_refused_or_built_again(root: Path) -> None:
+    path = written(find_index(config_of(root)), root.parent / "index.json")
+    with pytest.raises(UserError, match=r"was built for other settings: max_flow: 50.0 -> 1.0; build it again"):
+        find_index(config_of(root, index=path, max_flow=1.0))
+    again = find_index(config_of(root, max_flow=1.0), Path(path))
+    assert again["max_flow"] == 1.0
+    assert again["splits"]["val"]["zero_flow_epe"] < read_json(path)["splits"]["val"]["zero_flow_epe"]
+    index = read_json(path) | {"crop": [46, 60]}
+    with pytest.raises(UserError, match=r"other settings: crop: \[46, 60\] -> \[45, 60\]"):
+        find_index(config_of(root, index=written(index, root.parent / "larger.json")))
+
+
 def test_what_an_index_does_not_list_and_has_changed_is_a_warning(root: Path, capsys) -> None:
     cut_flow(Sample(root / "train", "0000004"))
     index = find_index(config_of(root, **EXCLUDE))

@@ -391,6 +391,11 @@ def test_another_version_of_a_package_that_computes_makes_stale_and_is_named(
         assert why == (f"version of what computes: {package}: {installed(package)!r} -> '99.0'",)
 
 
+def test_gate_2_depends_on_the_precision_that_its_check_computes_in(all_passed: Path) -> None:
+    config = make_config(train__precision="mixed_bfloat16")
+    assert gate_states(all_passed, config)[1].why == ("config train.precision: 'float32' -> 'mixed_bfloat16'",)
+
+
 def test_another_backend_makes_stale_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     passed_gate(tmp_path, "gate3")

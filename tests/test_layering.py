@@ -37,6 +37,11 @@ def test_the_data_room_and_the_search_space_need_no_keras():
     assert out.strip() == "set()"
 
 
+def test_only_one_place_makes_a_network_of_a_configuration():
+    made_in = [path.name for path in PACKAGE.rglob("*.py") if "FlowNetwork(" in path.read_text(encoding="utf-8")]
+    assert made_in == ["flow_network.py"]
+
+
 @pytest.mark.parametrize(
     "module",
     [

@@ -7,12 +7,14 @@ import tensorflow as tf
 from keras import ops
 
 from edgeflownas.artifacts import load_schema
+from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.nas.arch_codec import describe_code
 from edgeflownas.nas.fair_sampler import fair_cycle
+from edgeflownas.nas.model_shape_check import check_shapes
 from edgeflownas.nas.search_space import ChoiceBlock, SearchSpace, load_search_space
 from edgeflownas.network.cost import supernet_params
-from edgeflownas.network.flow_network import FlowNetwork
+from edgeflownas.network.flow_network import FlowNetwork, network_of
 from edgeflownas.network.initial_weights import option_kernels
 from edgeflownas.network.kinds import KINDS, Convolution
 from edgeflownas.network.layers import Conv, resize_bilinear
@@ -229,3 +231,18 @@ def test_a_new_kind_of_block_is_one_class(frames, monkeypatch):
 def test_the_schema_names_every_kind():
     block = load_schema("search_space.schema.json")["properties"]["blocks"]["items"]
     assert block["properties"]["kind"]["enum"] == list(KINDS)
+
+
+def test_the_networks_precision_is_the_configs(monkeypatch):
+    config = resolve_config(None, {"train.precision": "mixed_bfloat16", "network.init_neurons": 2})
+    made = []
+
+    def remembered(config, space):
+        made.append(network_of(config, space))
+        return made[-1]
+
+    monkeypatch.setattr("edgeflownas.network.flow_network.network_of", remembered)
+    (result,) = check_shapes(config, load_search_space(), [(0,) * 9], 45, 60, 1)
+    assert result["faults"] == []
+    (network,) = made
+    assert {layer.compute_dtype for stage in network.stage_layers[:1] for layer in stage.options[0]} == {"bfloat16"}

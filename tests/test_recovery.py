@@ -18,6 +18,7 @@ IDENTITY = {"network.init_neurons": 4, "search_space.EB0": [1, 2, 3], "train.lr"
 def save(path: Path, step: int, keep: Path | None = None, epoch: int = 0, **identity) -> None:
     """A checkpoint at `step`, whose one weight is the step."""
     header = {"global_step": step, "epoch": epoch, "progress": {}, "identity": IDENTITY | identity}
+    header |= {"segments": [{"git_commit": None}], "source_files": {"a.py": "a"}}
     save_checkpoint(path, header, {"weights.a": np.full(500, step, np.float32)}, keep)
 
 

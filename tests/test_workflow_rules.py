@@ -179,7 +179,7 @@ def test_gates_go_stale_with_what_they_certified(toy: ToyWorkflow) -> None:
     assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, ALL)
 
     (toy.root / "README.md").write_text("hello\n")
-    (toy.root / "edgeflownas/reporting/new_plot.py").write_text("PLOT = True\n")
+    (toy.root / "edgeflownas/studies/new_plot.py").write_text("PLOT = True\n")
     with open(toy.root / "config/config.yaml", "a") as file:
         file.write("# a comment\n")
     assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, [])

@@ -9,10 +9,11 @@ from typing import Any
 
 from edgeflownas.artifacts import PROJECT_ROOT, read_json, sha256_file, sha256_of
 from edgeflownas.config import Config
+from edgeflownas.devices import backend_name
 from edgeflownas.errors import UserError
 from edgeflownas.gates.gate import Gate
 from edgeflownas.nas.search_space import result_values
-from edgeflownas.provenance import COMPUTING_PACKAGES, backend_name, that_compute, versions_of
+from edgeflownas.provenance import COMPUTING_PACKAGES, that_compute, versions_of
 
 SOURCE_PATTERNS = (
     "Snakefile",

@@ -9,6 +9,7 @@ from typing import IO, Any
 from edgeflownas import processes
 from edgeflownas.artifacts import put_aside, read_json, sha256_file, write_json, write_text
 from edgeflownas.config import Config, differences
+from edgeflownas.devices import backend_name
 from edgeflownas.errors import CannotWrite, UserError, writing
 from edgeflownas.gates.attempts import Attempt, attempts, latest_attempt, next_attempt
 from edgeflownas.gates.digests import gate_digests, relevant_config, source_files
@@ -16,10 +17,11 @@ from edgeflownas.gates.gate import STAGES, Gate
 from edgeflownas.gates.recorder import now
 from edgeflownas.gates.reports import close_attempt
 from edgeflownas.gates.requirements import require_passable
-from edgeflownas.gates.states import changed_files, gate_states, require_standing, verdict_path
+from edgeflownas.gates.states import gate_states, require_standing, verdict_path
 from edgeflownas.gates.workflow import INVOCATION_VARIABLE, OWNER_VARIABLE, owner_from_environment
 from edgeflownas.locks import LockHeld, take_lock
 from edgeflownas.provenance import collect_provenance, dirty_diff
+from edgeflownas.source_code import changed_files
 
 # Slurm kills what has not ended 30 s after it was asked to (KillWait).
 KILL_WAIT_S = 40.0
@@ -88,7 +90,7 @@ def start_lock(output_dir: Path, name: str) -> IO[str]:
 
 def write_start(attempt: Attempt, facts: dict[str, Any], config: Config, previous: Attempt | None) -> None:
     """Write `start.json`, with what changed since the attempt before, the resolved `config.json` and `dirty.diff`."""
-    provenance = collect_provenance() | {"invocation": os.environ.get(INVOCATION_VARIABLE)}
+    provenance = collect_provenance() | {"backend": backend_name(), "invocation": os.environ.get(INVOCATION_VARIABLE)}
     start = {
         "gate": attempt.gate,
         "attempt": attempt.number,

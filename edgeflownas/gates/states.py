@@ -4,7 +4,6 @@ That a verdict exists proves nothing. It stands while the attempt behind it is t
 published, and the code, config, data and versions of packages it was given for are the ones of now.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from edgeflownas.gates.digests import (
     source_files,
 )
 from edgeflownas.gates.gate import GATES, Gate
+from edgeflownas.source_code import changed_files
 
 NEVER_RUN = "never run"
 DAMAGED = "damaged"
@@ -144,19 +144,6 @@ def artifact_faults(report: dict[str, Any], output_dir: Path, thorough: bool) ->
         elif (thorough or artifact["bytes"] <= SMALL_FILE_BYTES) and sha256_file(path) != artifact["sha256"]:
             faults.append(f"artifact {artifact['path']} has other bytes than the gate published")
     return faults
-
-
-def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """`path: changed`, `new` or `gone` for every source file whose digest differs."""
-    words = []
-    for path in sorted(before.keys() | now.keys()):
-        if path not in now:
-            words.append(f"{path}: gone")
-        elif path not in before:
-            words.append(f"{path}: new")
-        elif before[path] != now[path]:
-            words.append(f"{path}: changed")
-    return words
 
 
 def require_standing(states: list[GateState], before: int, doing: str) -> None:

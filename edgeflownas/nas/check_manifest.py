@@ -1,9 +1,10 @@
 """The command that validates a training manifest, and with it everything that the manifest names.
 
 Checked: the manifest's schema, the digest and size of each file it names, the fairness counts (equal over complete
-cycles), the history (finite, one row per epoch), the eval pool, the config hash and the checkpoints' headers.
-`--strict` asks for more than a valid run: a commit to check out again, no sample left out, no step without an update,
-and a run that came to its own end.
+cycles), the history (finite, one row per epoch), the eval pool, the config hash, the segments and the headers of the
+checkpoints.
+`--strict` asks for more than a valid run: a commit to check out again, the same source from the first step to the last,
+no sample left out, no step without an update, and a run that came to its own end.
 """
 
 import argparse
@@ -48,6 +49,7 @@ def manifest_faults(path: Path, strict: bool = False) -> list[str]:
             faults += [f"{file}: {fault}" for fault in check(manifest, file)]
         except UserError as error:
             faults.append(str(error))
+    faults += [f"{path}: {fault}" for fault in _segment_faults(manifest)]
     return faults + (_strict_faults(manifest, path) if strict else [])
 
 
@@ -61,6 +63,17 @@ def _file_faults(manifest: dict[str, Any], folder: Path) -> list[str]:
             faults.append(f"{path}: {path.stat().st_size} bytes, the manifest says {file['bytes']}")
         elif (digest := sha256_file(path)) != file["sha256"]:
             faults.append(f"{path}: sha256 {digest}, the manifest says {file['sha256']}")
+    return faults
+
+
+def _segment_faults(manifest: dict[str, Any]) -> list[str]:
+    steps = [segment["from_step"] for segment in manifest["segments"]]
+    faults = []
+    if steps[0] != 0 or steps != sorted(steps) or steps[-1] > manifest["global_step"]:
+        faults.append(f"its segments begin with steps {steps}, expected 0 to {manifest['global_step']} in order")
+    for key in ("git_commit", "git_dirty", "backend", "versions"):
+        if manifest["segments"][-1][key] != manifest[key]:
+            faults.append(f"{key} {manifest[key]!r} is not that of its last segment")
     return faults
 
 
@@ -151,10 +164,14 @@ def _header_faults(header: dict[str, Any], expected: dict[str, Any]) -> list[str
 
 def _strict_faults(manifest: dict[str, Any], path: Path) -> list[str]:
     faults = []
-    if manifest["git_commit"] is None:
-        faults.append(f"{path}: git_commit is null: the code cannot be checked out again")
-    elif manifest["git_dirty"]:
-        faults.append(f"{path}: git_dirty: the code differed from commit {manifest['git_commit']}")
+    for segment in manifest["segments"]:
+        since = f"{path}: from step {segment['from_step']} on"
+        if segment["git_commit"] is None:
+            faults.append(f"{since}: git_commit is null: the code cannot be checked out again")
+        elif segment["git_dirty"]:
+            faults.append(f"{since}: git_dirty: the code differed from commit {segment['git_commit']}")
+        if segment["changed_files"]:
+            faults.append(f"{since}: other source than before: {', '.join(segment['changed_files'])}")
     if manifest["data"]["rejected"]:
         faults.append(f"{path}: {len(manifest['data']['rejected'])} samples were left out of the data")
     if manifest["skipped_steps"]:
@@ -175,7 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="also refuse a missing or dirty git commit, samples left out, steps skipped, and a run stopped early",
+        help="also refuse a missing or dirty git commit, source that changed under the run, samples left out, steps "
+        "skipped, and a run stopped early",
     )
     add_json_flag(parser)
     return parser

@@ -41,11 +41,11 @@ def check_shapes(
     import numpy as np
     from keras import ops
 
-    from edgeflownas.network.flow_network import FlowNetwork
+    from edgeflownas.network.flow_network import network_of
     from edgeflownas.network.routes import FixedPath
     from edgeflownas.network.statistics import BatchStatistics
 
-    network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
+    network = network_of(config, space)
     shape = (batch, height, width, INPUT_CHANNELS)
     frames = np.random.Generator(np.random.Philox(key=config["seed"])).uniform(-1, 1, shape).astype("float32")
     heads = [stage for stage in network_stages(space, config["network.init_neurons"]) if stage.head]

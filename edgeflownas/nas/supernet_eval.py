@@ -29,7 +29,14 @@ EXAMPLES = (
     "--config config/config.yaml --output_dir outputs/supernet/runs/gate4 --arch 0,0,0,0,2,1,2,2,2",
 )
 
-NETWORK_KEYS = ("network.search_space", "network.init_neurons", "data.flow_scale")
+# What makes a network this one: keys of a checkpoint's identity, and beginnings of keys.
+NETWORK_KEYS = (
+    "network.init_neurons",
+    "train.precision",
+    "data.flow_scale",
+    "search_space.order",
+    "search_space.block.",
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,32 +121,31 @@ def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpo
     run = RunDirectory(config["train.output_dir"])
     path = {"best": run.best, "last": run.last}.get(checkpoint_name, Path(checkpoint_name))
     checkpoint = load_checkpoint(path)
-    _check_network(path, checkpoint.header["identity"], config)
+    space = load_search_space(config["network.search_space"])
+    _check_network(path, checkpoint.header["identity"], {**config.values, **space.facts()})
     index = find_index(config, run.data_index if run.data_index.is_file() else None)
 
     prepare_backend(config)
 
     # From here on the backend is imported, which takes ten seconds and more.
-    from edgeflownas.network.flow_network import FlowNetwork
+    from edgeflownas.network.flow_network import network_of
     from edgeflownas.training.evaluation import Evaluator
     from edgeflownas.training.run_data import RunData
     from edgeflownas.training.trainer import restore_weights
 
     data = RunData(config, index)
     check_device(config)
-    network = FlowNetwork(
-        load_search_space(config["network.search_space"]),
-        config["network.init_neurons"],
-        config["seed"],
-        config["train.precision"],
-    )
+    network = network_of(config, space)
     restore_weights(network, checkpoint.arrays, str(path))
     evaluator = Evaluator(network, config["network.init_neurons"], config["data.flow_scale"])
     return path, checkpoint, evaluator, data
 
 
-def _check_network(path: Path, identity: Mapping[str, Any], config: Config) -> None:
-    changes = differences({key: identity.get(key) for key in NETWORK_KEYS}, {key: config[key] for key in NETWORK_KEYS})
+def _check_network(path: Path, identity: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    before, now = (
+        {key: value for key, value in found.items() if key.startswith(NETWORK_KEYS)} for found in (identity, values)
+    )
+    changes = differences(before, now)
     if changes:
         raise UserError(f"{path}: was trained with another network than the config describes: {'; '.join(changes)}")
 

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from edgeflownas.config import Config
 from edgeflownas.devices import gpu_visible
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.initial_weights import gain_of
@@ -113,3 +114,8 @@ class FlowNetwork(keras.layers.Layer):
         if layer.stage.digit is None or not part.startswith("option"):
             return None
         return layer.stage.digit, int(part.removeprefix("option"))
+
+
+def network_of(config: Config, space: SearchSpace) -> FlowNetwork:
+    """The network that a configuration describes: whoever trains, judges or checks it takes it from here."""
+    return FlowNetwork(space, config["network.init_neurons"], config["seed"], config["train.precision"])

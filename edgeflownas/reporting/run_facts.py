@@ -18,6 +18,7 @@ from edgeflownas.network.kinds import KINDS
 from edgeflownas.training.flow_samples import FlowSamples, load_flow_samples
 from edgeflownas.training.pace import PHASES
 from edgeflownas.training.run_directory import RunDirectory
+from edgeflownas.training.segments import commit_words, segment_cautions, segment_words
 
 FEW_STEPS = 1000
 FEW_SAMPLES = 100
@@ -192,6 +193,7 @@ class RunFacts:
             cautions.append("The run ended before its schedule: the learning rate had not decayed to its end.")
         if manifest["device"]["requested"] is not None and manifest["device"]["kind"] == "cpu":
             cautions.append(f"GPU {manifest['device']['requested']} was asked for; the CPU did the work.")
+        cautions += segment_cautions(manifest["segments"])
         return cautions + (
             self._cautions_of_the_result() if self.history else ["No epoch was completed, so nothing was judged."]
         )
@@ -263,19 +265,16 @@ class RunFacts:
     def reproduction(self) -> list[tuple[str, str]]:
         """What repeats the run, as rows of name and value."""
         manifest, origins = self.manifest, self.config["origins"]
+        segments = manifest["segments"] if len(manifest["segments"]) > 1 else []
         files = {origin for origin in origins.values() if origin not in (DEFAULT, COMMAND_LINE)}
         given = [f"{key} = {self.config['values'][key]}" for key, origin in origins.items() if origin == COMMAND_LINE]
-        why = manifest.get("git_unknown", "not in a git repository")
-        commit = manifest["git_commit"] or f"(not known: {why})"
-        changes = ", with local changes" if manifest["git_dirty"] else ""
-        if manifest["git_commit"] and manifest["git_dirty"] is None:
-            changes = f", local changes not known: {why}"
         return [
-            ("commit", f"{commit}{changes}"),
+            ("commit", commit_words(manifest)),
             ("config file", f"{', '.join(sorted(files)) or '(defaults)'}, config hash {manifest['config_hash']}"),
             *([("on the command line", "; ".join(given))] if given else []),
             ("data digest", manifest["data"]["digest"]),
             ("versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
+            *((f"from step {segment['from_step']} on", segment_words(segment)) for segment in segments),
         ]
 
     @property

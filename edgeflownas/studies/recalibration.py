@@ -14,9 +14,10 @@ from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.config import resolve_config
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.eval_pool import eval_pool
-from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.nas.supernet_eval import load_evaluator
 from edgeflownas.parsers import command_parser
 from edgeflownas.studies.ranking import kendall_tau
+from edgeflownas.training.run_directory import RunDirectory
 
 BATCHES = (0, 1, 8, 32)
 
@@ -27,33 +28,20 @@ def recalibration_table(run_dir: Path, batches: Sequence[int]) -> dict[str, Any]
     Raises:
         UserError: the run, its data or its checkpoint cannot be read.
     """
-    from edgeflownas.devices import prepare_backend
-    from edgeflownas.training.checkpoints import load_checkpoint
-    from edgeflownas.training.run_directory import RunDirectory
-    from edgeflownas.training.run_index import find_index
+    values = read_json(RunDirectory(run_dir).config, schema="resolved_config.schema.json")["values"]
+    # Its own folder, wherever it lies now; the GPU of the machine that trained says nothing of this one.
+    values |= {"train.output_dir": str(run_dir), "train.gpu_device": None}
+    config = resolve_config(None, values)
+    _, checkpoint, evaluator, data = load_evaluator(config, "last")
 
-    run = RunDirectory(run_dir)
-    values = read_json(run.config, schema="resolved_config.schema.json")["values"]
-    # The GPU of the machine that trained says nothing of this one.
-    config = resolve_config(None, values | {"train.gpu_device": None})
-    checkpoint = load_checkpoint(run.last)
-    index = find_index(config, run.data_index)
-    space = load_search_space(config["network.search_space"])
-    prepare_backend(config)
-
-    # From here on the backend is imported, which takes ten seconds and more.
-    from edgeflownas.network.flow_network import FlowNetwork
-    from edgeflownas.training.evaluation import Evaluator, pool_summary, uncalibrated
+    # The backend is imported by now, which takes ten seconds and more.
+    from edgeflownas.training.evaluation import pool_summary, uncalibrated
     from edgeflownas.training.run_data import RunData
-    from edgeflownas.training.trainer import restore_weights
 
-    network = FlowNetwork(space, config["network.init_neurons"], config["seed"])
-    restore_weights(network, checkpoint.arrays, str(run.last))
-    evaluator = Evaluator(network, config["network.init_neurons"], config["data.flow_scale"])
-    pool = eval_pool(space)
+    pool = eval_pool(evaluator.space)
     rows: list[dict[str, Any]] = []
     for count in batches:
-        data = RunData(resolve_config(None, values | {"eval.bn_recal_batches": max(count, 1)}), index)
+        data = RunData(resolve_config(None, values | {"eval.bn_recal_batches": max(count, 1)}), data.index)
         moments, shifts, _ = evaluator.recalibrate(pool, data.recalibration())
         results = evaluator.measure(pool, moments if count else uncalibrated(moments), data.validation())
         mean_epe, std_epe, noise_epe = pool_summary(results)
@@ -71,7 +59,7 @@ def recalibration_table(run_dir: Path, batches: Sequence[int]) -> dict[str, Any]
     for row in rows:
         row["tau"] = kendall_tau(list(row["epe"].values()), most)
     return {
-        "run": str(run.path),
+        "run": str(run_dir),
         "config_hash": config.hash,
         "global_step": checkpoint.header["global_step"],
         "batch_size": config["eval.batch_size"],

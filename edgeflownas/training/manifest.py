@@ -1,7 +1,6 @@
 """`fairness_counts.json` and `train_manifest.json`: what was trained, how often, on what, and digests of the rest."""
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ from edgeflownas.data.remarks import remarks
 from edgeflownas.nas.fair_sampler import fairness_gap
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.stages import INPUT_CHANNELS
-from edgeflownas.provenance import git_state
 from edgeflownas.training.distribution import OneDevice, TensorFlowReplicas
 from edgeflownas.training.progress import Progress
 from edgeflownas.training.recovery import recoveries
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.run_directory import RunDirectory
+from edgeflownas.training.segments import Segment
 
 
 def write_counts(run: RunDirectory, config: Config, space: SearchSpace, progress: Progress) -> None:
@@ -41,10 +40,14 @@ def write_manifest(
     progress: Progress,
     optimizer: keras.optimizers.Adam,
     device: dict[str, Any],
+    segments: Sequence[Segment],
     replicas: OneDevice | TensorFlowReplicas,
     stopped_because: str,
 ) -> None:
-    """Write the manifest of a run that has ended, or was stopped. Paths in it are relative to its folder."""
+    """Write the manifest of a run that has ended, or was stopped. Paths in it are relative to its folder.
+
+    What came last stands at its top, what came before in its segments.
+    """
     splits = data.index["splits"]
     files = {
         "checkpoint_best": run.best,
@@ -59,13 +62,13 @@ def write_manifest(
         "nonfinite": run.nonfinite,
         "recoveries": run.recoveries,
     }
-    git = git_state()
+    last = segments[-1]
     manifest = {
         "seed": config["seed"],
         "config_hash": config.hash,
-        "git_commit": git["commit"],
-        "git_dirty": git["dirty"],
-        **({"git_unknown": git["why"]} if "why" in git else {}),
+        "git_commit": last["git_commit"],
+        "git_dirty": last["git_dirty"],
+        **({"git_unknown": last["git_unknown"]} if "git_unknown" in last else {}),
         "input_shape": [config["network.height"], config["network.width"], INPUT_CHANNELS],
         "search_space": config["network.search_space"],
         "init_neurons": config["network.init_neurons"],
@@ -100,8 +103,9 @@ def write_manifest(
         "stopped_because": stopped_because,
         "best": progress.best,
         "device": device,
-        "backend": keras.backend.backend(),
-        "versions": _versions(),
+        "backend": last["backend"],
+        "versions": last["versions"],
+        "segments": list(segments),
         "data": {
             "source": config["data.source"],
             "generated": data.index["generated"],
@@ -128,13 +132,3 @@ def _file_entry(path: Path, folder: Path) -> dict[str, Any]:
         "sha256": sha256_file(path),
         "bytes": path.stat().st_size,
     }
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("keras", keras.backend.backend(), "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

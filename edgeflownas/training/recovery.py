@@ -12,10 +12,18 @@ from edgeflownas.training.run_directory import RunDirectory
 
 RECOVERIES_SCHEMA = "recoveries.schema.json"
 # What a header must hold to continue from, and as what.
-STATE = {"identity": dict, "progress": dict, "global_step": int, "epoch": int}
+STATE = {
+    **{"identity": dict, "progress": dict, "global_step": int, "epoch": int},
+    **{"segments": list, "source_files": dict},
+}
 
 
-def find_checkpoint(run: RunDirectory, identity: Mapping[str, Any], say: Callable[[str], None]) -> Checkpoint:
+def find_checkpoint(
+    run: RunDirectory,
+    identity: Mapping[str, Any],
+    say: Callable[[str], None],
+    check: Callable[[Checkpoint], object] = lambda checkpoint: None,
+) -> Checkpoint:
     """The checkpoint to continue from.
 
     Every checkpoint of a run continues to the same bits; an older one only repeats more steps. So where the last one
@@ -24,12 +32,15 @@ def find_checkpoint(run: RunDirectory, identity: Mapping[str, Any], say: Callabl
 
     Args:
         identity: what must be the same for a resumed run to give the same result.
+        say: is told what is wrong with each that cannot be used.
+        check: looks at the one to continue from before anything is renamed, and raises what speaks against it.
 
     Raises:
         UserError: none can be used; says what is wrong with each.
     """
     faults: dict[Path, str] = {}
     if last := _usable(run.last, identity, faults):
+        check(last)
         return last
     others = [_usable(path, identity, faults) for path in run.checkpoints if path != run.last]
     usable = [checkpoint for checkpoint in others if checkpoint]
@@ -37,6 +48,7 @@ def find_checkpoint(run: RunDirectory, identity: Mapping[str, Any], say: Callabl
         raise UserError(f"cannot resume: {_told_together(faults)}")
     # Of an epoch that was saved before and after it was judged, the judged one.
     newest = max(usable, key=lambda checkpoint: (checkpoint.header["global_step"], checkpoint.header["epoch"]))
+    check(newest)
     _set_aside(run, faults, newest, say)
     return newest
 

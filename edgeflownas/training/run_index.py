@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.config import Config
+from edgeflownas.config import Config, differences
 from edgeflownas.data.bad_samples import require_good
 from edgeflownas.data.changes import check_unchanged
 from edgeflownas.data.generated import SyntheticParameters, already_there
@@ -19,21 +19,26 @@ def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
     What the index leaves out, and what has changed among files that it does not list, is a warning on stderr.
 
     Raises:
-        UserError: no data, bad data, data that changed since they were indexed, or an index of another folder or of
-            another policy for bad samples.
+        UserError: no data, bad data, data that changed since they were indexed, or an index of another folder, for
+            another crop or largest flow, or of another policy for bad samples.
     """
     root = config["data.root"]
     if config["data.index"] is not None:
         index = load_index(config["data.index"])
         if index["root"] != root:
             raise UserError(f"{config['data.index']}: is the index of {index['root']}, but data.root is {root}")
+        if changes := _built_otherwise(index, config):
+            raise UserError(
+                f"{config['data.index']}: was built for other settings: {'; '.join(changes)}; build it again"
+            )
         return _accepted(index, config)
     if root is None:
         raise UserError("data.root is not set: give --data_root FOLDER (with train/ and val/), or set it in the config")
     if earlier is not None:
         index = load_index(earlier)
-        # A data set that was moved is indexed again; whether it is still the same is for the digests to say.
-        if index["root"] == root:
+        # A data set that was moved, or is used otherwise, is indexed again; whether it is still the same is for the
+        # digests to say.
+        if index["root"] == root and not _built_otherwise(index, config):
             return _accepted(index, config)
     if config["data.source"] == "synthetic" and not already_there(root, SyntheticParameters.of(config.values)):
         flags = " ".join(f"--{key} {value}" for key, value in config.nested()["data"]["synthetic"].items())
@@ -57,8 +62,16 @@ def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
     return index
 
 
+def _built_otherwise(index: dict[str, Any], config: Config) -> list[str]:
+    """The settings that an index depends on and that the config has otherwise: `key: old -> new`."""
+    crop = [config["network.height"], config["network.width"]]
+    return differences(
+        {key: index[key] for key in ("crop", "max_flow")}, {"crop": crop, "max_flow": config["data.max_flow"]}
+    )
+
+
 def _accepted(index: dict[str, Any], config: Config) -> dict[str, Any]:
-    """An index that was there before, if the config would build the same and the data are still what it says."""
+    """An index that was there before, if the config allows what it holds and the data are still what it says."""
     if index["allow_copies"] and not config["data.allow_copies"]:
         raise UserError(f"the index of {index['root']} allows copies, data.allow_copies does not; build it again")
     require_good(index["splits"], index["root"], config["data.on_bad_sample"], config["data.max_bad_fraction"])

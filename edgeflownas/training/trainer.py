@@ -23,9 +23,10 @@ from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import SAMPLERS, add_counts, empty_counts
 from edgeflownas.nas.run_records import OWN_ENDS
 from edgeflownas.nas.search_space import SearchSpace
-from edgeflownas.network.flow_network import FlowNetwork
+from edgeflownas.network.flow_network import FlowNetwork, network_of
+from edgeflownas.source_code import training_source
 from edgeflownas.stopping import Stopped, StopRequest
-from edgeflownas.training.checkpoints import save_checkpoint
+from edgeflownas.training.checkpoints import Checkpoint, save_checkpoint
 from edgeflownas.training.distribution import replicas_of
 from edgeflownas.training.epoch_row import epoch_row
 from edgeflownas.training.evaluation import Evaluator, pool_summary
@@ -38,6 +39,7 @@ from edgeflownas.training.recovery import find_checkpoint
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.run_directory import RunDirectory
 from edgeflownas.training.schedule import cosine_lr
+from edgeflownas.training.segments import continued, first_segment
 from edgeflownas.training.supernet_model import TrainingModel
 from edgeflownas.training.tensorboard import TensorBoardLog
 from edgeflownas.training.voice import Voice
@@ -47,7 +49,14 @@ class Trainer:
     """One run: a network, its data, its state and its directory."""
 
     def __init__(
-        self, config: Config, space: SearchSpace, data: RunData, run: RunDirectory, voice: Voice, stop: StopRequest
+        self,
+        config: Config,
+        space: SearchSpace,
+        data: RunData,
+        run: RunDirectory,
+        voice: Voice,
+        stop: StopRequest,
+        device: Mapping[str, Any],
     ) -> None:
         self.config = config
         self.space = space
@@ -57,7 +66,7 @@ class Trainer:
         self.stop = stop
         self.replicas = replicas_of(config)
         with self.replicas.scope():
-            self.network = FlowNetwork(space, config["network.init_neurons"], config["seed"], config["train.precision"])
+            self.network = network_of(config, space)
             self.model = TrainingModel(
                 self.network,
                 execution=config["train.execution"],
@@ -73,6 +82,8 @@ class Trainer:
         self.progress = Progress(counts=empty_counts(space))
         self.steps_per_epoch = data.steps_per_epoch
         self.total_steps = config["train.num_epochs"] * self.steps_per_epoch
+        self._source = training_source()
+        self.segments = [first_segment(config, device, self._source)]
         self._last_saved: tuple[int, int] | None = None
         self._stopwatch = Stopwatch()
         length = RunLength(config["train.num_epochs"], self.steps_per_epoch, self._last_step())
@@ -83,9 +94,9 @@ class Trainer:
         """Load the last checkpoint, or the newest whole one if that is damaged.
 
         Raises:
-            UserError: all are damaged, or were written under a config or data that would give other results.
+            UserError: all are damaged, or were written under a config, data or source that would give other results.
         """
-        checkpoint = find_checkpoint(self.run, self._identity(), self.say)
+        checkpoint = find_checkpoint(self.run, self._identity(), self.say, self._continue_segments)
         restore_weights(self.network, checkpoint.arrays, str(checkpoint.path))
         for index, variable in enumerate(self.model.optimizer.variables):
             _assign(variable, checkpoint.arrays, f"optimizer.{index}", str(checkpoint.path))
@@ -95,6 +106,10 @@ class Trainer:
         self.run.cut_trace(self.progress.global_step)
         self._write_records()
         self.say(f"resumed at step {self.progress.global_step}")
+
+    def _continue_segments(self, checkpoint: Checkpoint) -> None:
+        accepted = self.config["train.accept_changed_code"]
+        self.segments = continued(checkpoint, self.segments[0], self._source, accepted)
 
     def train(self) -> str:
         """Run to the end, and leave `flow_samples.npz` if it is the run's own.
@@ -302,6 +317,8 @@ class Trainer:
             "config_hash": self.config.hash,
             "best": self.progress.best,
             "identity": self._identity(),
+            "segments": self.segments,
+            "source_files": self._source,
             "progress": self.progress.to_header(),
         }
         arrays = {f"weights.{v.name}": ops.convert_to_numpy(v) for v in self.network.trainable_variables}
@@ -311,8 +328,7 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a resumed run to give the same result."""
-        blocks = {f"search_space.{block.name}": list(block.options) for block in self.space.blocks}
-        return {**self.config.result_values(), **blocks, "data.digest": self.data.digest}
+        return {**self.config.result_values(), **self.space.facts(), "data.digest": self.data.digest}
 
     @contextmanager
     def told_when_it_fails(self) -> Iterator[None]:
