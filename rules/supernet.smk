@@ -13,7 +13,8 @@ def standing_verdicts(wildcards):
 
 
 START_LONG_RUN = [PYTHON, "-m", "edgeflownas.gates", "start", "supernet", "--output_dir", OUT, *PLAN.config_flags()]
-RECORD_LONG_RUN = recorded("supernet", "train", *SUPERNET, ticket=LONG_RUN)
+ACCEPTED = ["--accept_changed_code"] if CONFIG["train.accept_changed_code"] else []
+RECORD_LONG_RUN = recorded("supernet", "train", *SUPERNET, *ACCEPTED, ticket=LONG_RUN)
 
 
 def submission(wildcards, attempt):

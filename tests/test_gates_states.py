@@ -78,6 +78,7 @@ def test_config_that_a_gate_does_not_depend_on_leaves_it_standing(tmp_path: Path
     config = make_config(train__lr=0.1, fast_mode__max_samples=3, data__workers=1, data__root="elsewhere")
     assert state(tmp_path, 2, config).state == "passed"
     assert state(tmp_path, 3, make_config(fast_mode__max_samples=3)).state == "passed"
+    assert state(tmp_path, 3, make_config(train__accept_changed_code=True)).state == "passed"
 
 
 def test_other_code_makes_this_gate_and_later_ones_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

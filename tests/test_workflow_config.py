@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeflownas.config import parse_assignment
+from edgeflownas.config import parse_assignment, resolve_config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.workflow import config_overrides, plan_workflow, take_workplace, yaml_text
+from edgeflownas.gates.workflow import WorkflowPlan, config_overrides, plan_workflow, take_workplace, yaml_text
 
 
 def test_data_root_stands_for_a_folder_and_stays_text() -> None:
@@ -42,6 +42,12 @@ def test_entries_of_a_profile_are_read_as_far_as_snakemake_left_them() -> None:
 @given(st.one_of(st.text(), st.integers(), st.booleans(), st.none(), st.floats(allow_nan=False, allow_infinity=False)))
 def test_every_value_survives_the_command_line(value: object) -> None:
     assert parse_assignment(f"data.root={yaml_text(value)}") == ("data.root", value)
+
+
+def test_what_is_accepted_for_one_call_reaches_no_other_command() -> None:
+    overrides = {"train.accept_changed_code": True, "seed": 7}
+    plan = WorkflowPlan("file.yaml", overrides, resolve_config(None, overrides), {}, frozenset())
+    assert plan.config_flags(train__lr=0.5) == ["--config", "file.yaml", "--set", "seed=7", "--set", "train.lr=0.5"]
 
 
 def test_several_config_files_are_refused(tmp_path: Path) -> None:

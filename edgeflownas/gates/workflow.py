@@ -31,6 +31,8 @@ PLAN_VARIABLE = "EDGEFLOWNAS_PLAN"
 OWNER_VARIABLE = "EDGEFLOWNAS_OWNER"
 # What was typed to start the run, for reports that say what to type next.
 INVOCATION_VARIABLE = "EDGEFLOWNAS_INVOCATION"
+# What is typed for one call: only the long run is told of it, and no launch script keeps it.
+FOR_ONE_CALL = ("train.accept_changed_code",)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class WorkflowPlan:
         pairs = self.overrides | {key.replace("__", "."): value for key, value in extra.items()}
         flags = ["--config", self.config_path]
         for key, value in pairs.items():
-            flags += ["--set", f"{key}={yaml_text(value)}"]
+            flags += [] if key in FOR_ONE_CALL else ["--set", f"{key}={yaml_text(value)}"]
         return flags
 
 
