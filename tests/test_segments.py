@@ -133,7 +133,7 @@ def test_the_newest_checkpoint_is_refused_for_its_source_before_an_older_one_is_
     """The best one is of the source of now, the last one of another that had been accepted: neither is lost."""
     run = RunDirectory(tmp_path / "run")
     for path, step, source in ((run.best, 1, "old"), (run.last, 2, "new")):
-        header = {"global_step": step, "progress": {}, "identity": {}, "source_files": {"a.py": source}}
+        header = {"global_step": step, "epoch": 0, "progress": {}, "identity": {}, "source_files": {"a.py": source}}
         save_checkpoint(path, header | {"segments": [{"git_commit": "c" * 40}]}, {"weights.a": np.zeros(3)})
     with pytest.raises(
         UserError, match=r"supernet_last.ckpt: was trained by other source: a.py: changed.*cccccccccccc\)"
