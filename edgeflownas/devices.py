@@ -111,12 +111,26 @@ def prepare_backend(config: Config) -> None:
             import keras
         if backend_name() == "jax":
             keras.distribution.list_devices()
+        else:
+            keep_order_of_sums()
     except (ImportError, RuntimeError, AssertionError) as error:
         # The last two are JAX's, where JAX_PLATFORMS names what is not there.
         platforms = os.environ.get("JAX_PLATFORMS")
         where = f" with JAX_PLATFORMS={platforms}" if platforms and backend_name() == "jax" else ""
         why = " ".join(str(error).split()) or "it finds no device"
         raise UserError(f"the backend {backend_name()} does not start here{where}: {why}") from error
+
+
+def keep_order_of_sums() -> None:
+    """Keep TensorFlow from rewriting a + b + c into one `AddN`, which sums in an order that depends on its threads.
+
+    `AddN` begins with the first input whose buffer nobody else still reads, under `TF_DETERMINISTIC_OPS`, too: the loss
+    of the same step differed in its last bit. The whole rewriting of arithmetic goes with it, which costs no time that
+    could be measured (`benchmarks/README.md`). Where gradients meet, `network.readers` does its part.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 
 @contextmanager

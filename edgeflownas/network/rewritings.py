@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from edgeflownas.devices import onednn_computes
+from edgeflownas.network.readers import readers
 
 SMALLEST = 4
 """Cells, in height and in width, that `upsampled_convolution` needs: its two borders must not meet."""
@@ -75,18 +76,22 @@ def upsampled_convolution(x: Any, kernel: Any) -> Any:
         (N, h, w, 4, F), folded.
     """
     taps = _resize_taps(kernel.shape[0])
-    composite = _composite("asd,bte->stabde", taps, taps, "stabde,decf->stcabf", kernel)
-    y = ops.conv(x, ops.reshape(composite, (*composite.shape[:3], -1)), padding="same")
+    inner_x, upper_x, lower_x, left_x, right_x = readers(x, 5)
+    inner_kernel, *edge_kernels = readers(kernel, 5)
+    composite = _composite("asd,bte->stabde", taps, taps, "stabde,decf->stcabf", inner_kernel)
+    y = ops.conv(inner_x, ops.reshape(composite, (*composite.shape[:3], -1)), padding="same")
     y = ops.reshape(y, (-1, *x.shape[1:3], 4, kernel.shape[3]))
-    return y + _rows_correction(x, kernel) + _columns_correction(x, kernel)
+    y = y + _rows_correction(upper_x[:, :1], lower_x[:, -1:], edge_kernels[:2], x.shape[1])
+    return y + _columns_correction(left_x[:, :, :1], right_x[:, :, -1:], edge_kernels[2:], x.shape[2])
 
 
-def _rows_correction(x: Any, kernel: Any) -> Any:
+def _rows_correction(upper: Any, lower: Any, kernels: list[Any], height: int) -> Any:
     """What the upper and lower edge change: the error down, the true resize across."""
-    height, width = x.shape[1:3]
-    size, filters = kernel.shape[0], kernel.shape[3]
+    width = upper.shape[2]
+    size, filters = kernels[0].shape[0], kernels[0].shape[3]
     strips = []
-    for row, taps in ((x[:, :1], _edge_taps(size)), (x[:, -1:], _edge_taps(size)[::-1, ::-1, ::-1])):
+    edges = ((upper, _edge_taps(size)), (lower, _edge_taps(size)[::-1, ::-1, ::-1]))
+    for (row, taps), kernel in zip(edges, kernels, strict=True):
         rows = taps.shape[0]
         strip_kernel = ops.reshape(ops.einsum("iad,decf->eciaf", taps, kernel), (1, size, kernel.shape[2], -1))
         resized = ops.image.resize(row, (1, 2 * width), interpolation="bilinear")
@@ -96,13 +101,14 @@ def _rows_correction(x: Any, kernel: Any) -> Any:
     return _apart(strips, axis=1, length=height)
 
 
-def _columns_correction(x: Any, kernel: Any) -> Any:
+def _columns_correction(left: Any, right: Any, kernels: list[Any], width: int) -> Any:
     """What the left and right edge change: the error across, the resize with zeros around down."""
-    height, width = x.shape[1:3]
-    size, filters = kernel.shape[0], kernel.shape[3]
+    height = left.shape[1]
+    size, filters = kernels[0].shape[0], kernels[0].shape[3]
     down = _resize_taps(size)
     strips = []
-    for column, taps in ((x[:, :, :1], _edge_taps(size)), (x[:, :, -1:], _edge_taps(size)[::-1, ::-1, ::-1])):
+    edges = ((left, _edge_taps(size)), (right, _edge_taps(size)[::-1, ::-1, ::-1]))
+    for (column, taps), kernel in zip(edges, kernels, strict=True):
         columns = taps.shape[0]
         strip_kernel = _composite("asd,jbe->sjabde", down, taps, "sjabde,decf->scjabf", kernel)
         strip = ops.conv(

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from keras import ops
 
 from edgeflownas.nas.search_space import ArchCode
+from edgeflownas.network.readers import readers
 
 Options = Sequence[Callable[[Any], Any]]
 
@@ -43,7 +44,11 @@ class FairCycle:
         back = ops.argsort(into_option_order)
         if x.shape[0] == 1:
             # All paths are still the same here: each option runs once and serves every path that chose it.
-            results = [ops.repeat(option(x), paths // len(options), axis=0) for option in options]
+            copies = readers(x, len(options))
+            results = [
+                ops.repeat(option(copy), paths // len(options), axis=0)
+                for option, copy in zip(options, copies, strict=True)
+            ]
         else:
             groups = ops.split(_permuted(x, into_option_order, back), len(options), axis=0)
             results = [option(group) for option, group in zip(options, groups, strict=True)]
