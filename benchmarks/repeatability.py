@@ -27,7 +27,12 @@ from edgeflownas.nas.search_space import load_search_space
 
 WAYS = ("fused", "sequential", "evaluation")
 SIZES = ("48x64x8x2", "93x125x12x3", "180x240x16x2")
+BATCHES = 5
+"""A sum in another order is not always another sum: more than one batch is tried."""
 FLOW_SCALE = 5.0
+
+Compute = Callable[[np.ndarray, np.ndarray], Iterable[np.ndarray]]
+"""Of frames and flow."""
 
 
 def repeat(size: str, way: str, times: int) -> dict[str, Any]:
@@ -38,31 +43,35 @@ def repeat(size: str, way: str, times: int) -> dict[str, Any]:
         way: `fused` or `sequential`, a training step; `evaluation`: recalibrate, judge and predict with one cycle.
 
     Returns:
-        `results`, the number of different results; `commonest`, how often the commonest came; `s`, seconds each.
+        `different`, how often the result was not the commonest of its batch; `s`, seconds each.
     """
     height, width, init_neurons, batch = map(int, size.split("x"))
     rng = np.random.default_rng(0)
-    frames = rng.uniform(-1, 1, (batch, height, width, 6)).astype(np.float32)
-    flow = rng.normal(0, 0.5, (batch, height, width, 2)).astype(np.float32)
-    compute = (evaluation if way == "evaluation" else training)(init_neurons, way, frames, flow)
-    found: Counter[str] = Counter()
+    batches = [
+        (
+            rng.uniform(-1, 1, (batch, height, width, 6)).astype(np.float32),
+            rng.normal(0, 0.5, (batch, height, width, 2)).astype(np.float32),
+        )
+        for _ in range(BATCHES)
+    ]
+    compute = evaluation(init_neurons) if way == "evaluation" else training(init_neurons, way)
+    found: list[Counter[str]] = [Counter() for _ in batches]
     started = time.perf_counter()
-    for _ in range(times):
+    for turn in range(times):
         digest = hashlib.sha256()
-        for array in compute():
+        for array in compute(*batches[turn % BATCHES]):
             digest.update(np.ascontiguousarray(array).data)
-        found[digest.hexdigest()] += 1
+        found[turn % BATCHES][digest.hexdigest()] += 1
     return {
         "size": size,
         "way": way,
         "times": times,
-        "results": len(found),
-        "commonest": max(found.values()),
+        "different": times - sum(max(results.values(), default=0) for results in found),
         "s": round((time.perf_counter() - started) / times, 4),
     }
 
 
-def training(init_neurons: int, way: str, frames: np.ndarray, flow: np.ndarray) -> Callable[[], Iterable[np.ndarray]]:
+def training(init_neurons: int, way: str) -> Compute:
     """One step from the initial weights, as a function that returns all it observed and changed."""
     from keras import ops
 
@@ -76,7 +85,7 @@ def training(init_neurons: int, way: str, frames: np.ndarray, flow: np.ndarray) 
     initial = [ops.convert_to_numpy(variable) for variable in variables]
     codes = fair_cycle(space, seed=42, step=0)
 
-    def step() -> Iterator[np.ndarray]:
+    def step(frames: np.ndarray, flow: np.ndarray) -> Iterator[np.ndarray]:
         for variable, value in zip(variables, initial, strict=True):
             variable.assign(value)
         observed = model.train_cycle(frames, flow, codes, lr=1e-4)
@@ -86,7 +95,7 @@ def training(init_neurons: int, way: str, frames: np.ndarray, flow: np.ndarray) 
     return step
 
 
-def evaluation(init_neurons: int, _: str, frames: np.ndarray, flow: np.ndarray) -> Callable[[], Iterable[np.ndarray]]:
+def evaluation(init_neurons: int) -> Compute:
     """Recalibrating, judging and predicting with the subnets of one cycle, as a function that returns all it found."""
     from edgeflownas.network.flow_network import FlowNetwork
     from edgeflownas.training.evaluation import Batch, Evaluator
@@ -94,9 +103,9 @@ def evaluation(init_neurons: int, _: str, frames: np.ndarray, flow: np.ndarray) 
     space = load_search_space()
     evaluator = Evaluator(FlowNetwork(space, init_neurons, seed=0), init_neurons, FLOW_SCALE)
     codes = fair_cycle(space, seed=42, step=0)
-    batch = Batch(frames, flow, len(frames))
 
-    def judge() -> Iterator[np.ndarray]:
+    def judge(frames: np.ndarray, flow: np.ndarray) -> Iterator[np.ndarray]:
+        batch = Batch(frames, flow, len(frames))
         moments, shifts, _ = evaluator.recalibrate(codes[None], [batch, batch])
         yield from (np.asarray(values) for norm in moments[0] for values in norm)
         rows = evaluator.measure(codes[None], moments, [batch])
@@ -138,15 +147,12 @@ def main() -> int:
     with busy(arguments.load):
         rows = [repeat(size, way, times) for size in arguments.sizes for way in arguments.ways]
         around = circumstances()
-    repeats = all(row["results"] == 1 for row in rows)
+    repeats = not any(row["different"] for row in rows)
     if arguments.json:
         print(json.dumps({"rows": rows, "repeats": repeats, "backend": keras.backend.backend(), **around}))
         return int(not repeats)
     for row in rows:
-        print(
-            f"{row['size']:14s} {row['way']:11s} {row['times']} times: {row['results']} different "
-            f"result{'s'[: row['results'] != 1]}, the commonest {row['commonest']} times, {row['s']:.3f} s each"
-        )
+        print(f"{row['size']:14s} {row['way']:11s} {row['different']} of {row['times']} differ, {row['s']:.3f} s each")
     host = around["host"]
     print(f"{keras.backend.backend()}, {host['cpu']}, {host['cores']} cores, load {around['load_average']}")
     return int(not repeats)
