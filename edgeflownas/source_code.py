@@ -17,9 +17,9 @@ ONLY_TELL = (
     f"{PACKAGE}/parsers.py",
     f"{PACKAGE}/provenance.py",
     f"{PACKAGE}/training/manifest.py",
-    f"{PACKAGE}/training/monitor.py",
+    f"{PACKAGE}/runs/monitor.py",
     f"{PACKAGE}/training/tensorboard.py",
-    f"{PACKAGE}/training/voice.py",
+    f"{PACKAGE}/console/printer.py",
 )
 
 

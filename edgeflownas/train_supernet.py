@@ -7,13 +7,13 @@ from typing import Any
 
 from edgeflownas.command_line import add_config_flags, add_data_root_flag, config_from_flags
 from edgeflownas.config import Config
+from edgeflownas.console.printer import Verbosity, Voice
 from edgeflownas.errors import EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.stages import network_stages
 from edgeflownas.parsers import command_parser, print_json
 from edgeflownas.stopping import stop_requests
-from edgeflownas.training.voice import Verbosity, Voice
 
 EXAMPLES = (
     "--config config/config.yaml --dry_run",
@@ -111,7 +111,7 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
         UserError: anything the user can mend.
     """
     from edgeflownas.devices import check_backend, check_device, prepare_backend
-    from edgeflownas.training.run_directory import RunDirectory
+    from edgeflownas.runs.run_directory import RunDirectory
     from edgeflownas.training.run_index import find_index
 
     check_backend(config)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import read_json
+from edgeflownas.console.printer import Voice, epoch_line, progress_line
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.gates.attempts import living_attempts
-from edgeflownas.nas.run_records import read_history
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
 from edgeflownas.processes import describe, is_alive
-from edgeflownas.training.run_directory import RunDirectory
-from edgeflownas.training.voice import Voice, epoch_line, progress_line
+from edgeflownas.runs.records import read_history
+from edgeflownas.runs.run_directory import RunDirectory
 
 LOOK_EVERY = 2.0
 EPOCHS_SHOWN = 5

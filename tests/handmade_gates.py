@@ -15,7 +15,7 @@ from edgeflownas.gates import starting
 from edgeflownas.gates.attempts import Attempt, next_attempt
 from edgeflownas.gates.digests import computing_now, gate_digests, relevant_config, source_files
 from edgeflownas.gates.evidence import Evidence
-from edgeflownas.gates.gate import GATES, LONG_RUN, find_gate
+from edgeflownas.gates.gate import GATES, find_gate
 from edgeflownas.gates.judging import judge_gate
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import check_sampler, fair_cycle
@@ -74,9 +74,9 @@ def _passed_chain() -> Path:
     return output_dir
 
 
-def long_run_attempt(output_dir: Path) -> Attempt:
-    """An attempt at the long run that has begun, over the configuration of the handmade runs."""
-    attempt, config = next_attempt(output_dir, LONG_RUN), make_config()
+def begun_attempt(output_dir: Path, stage: str) -> Attempt:
+    """An attempt at a gate or the long run that has begun, over the configuration of the handmade runs."""
+    attempt, config = next_attempt(output_dir, stage), make_config()
     _write_start(attempt, config, config.values, {"code": "0" * 64, "config": config.hash, "data": None})
     return attempt
 

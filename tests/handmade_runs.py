@@ -18,7 +18,7 @@ from edgeflownas.nas.eval_pool import pool_report
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fair_cycle, fairness_gap
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.initial_weights import option_kernels
-from edgeflownas.training.checkpoints import save_checkpoint
+from edgeflownas.runs.checkpoints import save_checkpoint
 from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples
 
 SPACE = load_search_space()

@@ -9,7 +9,7 @@ import pytest
 
 from edgeflownas.artifacts import parse_json, read_json, write_atomic, write_json
 from edgeflownas.errors import UserError
-from edgeflownas.nas.run_records import read_trace
+from edgeflownas.runs.records import read_trace
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

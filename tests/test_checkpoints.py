@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgeflownas.errors import UserError
-from edgeflownas.training import checkpoints
-from edgeflownas.training.checkpoints import load_checkpoint, read_header, save_checkpoint
+from edgeflownas.runs import checkpoints
+from edgeflownas.runs.checkpoints import load_checkpoint, read_header, save_checkpoint
 
 HEADER = {"epoch": 3, "global_step": 90, "progress": {"z": 1, "a": [0.1, None]}}
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from edgeflownas.training.checkpoints import load_checkpoint
+from edgeflownas.runs.checkpoints import load_checkpoint
 from tests.test_backends import JAX_PYTHON, ROOT
 from tests.tiny import tiny_flags, trace_of
 

@@ -22,7 +22,7 @@ from edgeflownas.config import parse_assignment, resolve_config, schema_leaves
 from edgeflownas.errors import UserError
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.search_space import SEARCH_SPACE_FOLDER, load_search_space
-from edgeflownas.training.checkpoints import load_checkpoint, read_header, save_checkpoint
+from edgeflownas.runs.checkpoints import load_checkpoint, read_header, save_checkpoint
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 SPACE = load_search_space()

@@ -16,9 +16,9 @@ from edgeflownas.gates.judging import CRITERIA
 from edgeflownas.gates.long_run import LEARNED, judge_long_run
 from edgeflownas.gates.publishing import ARTIFACTS
 from edgeflownas.network.initial_weights import option_kernels
+from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.studies.learning import CRITERIA as LEARNING
-from edgeflownas.training.checkpoints import load_checkpoint, save_checkpoint
-from tests.handmade_gates import long_run_attempt, make_evidence
+from tests.handmade_gates import begun_attempt, make_evidence
 from tests.handmade_runs import SPACE, edit_history, edit_json, edit_trace, make_config, make_run
 
 Break = Callable[[Evidence], None]
@@ -280,7 +280,7 @@ def test_the_long_run_fails_if_its_best_epoch_is_not_worth_it(
 ) -> None:
     make_run(tmp_path / "runs" / LONG_RUN, 5, make_config(), trace=False)
     edit_history(tmp_path / "runs" / LONG_RUN, 4, **changes)
-    report = judge_long_run(long_run_attempt(tmp_path), tmp_path)
+    report = judge_long_run(begun_attempt(tmp_path, LONG_RUN), tmp_path)
     assert report["status"] == ("failed" if why else "passed")
     assert len(report["criteria"]) == 2
     if why:
@@ -289,6 +289,6 @@ def test_the_long_run_fails_if_its_best_epoch_is_not_worth_it(
 
 
 def test_a_long_run_without_an_epoch_fails(tmp_path: Path) -> None:
-    report = judge_long_run(long_run_attempt(tmp_path), tmp_path)
+    report = judge_long_run(begun_attempt(tmp_path, LONG_RUN), tmp_path)
     assert (report["status"], report["criteria"]) == ("failed", [])
     assert "eval_epe_history.csv: No such file" in report["why"][0]

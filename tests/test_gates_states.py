@@ -331,9 +331,9 @@ def stale_gates(output_dir: Path) -> dict[str, tuple[str, ...]]:
     [
         ("edgeflownas/training/losses.py", ["gate3", "gate4"]),
         ("edgeflownas/devices.py", ["gate2", "gate3", "gate4"]),
-        ("edgeflownas/training/voice.py", []),
-        ("edgeflownas/training/monitor.py", []),
-        ("edgeflownas/terminal.py", []),
+        ("edgeflownas/console/printer.py", []),
+        ("edgeflownas/runs/monitor.py", []),
+        ("edgeflownas/console/terminal.py", []),
         ("edgeflownas/reporting/report.html.jinja", ["gate4"]),
         ("edgeflownas/reporting/report.js", ["gate4"]),
         ("edgeflownas/reporting/page.css.jinja", ["gate4"]),

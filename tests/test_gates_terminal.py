@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
+from edgeflownas.console.terminal import GREEN, is_live, painted
 from edgeflownas.gates.quieting import Quieting
 from edgeflownas.gates.reports import next_command, table_head, table_row
-from edgeflownas.terminal import GREEN, is_live, painted
 
 FINDING = {
     "sentence": "20 random subnets give 45×60, 90×120 and 180×240, and nothing that is not finite",

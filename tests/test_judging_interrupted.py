@@ -14,15 +14,15 @@ import pytest
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import EXIT_INTERRUPTED
 from edgeflownas.nas.check_manifest import manifest_faults
+from edgeflownas.runs.checkpoints import load_checkpoint, read_header
+from edgeflownas.runs.monitor import RunMonitor
+from edgeflownas.runs.run_directory import RunDirectory
+from edgeflownas.runs.state import Progress
 from edgeflownas.stopping import SIGNALS
 from edgeflownas.train_supernet import main
 from edgeflownas.training import trainer
-from edgeflownas.training.checkpoints import load_checkpoint, read_header
 from edgeflownas.training.evaluation import Evaluator
 from edgeflownas.training.flow_samples import load_flow_samples
-from edgeflownas.training.monitor import RunMonitor
-from edgeflownas.training.progress import Progress
-from edgeflownas.training.run_directory import RunDirectory
 from tests.chaos.comparison import differences_between
 from tests.spaces import small_space
 from tests.tiny import TINY, tiny_flags

@@ -30,8 +30,9 @@ def test_the_package_imports_neither_tensorflow_nor_jax_of_its_own():
             assert not {name.split(".")[0] for name in names} & {"tensorflow", "jax"}, path
 
 
-def test_the_data_room_and_the_search_space_need_no_keras():
-    rooms = [*(PACKAGE / "data").rglob("*.py"), PACKAGE / "nas" / "search_space.py"]
+def test_the_rooms_of_data_and_of_runs_need_no_keras():
+    rooms = [path for room in ("data", "runs", "console") for path in (PACKAGE / room).rglob("*.py")]
+    rooms.append(PACKAGE / "nas" / "search_space.py")
     modules = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in rooms]
     code = f"import sys, {', '.join(modules)}; print({{'keras', 'tensorflow', 'jax'}} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -54,7 +55,7 @@ def test_only_one_place_makes_a_network_of_a_configuration():
         "edgeflownas.nas.cost",
         "edgeflownas.data.synthetic",
         "edgeflownas.data.index",
-        "edgeflownas.training.checkpoints",
+        "edgeflownas.runs.checkpoints",
         "edgeflownas.training.run_index",
     ],
 )

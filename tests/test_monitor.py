@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.artifacts import read_json
-from edgeflownas.training.monitor import WRITE_EVERY, RunLength, RunMonitor
-from edgeflownas.training.pace import PHASES, WINDOW, Pace, Stopwatch
-from edgeflownas.training.progress import Progress
-from edgeflownas.training.voice import PLAIN_EVERY, Voice, duration, progress_line
+from edgeflownas.console.printer import PLAIN_EVERY, Voice, duration, progress_line
+from edgeflownas.runs.monitor import WRITE_EVERY, RunLength, RunMonitor
+from edgeflownas.runs.state import Progress
+from edgeflownas.runs.timing import PHASES, WINDOW, Pace, Stopwatch
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 OBSERVED = {"losses": [1.0, 2.0, 3.0], "global_grad_norm_before": 6.0}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edgeflownas.errors import UserError
-from edgeflownas.training.progress import Progress
+from edgeflownas.runs.state import Progress
 
 MIN_DELTA = 0.002
 

@@ -8,7 +8,7 @@ from scipy.stats import kendalltau
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import UserError
-from edgeflownas.nas.run_records import read_history, subnet_epes
+from edgeflownas.runs.records import read_history, subnet_epes
 from edgeflownas.studies.recalibration import main
 
 

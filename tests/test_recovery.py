@@ -8,9 +8,9 @@ import pytest
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import UserError
-from edgeflownas.training.checkpoints import save_checkpoint
-from edgeflownas.training.recovery import find_checkpoint
-from edgeflownas.training.run_directory import RunDirectory
+from edgeflownas.runs.checkpoints import save_checkpoint
+from edgeflownas.runs.recovery import find_checkpoint
+from edgeflownas.runs.run_directory import RunDirectory
 
 IDENTITY = {"network.init_neurons": 4, "search_space.EB0": [1, 2, 3], "train.lr": 1e-4}
 

@@ -18,7 +18,7 @@ from edgeflownas.reporting.plots import BLUE
 from edgeflownas.reporting.run_facts import RunFacts, kendall_tau
 from edgeflownas.reporting.run_figures import run_figures
 from edgeflownas.reporting.training_report import Drawn, report_markdown
-from edgeflownas.training.pace import PHASES
+from edgeflownas.runs.timing import PHASES
 from tests.handmade_runs import SPACE, edit_history, edit_json, make_config, make_run
 
 COMMAND = ["python", "-m", "edgeflownas.train_supernet", "--config", "a b.yaml", "--set", "data.root=x; touch y"]

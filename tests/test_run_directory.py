@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflownas.errors import UserError
-from edgeflownas.training.run_directory import LOCK, RunDirectory
+from edgeflownas.runs.run_directory import LOCK, RunDirectory
 
 HOLD = """
 import sys
-from edgeflownas.training.run_directory import RunDirectory
+from edgeflownas.runs.run_directory import RunDirectory
 with RunDirectory(sys.argv[1]).claimed(fresh=True):
     print("claimed", flush=True)
     sys.stdin.read()

@@ -20,12 +20,12 @@ from edgeflownas.nas import search_space, supernet_eval
 from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.reporting.run_facts import RunFacts
+from edgeflownas.runs.checkpoints import load_checkpoint, read_header, save_checkpoint
+from edgeflownas.runs.recovery import find_checkpoint
+from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.source_code import training_source
 from edgeflownas.train_supernet import main
 from edgeflownas.training import trainer
-from edgeflownas.training.checkpoints import load_checkpoint, read_header, save_checkpoint
-from edgeflownas.training.recovery import find_checkpoint
-from edgeflownas.training.run_directory import RunDirectory
 from edgeflownas.training.segments import continued
 from tests.handmade_runs import edit_json
 from tests.tiny import tiny_flags
@@ -202,7 +202,7 @@ def test_doubling_the_loss_on_disk_refuses_a_resume_and_rewording_a_progress_lin
         (tmp_path / path).write_text(text.replace(old, new, 1))
 
     assert train("--max_steps", "1").returncode == 0
-    edit("edgeflownas/training/voice.py", "starting: building", "begins: building")
+    edit("edgeflownas/console/printer.py", "starting: building", "begins: building")
     assert train("--max_steps", "2", "--resume").returncode == 0
     edit(LOSSES, "    return total\n", "    return 2 * total\n")
     refused = train("--max_steps", "3", "--resume")

@@ -12,7 +12,7 @@ def test_all_that_decides_a_number_is_found():
     found = training_source()
     for path in ("devices", "training/losses", "training/optimizer", "network/layers", "data/png_files", "config"):
         assert f"edgeflownas/{path}.py" in found
-    for path in (*ONLY_TELL, "edgeflownas/terminal.py", "edgeflownas/training/pace.pyc"):
+    for path in (*ONLY_TELL, "edgeflownas/console/terminal.py", "edgeflownas/runs/timing.pyc"):
         assert path not in found
 
 
@@ -28,9 +28,9 @@ def test_a_new_import_is_followed_wherever_it_is_written(tmp_path: Path):
     texts = {
         "train_supernet.py": "def main():\n    from edgeflownas.room import new\n",
         "room/__init__.py": "",
-        "room/new.py": "import edgeflownas.deep\nfrom edgeflownas.training.voice import Voice\n",
+        "room/new.py": "import edgeflownas.deep\nfrom edgeflownas.console.printer import Voice\n",
         "deep.py": "from numpy import array\n",
-        "training/voice.py": "import edgeflownas.terminal\n",
+        "training/voice.py": "import edgeflownas.console.terminal\n",
         "terminal.py": "",
         "nobody.py": "",
     }

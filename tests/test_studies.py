@@ -19,6 +19,7 @@ from edgeflownas.data.index import build_index
 from edgeflownas.errors import UserError
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
+from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.studies.ablation import compare, read_rows
 from edgeflownas.studies.alone import space_of_one, spread_over_cost
 from edgeflownas.studies.fidelity import draw_scatter, fidelity_report
@@ -26,7 +27,6 @@ from edgeflownas.studies.learning import Evidence, colour_difference, judge
 from edgeflownas.studies.memory_set import make_memory_set
 from edgeflownas.studies.ranking import agreement, ceiling, kendall_tau, spearman_rho
 from edgeflownas.studies.runs import Run, read_run
-from edgeflownas.training.checkpoints import load_checkpoint, save_checkpoint
 from tests.handmade_runs import SPACE, edit_history, initial_kernels, make_config, make_run
 
 

@@ -14,9 +14,9 @@ from edgeflownas.errors import UserError, run_command
 from edgeflownas.nas import supernet_eval
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.runs.checkpoints import load_checkpoint, read_header
+from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.train_supernet import main
-from edgeflownas.training.checkpoints import load_checkpoint, read_header
-from edgeflownas.training.run_directory import RunDirectory
 from tests.tiny import EPOCHS, history_of, tiny_flags, trace_of
 
 

@@ -23,12 +23,12 @@ from edgeflownas.config import resolve_config
 from edgeflownas.data.flow_files import read_flow, write_flow
 from edgeflownas.errors import EXIT_INTERRUPTED, run_command
 from edgeflownas.nas.check_manifest import manifest_faults
-from edgeflownas.nas.run_records import read_history, read_trace
+from edgeflownas.runs.checkpoints import load_checkpoint, read_header, save_checkpoint
+from edgeflownas.runs.records import read_history, read_trace
+from edgeflownas.runs.run_directory import RunDirectory
+from edgeflownas.runs.timing import PHASES
 from edgeflownas.stopping import SIGNALS
 from edgeflownas.train_supernet import main
-from edgeflownas.training.checkpoints import load_checkpoint, read_header, save_checkpoint
-from edgeflownas.training.pace import PHASES
-from edgeflownas.training.run_directory import RunDirectory
 from tests.chaos.comparison import differences_between
 from tests.spaces import small_space
 from tests.tiny import TINY, tiny_flags

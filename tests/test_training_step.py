@@ -13,10 +13,10 @@ from edgeflownas.network.kinds import Depth
 from edgeflownas.network.layers import resize_bilinear
 from edgeflownas.network.routes import FixedPath
 from edgeflownas.network.statistics import GivenStatistics
+from edgeflownas.runs.weight_change import option_movements
 from edgeflownas.training.evaluation import Batch, Evaluator, path_moments, standard_errors
 from edgeflownas.training.losses import path_losses
 from edgeflownas.training.metrics import METRICS, flow_metrics
-from edgeflownas.training.movement import option_movements
 from edgeflownas.training.schedule import cosine_lr
 from edgeflownas.training.supernet_model import TrainingModel
 

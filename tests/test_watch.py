@@ -11,12 +11,12 @@ import pytest
 
 from edgeflownas import watch
 from edgeflownas.artifacts import PROJECT_ROOT, read_json
+from edgeflownas.console.printer import Voice
 from edgeflownas.errors import UserError
-from edgeflownas.gates.attempts import next_attempt
 from edgeflownas.processes import this_process
-from edgeflownas.training.monitor import RunLength, RunMonitor
-from edgeflownas.training.progress import Progress
-from edgeflownas.training.voice import Voice
+from edgeflownas.runs.monitor import RunLength, RunMonitor
+from edgeflownas.runs.state import Progress
+from tests.handmade_gates import begun_attempt
 from tests.handmade_runs import edit_json, make_config, make_run
 
 EPOCHS = 3
@@ -83,7 +83,7 @@ def test_a_folder_of_gates_shows_the_gate_under_way_and_the_run_that_was_last_at
     begin_run(tmp_path / "runs" / "gate3_trace", end="max_steps")
     begin_run(tmp_path / "runs" / "gate3_epochs")
     os.utime(tmp_path / "runs" / "gate3_trace" / "progress.json", (0, 0))
-    attempt = next_attempt(tmp_path, "gate3")
+    attempt = begun_attempt(tmp_path, "gate3")
     attempt.write_command({"name": "epochs", "status": "running", "process": this_process()})
     code, lines = watched(capsys, tmp_path, "--once")
     assert code == 0

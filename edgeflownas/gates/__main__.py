@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.config import Config, parse_assignment, resolve_config
+from edgeflownas.console.terminal import GREEN, RED, painted
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.gates.attempts import latest_attempt, open_attempt
 from edgeflownas.gates.gate import LONG_RUN, find_gate
@@ -18,7 +19,6 @@ from edgeflownas.gates.reports import close_attempt, failure_text, in_short, nex
 from edgeflownas.gates.starting import close_interrupted, start_gate, start_lock
 from edgeflownas.gates.states import DAMAGED, gate_states
 from edgeflownas.parsers import print_json
-from edgeflownas.terminal import GREEN, RED, painted
 
 
 def _start(arguments: argparse.Namespace) -> int:

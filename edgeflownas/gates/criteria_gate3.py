@@ -10,7 +10,7 @@ from edgeflownas.gates.evidence import BEST, LAST, TRACE, Evidence
 from edgeflownas.gates.requirements import EPOCHS_BEFORE_RESUME, RECALIBRATION_BATCHES, TRACED_STEPS, gate3_epochs
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fairness_gap
-from edgeflownas.nas.run_records import subnet_epes
+from edgeflownas.runs.records import subnet_epes
 
 TRACE_RUN, REPEAT_RUN, EPOCHS_RUN = "gate3_trace", "gate3_trace_repeat", "gate3_epochs"
 ROUNDING = 1e-6
@@ -126,7 +126,7 @@ def _resumed_there(evidence: Evidence) -> Finding:
 
 
 def _last_names_its_epoch(evidence: Evidence) -> Finding:
-    from edgeflownas.training.checkpoints import read_header
+    from edgeflownas.runs.checkpoints import read_header
 
     header = read_header(evidence.run(EPOCHS_RUN) / LAST)
     row = evidence.history(EPOCHS_RUN)[-1]
@@ -136,7 +136,7 @@ def _last_names_its_epoch(evidence: Evidence) -> Finding:
 
 
 def _best_names_its_epoch(evidence: Evidence) -> Finding:
-    from edgeflownas.training.checkpoints import read_header
+    from edgeflownas.runs.checkpoints import read_header
 
     header = read_header(evidence.run(EPOCHS_RUN) / BEST)
     best = min(evidence.history(EPOCHS_RUN), key=lambda row: row["mean_epe_12"])
@@ -201,8 +201,8 @@ def _subnets_differ(evidence: Evidence) -> Finding:
 
 
 def _options_moved(evidence: Evidence) -> Finding:
-    from edgeflownas.training.checkpoints import load_checkpoint
-    from edgeflownas.training.movement import option_movements
+    from edgeflownas.runs.checkpoints import load_checkpoint
+    from edgeflownas.runs.weight_change import option_movements
 
     config = evidence.config
     arrays = load_checkpoint(evidence.run(EPOCHS_RUN) / LAST).arrays

@@ -9,9 +9,9 @@ from edgeflownas.gates.evidence import BEST, LAST, Evidence
 from edgeflownas.gates.gate import REPORT_PICTURES
 from edgeflownas.gates.requirements import SHORT_RUN_EPOCHS
 from edgeflownas.nas.check_manifest import manifest_faults
-from edgeflownas.nas.run_records import subnet_epes
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME, compare_scripts, parse_script
 from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN
+from edgeflownas.runs.records import subnet_epes
 
 RUN = "gate4"
 LAUNCH_FOLDER = "launch"
@@ -42,7 +42,7 @@ def _epochs_complete(evidence: Evidence) -> Finding:
 
 
 def _checkpoints_there(evidence: Evidence) -> Finding:
-    from edgeflownas.training.checkpoints import load_checkpoint
+    from edgeflownas.runs.checkpoints import load_checkpoint
 
     faults = []
     for name in (BEST, LAST):

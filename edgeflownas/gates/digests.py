@@ -40,10 +40,15 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     ("edgeflownas/data/flow_colours.py", 4),
     ("edgeflownas/data/*", 3),
     # What a run says while it goes, and its logs.
-    ("edgeflownas/training/monitor.py", NO_GATE),
+    ("edgeflownas/runs/monitor.py", NO_GATE),
     ("edgeflownas/training/tensorboard.py", NO_GATE),
-    ("edgeflownas/training/voice.py", NO_GATE),
+    ("edgeflownas/console/printer.py", NO_GATE),
+    ("edgeflownas/console/terminal.py", NO_GATE),
     ("edgeflownas/training/*", 3),
+    # What every gate's criteria read with.
+    ("edgeflownas/runs/__init__.py", 1),
+    ("edgeflownas/runs/records.py", 1),
+    ("edgeflownas/runs/*", 3),
     ("edgeflownas/nas/eval_pool.py", 3),
     ("edgeflownas/nas/supernet_eval.py", 3),
     ("edgeflownas/gates/criteria_gate3.py", 3),
@@ -70,7 +75,6 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     # The space in force is among the values of the configuration.
     ("config/search_spaces/*", NO_GATE),
     # What only a reader of finished gates runs.
-    ("edgeflownas/terminal.py", NO_GATE),
     ("edgeflownas/watch.py", NO_GATE),
     ("edgeflownas/gates/page.py", NO_GATE),
     ("edgeflownas/gates/quieting.py", NO_GATE),

@@ -9,8 +9,8 @@ from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.attempts import Attempt
 from edgeflownas.gates.gate import Gate
-from edgeflownas.nas.run_records import read_history, read_trace
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
+from edgeflownas.runs.records import read_history, read_trace
 
 HISTORY = "eval_epe_history.csv"
 TRACE = "trace.jsonl"

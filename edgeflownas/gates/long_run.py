@@ -16,9 +16,9 @@ from edgeflownas.gates.gate import GATES, LONG_RUN
 from edgeflownas.gates.reports import close_attempt
 from edgeflownas.gates.starting import close_interrupted, refuse_beside_living, write_start
 from edgeflownas.gates.states import gate_states, require_standing
-from edgeflownas.nas.run_records import read_history
 from edgeflownas.nas.search_space import result_values
 from edgeflownas.processes import SlurmSilent, slurm_job_state
+from edgeflownas.runs.records import read_history
 
 
 def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mapping[str, Any], config: Config) -> Attempt:

@@ -14,9 +14,9 @@ from typing import Any
 
 from edgeflownas.artifacts import read_json, sha256_file
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, run_command
-from edgeflownas.nas.run_records import OWN_ENDS, read_history, subnet_epes
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
-from edgeflownas.training.checkpoints import read_header
+from edgeflownas.runs.checkpoints import read_header
+from edgeflownas.runs.records import OWN_ENDS, read_history, subnet_epes
 
 
 def manifest_faults(path: Path, strict: bool = False) -> list[str]:

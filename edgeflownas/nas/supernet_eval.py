@@ -11,16 +11,16 @@ import numpy as np
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.command_line import add_config_flags, add_data_root_flag, config_from_flags
 from edgeflownas.config import Config, differences
+from edgeflownas.console.printer import Voice, judging_line
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import complete_cycle
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
-from edgeflownas.training.voice import Voice, judging_line
 
 if TYPE_CHECKING:
-    from edgeflownas.training.checkpoints import Checkpoint
+    from edgeflownas.runs.checkpoints import Checkpoint
     from edgeflownas.training.evaluation import Evaluator
     from edgeflownas.training.run_data import RunData
 
@@ -113,8 +113,8 @@ def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpo
         UserError: no such checkpoint, a damaged one, one of another network, or no data.
     """
     from edgeflownas.devices import check_backend, check_device, prepare_backend
-    from edgeflownas.training.checkpoints import load_checkpoint
-    from edgeflownas.training.run_directory import RunDirectory
+    from edgeflownas.runs.checkpoints import load_checkpoint
+    from edgeflownas.runs.run_directory import RunDirectory
     from edgeflownas.training.run_index import find_index
 
     check_backend(config)

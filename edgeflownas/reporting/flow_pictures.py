@@ -18,6 +18,7 @@ from edgeflownas.nas.fair_sampler import complete_cycle
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import command_parser
 from edgeflownas.reporting.plots import SOFT, draw_png
+from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.training.flow_samples import (
     FlowSamples,
     load_flow_samples,
@@ -25,7 +26,6 @@ from edgeflownas.training.flow_samples import (
     select_subnets,
     take_flow_samples,
 )
-from edgeflownas.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

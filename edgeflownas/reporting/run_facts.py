@@ -11,13 +11,13 @@ from typing import Any
 from edgeflownas.artifacts import read_json
 from edgeflownas.config import COMMAND_LINE, DEFAULT
 from edgeflownas.nas.arch_codec import format_code, parse_code
-from edgeflownas.nas.run_records import read_history, read_trace, subnet_epes
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.network.kinds import KINDS
+from edgeflownas.runs.records import read_history, read_trace, subnet_epes
+from edgeflownas.runs.run_directory import RunDirectory
+from edgeflownas.runs.timing import PHASES
 from edgeflownas.training.flow_samples import FlowSamples, load_flow_samples
-from edgeflownas.training.pace import PHASES
-from edgeflownas.training.run_directory import RunDirectory
 from edgeflownas.training.segments import commit_words, segment_cautions, segment_words
 
 FEW_STEPS = 1000

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeflownas.nas.run_records import subnet_epes
 from edgeflownas.reporting.plots import (
     BLUE,
     COLOUR_MAP,
@@ -20,6 +19,7 @@ from edgeflownas.reporting.plots import (
     draw_svg,
 )
 from edgeflownas.reporting.run_facts import RunFacts
+from edgeflownas.runs.records import subnet_epes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

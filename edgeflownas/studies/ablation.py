@@ -13,8 +13,8 @@ import numpy as np
 
 from edgeflownas.artifacts import write_json
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
-from edgeflownas.nas.run_records import read_trace
 from edgeflownas.parsers import command_parser
+from edgeflownas.runs.records import read_trace
 from edgeflownas.studies.runs import Run, read_run
 from edgeflownas.yaml_files import read_yaml
 

@@ -19,9 +19,9 @@ from edgeflownas.gates.criteria import Criterion, Finding, judge_criteria, none_
 from edgeflownas.gates.reports import table_head, table_row
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import command_parser
+from edgeflownas.runs.checkpoints import load_checkpoint
+from edgeflownas.runs.weight_change import ROUNDING, option_movements
 from edgeflownas.studies.runs import Run, read_run
-from edgeflownas.training.checkpoints import load_checkpoint
-from edgeflownas.training.movement import ROUNDING, option_movements
 
 MEMORISED = 0.30
 """Mean EPE of the pool over the zero-flow EPE that memorising a few pairs must reach."""

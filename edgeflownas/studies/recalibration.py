@@ -16,8 +16,8 @@ from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_comma
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.supernet_eval import load_evaluator
 from edgeflownas.parsers import command_parser
+from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.studies.ranking import kendall_tau
-from edgeflownas.training.run_directory import RunDirectory
 
 BATCHES = (0, 1, 8, 32)
 

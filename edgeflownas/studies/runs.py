@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import read_json
-from edgeflownas.nas.run_records import read_history, subnet_epes
+from edgeflownas.runs.records import read_history, subnet_epes
 
 
 @dataclass(frozen=True)

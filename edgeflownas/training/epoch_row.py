@@ -5,7 +5,7 @@ from typing import Any
 
 from edgeflownas.config import Config
 from edgeflownas.nas.fair_sampler import fairness_gap
-from edgeflownas.training.progress import Progress
+from edgeflownas.runs.state import Progress
 from edgeflownas.training.schedule import cosine_lr
 
 

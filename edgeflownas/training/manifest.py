@@ -12,11 +12,11 @@ from edgeflownas.data.remarks import remarks
 from edgeflownas.nas.fair_sampler import fairness_gap
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.stages import INPUT_CHANNELS
+from edgeflownas.runs.recovery import recoveries
+from edgeflownas.runs.run_directory import RunDirectory
+from edgeflownas.runs.state import Progress
 from edgeflownas.training.distribution import OneDevice, TensorFlowReplicas
-from edgeflownas.training.progress import Progress
-from edgeflownas.training.recovery import recoveries
 from edgeflownas.training.run_data import RunData
-from edgeflownas.training.run_directory import RunDirectory
 from edgeflownas.training.segments import Segment
 
 

@@ -14,8 +14,8 @@ from edgeflownas.artifacts import sha256_of
 from edgeflownas.config import Config, differences
 from edgeflownas.errors import UserError
 from edgeflownas.provenance import COMPUTING_PACKAGES, git_state, that_compute, versions_of
+from edgeflownas.runs.checkpoints import Checkpoint
 from edgeflownas.source_code import changed_files
-from edgeflownas.training.checkpoints import Checkpoint
 
 Segment = dict[str, Any]
 # So many changed files are named in a message, the others counted.

@@ -16,33 +16,33 @@ from keras import ops
 
 from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config
+from edgeflownas.console.printer import Voice
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import CheckFailed, UserError
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import SAMPLERS, add_counts, empty_counts
-from edgeflownas.nas.run_records import OWN_ENDS
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork, network_of
+from edgeflownas.runs.checkpoints import Checkpoint, save_checkpoint
+from edgeflownas.runs.monitor import RunLength, RunMonitor
+from edgeflownas.runs.records import OWN_ENDS
+from edgeflownas.runs.recovery import find_checkpoint
+from edgeflownas.runs.run_directory import RunDirectory
+from edgeflownas.runs.state import Progress
+from edgeflownas.runs.timing import Stopwatch
 from edgeflownas.source_code import training_source
 from edgeflownas.stopping import Stopped, StopRequest
-from edgeflownas.training.checkpoints import Checkpoint, save_checkpoint
 from edgeflownas.training.distribution import replicas_of
 from edgeflownas.training.epoch_row import epoch_row
 from edgeflownas.training.evaluation import Evaluator, pool_summary
 from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples, take_flow_samples
-from edgeflownas.training.monitor import RunLength, RunMonitor
 from edgeflownas.training.nonfinite import nonfinite_finding, told, without_nonfinite
-from edgeflownas.training.pace import Stopwatch
-from edgeflownas.training.progress import Progress
-from edgeflownas.training.recovery import find_checkpoint
 from edgeflownas.training.run_data import RunData
-from edgeflownas.training.run_directory import RunDirectory
 from edgeflownas.training.schedule import cosine_lr
 from edgeflownas.training.segments import continued, first_segment
 from edgeflownas.training.supernet_model import TrainingModel
 from edgeflownas.training.tensorboard import TensorBoardLog
-from edgeflownas.training.voice import Voice
 
 
 class Trainer:

@@ -17,8 +17,8 @@ from edgeflownas.config import resolve_config
 from edgeflownas.data.synthetic import SyntheticParameters, generate
 from edgeflownas.devices import prepare_backend
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, CheckFailed, run_command
-from edgeflownas.training.checkpoints import read_header
-from edgeflownas.training.run_directory import RunDirectory
+from edgeflownas.runs.checkpoints import read_header
+from edgeflownas.runs.run_directory import RunDirectory
 from tests.chaos.comparison import broken_files, differences_between
 from tests.chaos.moments import JUDGING, TIMED, Kill, draw_kill
 from tests.chaos.runs import Ended, train

@@ -7,9 +7,9 @@ from typing import Any
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import UserError
 from edgeflownas.nas.check_manifest import manifest_faults
-from edgeflownas.nas.run_records import read_history
-from edgeflownas.training.checkpoints import load_checkpoint
-from edgeflownas.training.run_directory import RunDirectory
+from edgeflownas.runs.checkpoints import load_checkpoint
+from edgeflownas.runs.records import read_history
+from edgeflownas.runs.run_directory import RunDirectory
 
 
 def broken_files(run: RunDirectory) -> list[str]:

@@ -16,8 +16,8 @@ from random import Random
 from types import FrameType
 from typing import Any
 
+from edgeflownas.runs.state import Progress
 from edgeflownas.training.evaluation import Evaluator
-from edgeflownas.training.progress import Progress
 
 # Something that a run does: (audit event, what the path in it ends with), or ("call" or "return", a function).
 Sign = tuple[str, Any]

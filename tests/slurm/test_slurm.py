@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeflownas.training.checkpoints import read_header
+from edgeflownas.runs.checkpoints import read_header
 from tests.slurm.workplace import EPOCHS, Workplace, processes_of
 from tests.tiny import history_of
 

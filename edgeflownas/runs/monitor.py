@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from edgeflownas.console.printer import Voice, epoch_line, progress_line
 from edgeflownas.processes import this_process
-from edgeflownas.training.pace import Pace
-from edgeflownas.training.progress import Progress
-from edgeflownas.training.voice import Voice, epoch_line, progress_line
+from edgeflownas.runs.state import Progress
+from edgeflownas.runs.timing import Pace
 
 # Seconds between two writes of progress.json, apart from changes of phase.
 WRITE_EVERY = 5.0

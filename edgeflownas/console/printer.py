@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import IO, Any, Literal
 
-from edgeflownas.terminal import is_live
+from edgeflownas.console.terminal import is_live
 
 Verbosity = Literal["quiet", "normal", "verbose"]
 # Seconds between two looks at a terminal, and between two plain lines.

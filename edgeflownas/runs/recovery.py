@@ -7,8 +7,8 @@ from typing import Any
 from edgeflownas.artifacts import put_aside, read_json, write_json
 from edgeflownas.config import differences
 from edgeflownas.errors import UserError
-from edgeflownas.training.checkpoints import Checkpoint, load_checkpoint
-from edgeflownas.training.run_directory import RunDirectory
+from edgeflownas.runs.checkpoints import Checkpoint, load_checkpoint
+from edgeflownas.runs.run_directory import RunDirectory
 
 RECOVERIES_SCHEMA = "recoveries.schema.json"
 # What a header must hold to continue from, and as what.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.errors import UserError
-from edgeflownas.training.pace import PHASES
+from edgeflownas.runs.timing import PHASES
 
 
 @dataclass
