@@ -16,7 +16,7 @@ TRAINING_COMMAND = f"{PACKAGE}/train_supernet.py"
 ONLY_TELL = (
     f"{PACKAGE}/parsers.py",
     f"{PACKAGE}/provenance.py",
-    f"{PACKAGE}/training/manifest.py",
+    f"{PACKAGE}/runs/manifest.py",
     f"{PACKAGE}/runs/monitor.py",
     f"{PACKAGE}/training/tensorboard.py",
     f"{PACKAGE}/console/printer.py",

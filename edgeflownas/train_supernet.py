@@ -111,8 +111,8 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
         UserError: anything the user can mend.
     """
     from edgeflownas.devices import check_backend, check_device, prepare_backend
+    from edgeflownas.runs.data_index import find_index
     from edgeflownas.runs.run_directory import RunDirectory
-    from edgeflownas.training.run_index import find_index
 
     check_backend(config)
     run = RunDirectory(config["train.output_dir"])
@@ -129,7 +129,8 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     # From here on the backend is imported, which takes ten seconds and more.
     from edgeflownas.artifacts import write_json
     from edgeflownas.nas.eval_pool import pool_report
-    from edgeflownas.training.manifest import write_counts, write_manifest
+    from edgeflownas.runs.manifest import write_counts, write_manifest
+    from edgeflownas.training.distribution import distribution_facts
     from edgeflownas.training.run_data import RunData
     from edgeflownas.training.trainer import Trainer
 
@@ -150,7 +151,16 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
             progress = trainer.progress
             write_counts(run, config, space, progress)
             write_manifest(
-                run, config, data, progress, trainer.model.optimizer, device, trainer.segments, trainer.replicas, reason
+                run,
+                config,
+                data.index,
+                data.steps_per_epoch,
+                progress,
+                trainer.model.optimizer.facts(),
+                distribution_facts(config, trainer.replicas),
+                device,
+                trainer.segments,
+                reason,
             )
             trainer.monitor.ended(progress, reason)
     voice.say(f"stopped at step {progress.global_step} ({reason}); run directory {run.path}")

@@ -15,9 +15,9 @@ from edgeflownas.data.index import SCHEMA
 from edgeflownas.data.journal import JOURNAL_FILE
 from edgeflownas.errors import UserError
 from edgeflownas.reporting.training_report import write_report
+from edgeflownas.runs.data_index import find_index
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.train_supernet import main
-from edgeflownas.training.run_index import find_index
 from tests.tiny import TINY, tiny_flags
 
 EXCLUDE = {"on_bad_sample": "exclude", "max_bad_fraction": 0.2}

@@ -8,8 +8,8 @@ import pytest
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import UserError
-from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.reporting import flow_pictures
+from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.records import read_history, read_trace
 from edgeflownas.train_supernet import main
 from edgeflownas.training.flow_samples import FlowSamples, load_flow_samples, save_flow_samples

@@ -13,8 +13,8 @@ import pytest
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import EXIT_INTERRUPTED
-from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.runs.checkpoints import load_checkpoint, read_header
+from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.monitor import RunMonitor
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.state import Progress

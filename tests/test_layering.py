@@ -56,7 +56,7 @@ def test_only_one_place_makes_a_network_of_a_configuration():
         "edgeflownas.data.synthetic",
         "edgeflownas.data.index",
         "edgeflownas.runs.checkpoints",
-        "edgeflownas.training.run_index",
+        "edgeflownas.runs.data_index",
     ],
 )
 def test_importing_a_command_loads_no_backend(module):

@@ -17,16 +17,16 @@ from edgeflownas.artifacts import PROJECT_ROOT, read_json
 from edgeflownas.config import differences
 from edgeflownas.errors import UserError
 from edgeflownas.nas import search_space, supernet_eval
-from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.reporting.run_facts import RunFacts
 from edgeflownas.runs.checkpoints import load_checkpoint, read_header, save_checkpoint
+from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.recovery import find_checkpoint
 from edgeflownas.runs.run_directory import RunDirectory
+from edgeflownas.runs.segments import continued
 from edgeflownas.source_code import training_source
 from edgeflownas.train_supernet import main
 from edgeflownas.training import trainer
-from edgeflownas.training.segments import continued
 from tests.handmade_runs import edit_json
 from tests.tiny import tiny_flags
 

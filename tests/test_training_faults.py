@@ -22,8 +22,8 @@ from edgeflownas.artifacts import read_json
 from edgeflownas.config import resolve_config
 from edgeflownas.data.flow_files import read_flow, write_flow
 from edgeflownas.errors import EXIT_INTERRUPTED, run_command
-from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.runs.checkpoints import load_checkpoint, read_header, save_checkpoint
+from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.records import read_history, read_trace
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.timing import PHASES

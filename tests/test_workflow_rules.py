@@ -15,7 +15,7 @@ import pytest
 from edgeflownas.artifacts import PROJECT_ROOT, read_json
 from edgeflownas.gates.gate import GATES
 from edgeflownas.gates.starting import start_lock
-from edgeflownas.nas.check_manifest import manifest_faults
+from edgeflownas.runs.manifest_checks import manifest_faults
 from tests.toy_workflow import ToyWorkflow, end
 
 ALL = ["gate1", "gate2", "gate3", "gate4"]

@@ -8,9 +8,9 @@ from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
 from edgeflownas.gates.evidence import BEST, LAST, Evidence
 from edgeflownas.gates.gate import REPORT_PICTURES
 from edgeflownas.gates.requirements import SHORT_RUN_EPOCHS
-from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME, compare_scripts, parse_script
 from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN
+from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.records import subnet_epes
 
 RUN = "gate4"

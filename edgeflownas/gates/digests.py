@@ -48,6 +48,7 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     # What every gate's criteria read with.
     ("edgeflownas/runs/__init__.py", 1),
     ("edgeflownas/runs/records.py", 1),
+    ("edgeflownas/runs/manifest_checks.py", 4),
     ("edgeflownas/runs/*", 3),
     ("edgeflownas/nas/eval_pool.py", 3),
     ("edgeflownas/nas/supernet_eval.py", 3),

@@ -11,9 +11,9 @@ from edgeflownas.errors import UserError
 from edgeflownas.gates import criteria_gate2, criteria_gate3, criteria_gate4
 from edgeflownas.gates.evidence import BEST, HISTORY, LAST, Evidence
 from edgeflownas.gates.gate import REPORT_PICTURES
-from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME
 from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN, rebased_page
+from edgeflownas.runs.manifest_checks import manifest_faults
 
 MANIFEST_SCHEMA = "train_manifest.schema.json"
 

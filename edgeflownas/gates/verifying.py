@@ -12,8 +12,8 @@ from edgeflownas.gates.digests import relevant_source, relevant_versions
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.recorder import command_line
 from edgeflownas.gates.states import artifact_faults, gate_states
-from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.provenance import git_words
+from edgeflownas.runs.manifest_checks import manifest_faults
 
 
 def verify(output_dir: Path) -> list[str]:

@@ -114,8 +114,8 @@ def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpo
     """
     from edgeflownas.devices import check_backend, check_device, prepare_backend
     from edgeflownas.runs.checkpoints import load_checkpoint
+    from edgeflownas.runs.data_index import find_index
     from edgeflownas.runs.run_directory import RunDirectory
-    from edgeflownas.training.run_index import find_index
 
     check_backend(config)
     run = RunDirectory(config["train.output_dir"])

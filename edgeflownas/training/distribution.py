@@ -142,3 +142,12 @@ def replicas_of(config: Config) -> OneDevice | TensorFlowReplicas:
             "devices; expected a multiple, or fewer devices (CUDA_VISIBLE_DEVICES)"
         )
     return replicas
+
+
+def distribution_facts(config: Config, replicas: OneDevice | TensorFlowReplicas) -> dict[str, Any]:
+    """What the manifest says of the devices of a run."""
+    return {
+        "kind": config["train.distribution"],
+        "devices": replicas.devices,
+        "batch_norm": "whole batch" if replicas.synchronised else "per device",
+    }

@@ -56,6 +56,10 @@ class FlatAdam(keras.optimizers.Optimizer):
         self.passes = passes
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
+    def facts(self) -> dict[str, Any]:
+        """Its name and constants, as the manifest has them."""
+        return {"name": "Adam", "beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+
     def build(self, variables: list[Any]) -> None:
         """Create the moments (one flat vector each, in the order of `variables`) and the observed values."""
         if len(variables) != len(self.option_of):

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -25,22 +26,22 @@ from edgeflownas.nas.fair_sampler import SAMPLERS, add_counts, empty_counts
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork, network_of
 from edgeflownas.runs.checkpoints import Checkpoint, save_checkpoint
+from edgeflownas.runs.epoch_row import epoch_row
 from edgeflownas.runs.monitor import RunLength, RunMonitor
+from edgeflownas.runs.nonfinite import nonfinite_finding, told, without_nonfinite
 from edgeflownas.runs.records import OWN_ENDS
 from edgeflownas.runs.recovery import find_checkpoint
 from edgeflownas.runs.run_directory import RunDirectory
+from edgeflownas.runs.segments import continued, first_segment
 from edgeflownas.runs.state import Progress
 from edgeflownas.runs.timing import Stopwatch
 from edgeflownas.source_code import training_source
 from edgeflownas.stopping import Stopped, StopRequest
 from edgeflownas.training.distribution import replicas_of
-from edgeflownas.training.epoch_row import epoch_row
 from edgeflownas.training.evaluation import Evaluator, pool_summary
 from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples, take_flow_samples
-from edgeflownas.training.nonfinite import nonfinite_finding, told, without_nonfinite
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.schedule import cosine_lr
-from edgeflownas.training.segments import continued, first_segment
 from edgeflownas.training.supernet_model import TrainingModel
 from edgeflownas.training.tensorboard import TensorBoardLog
 
@@ -83,7 +84,7 @@ class Trainer:
         self.steps_per_epoch = data.steps_per_epoch
         self.total_steps = config["train.num_epochs"] * self.steps_per_epoch
         self._source = training_source()
-        self.segments = [first_segment(config, device, self._source)]
+        self.segments = [first_segment(config, keras.backend.backend(), device, self._source)]
         self._last_saved: tuple[int, int] | None = None
         self._stopwatch = Stopwatch()
         length = RunLength(config["train.num_epochs"], self.steps_per_epoch, self._last_step())
@@ -253,7 +254,8 @@ class Trainer:
         zero_flow_epe = self._zero_flow_epe
         self._enter("saving")
         improved = progress.note_evaluation(summary[0], self.config["train.early_stop_min_delta"])
-        row = epoch_row(progress, self.config, self.steps_per_epoch, summary, zero_flow_epe, results)
+        lr = cosine_lr(progress.global_step - 1, self.total_steps, self.config["train.lr"])
+        row = epoch_row(progress, self.config, self.steps_per_epoch, lr, summary, zero_flow_epe, results)
         progress.finish_epoch(row, results)
         # Best before last: a run killed between the two judges the epoch again and writes the same best again.
         if improved:

@@ -6,8 +6,8 @@ from typing import Any
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import UserError
-from edgeflownas.nas.check_manifest import manifest_faults
 from edgeflownas.runs.checkpoints import load_checkpoint
+from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.records import read_history
 from edgeflownas.runs.run_directory import RunDirectory
 

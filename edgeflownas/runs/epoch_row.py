@@ -6,13 +6,13 @@ from typing import Any
 from edgeflownas.config import Config
 from edgeflownas.nas.fair_sampler import fairness_gap
 from edgeflownas.runs.state import Progress
-from edgeflownas.training.schedule import cosine_lr
 
 
 def epoch_row(
     progress: Progress,
     config: Config,
     steps_per_epoch: int,
+    lr: float,
     summary: tuple[float, float, float],
     zero_flow_epe: float,
     results: Sequence[Mapping[str, Any]],
@@ -23,6 +23,7 @@ def epoch_row(
         progress: with the epoch's evaluation noted, and the epoch not finished.
         config: of the run.
         steps_per_epoch: of the run.
+        lr: learning rate of the epoch's last step.
         summary: of the eval pool, as `pool_summary` gives it, pixels.
         zero_flow_epe: of the validation samples, pixels.
         results: of every subnet of the pool, as `Evaluator.judge` gives them.
@@ -38,7 +39,7 @@ def epoch_row(
         "best_mean_epe_12": progress.best["mean_epe_12"],
         "zero_flow_epe": zero_flow_epe,
         "fairness_gap": fairness_gap(progress.counts),
-        "lr": cosine_lr(progress.global_step - 1, config["train.num_epochs"] * steps_per_epoch, config["train.lr"]),
+        "lr": lr,
         **progress.epoch_statistics(config["train.grad_clip"]),
         "skipped_steps": progress.skipped_since(progress.global_step - steps_per_epoch),
         **{f"seconds_{phase}": round(seconds, 3) for phase, seconds in progress.epoch_seconds.items()},

@@ -1,10 +1,8 @@
 """`fairness_counts.json` and `train_manifest.json`: what was trained, how often, on what, and digests of the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import keras
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.config import Config
@@ -14,10 +12,8 @@ from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.stages import INPUT_CHANNELS
 from edgeflownas.runs.recovery import recoveries
 from edgeflownas.runs.run_directory import RunDirectory
+from edgeflownas.runs.segments import Segment
 from edgeflownas.runs.state import Progress
-from edgeflownas.training.distribution import OneDevice, TensorFlowReplicas
-from edgeflownas.training.run_data import RunData
-from edgeflownas.training.segments import Segment
 
 
 def write_counts(run: RunDirectory, config: Config, space: SearchSpace, progress: Progress) -> None:
@@ -36,19 +32,28 @@ def write_counts(run: RunDirectory, config: Config, space: SearchSpace, progress
 def write_manifest(
     run: RunDirectory,
     config: Config,
-    data: RunData,
+    index: Mapping[str, Any],
+    steps_per_epoch: int,
     progress: Progress,
-    optimizer: keras.optimizers.Adam,
-    device: dict[str, Any],
+    optimizer: Mapping[str, Any],
+    distribution: Mapping[str, Any],
+    device: Mapping[str, Any],
     segments: Sequence[Segment],
-    replicas: OneDevice | TensorFlowReplicas,
     stopped_because: str,
 ) -> None:
     """Write the manifest of a run that has ended, or was stopped. Paths in it are relative to its folder.
 
     What came last stands at its top, what came before in its segments.
+
+    Args:
+        index: of the data that it was trained by.
+        optimizer: its name and constants.
+        distribution: over how many devices, and whose statistics batch norm took.
+        device: what `devices.check_device` found.
+        segments: at least one.
+        stopped_because: what `Trainer.train` returned.
     """
-    splits = data.index["splits"]
+    splits = index["splits"]
     files = {
         "checkpoint_best": run.best,
         "checkpoint_last": run.last,
@@ -72,29 +77,20 @@ def write_manifest(
         "input_shape": [config["network.height"], config["network.width"], INPUT_CHANNELS],
         "search_space": config["network.search_space"],
         "init_neurons": config["network.init_neurons"],
-        "optimizer": {
-            "name": "Adam",
-            "beta_1": optimizer.beta_1,
-            "beta_2": optimizer.beta_2,
-            "epsilon": optimizer.epsilon,
-        },
+        "optimizer": dict(optimizer),
         "lr_schedule": {
             "name": "cosine",
             "initial": config["train.lr"],
-            "steps": config["train.num_epochs"] * data.steps_per_epoch,
+            "steps": config["train.num_epochs"] * steps_per_epoch,
         },
         "wd": config["train.weight_decay"],
         "grad_clip": config["train.grad_clip"],
         "supernet_mode": config["train.supernet_mode"],
         "execution": config["train.execution"],
         "precision": config["train.precision"],
-        "distribution": {
-            "kind": config["train.distribution"],
-            "devices": replicas.devices,
-            "batch_norm": "whole batch" if replicas.synchronised else "per device",
-        },
+        "distribution": dict(distribution),
         "batch_size": config["train.batch_size"],
-        "steps_per_epoch": data.steps_per_epoch,
+        "steps_per_epoch": steps_per_epoch,
         "num_epochs": config["train.num_epochs"],
         "epochs_done": progress.epochs_done,
         "global_step": progress.global_step,
@@ -102,14 +98,14 @@ def write_manifest(
         "recoveries": len(recoveries(run)),
         "stopped_because": stopped_because,
         "best": progress.best,
-        "device": device,
+        "device": dict(device),
         "backend": last["backend"],
         "versions": last["versions"],
         "segments": list(segments),
         "data": {
             "source": config["data.source"],
-            "generated": data.index["generated"],
-            "digest": data.digest,
+            "generated": index["generated"],
+            "digest": index["digest"],
             "train_samples": splits["train"]["count"],
             "val_samples": splits["val"]["count"],
             "rejected": [
@@ -119,7 +115,7 @@ def write_manifest(
             ],
             "zero_flow_epe": splits["val"]["zero_flow_epe"],
             "clipped_share": {name: split["clipped_share"] for name, split in splits.items()},
-            "remarks": remarks(data.index),
+            "remarks": remarks(index),
         },
         "files": {name: _file_entry(path, run.path) for name, path in files.items() if path.is_file()},
     }

@@ -22,18 +22,16 @@ Segment = dict[str, Any]
 NAMED = 5
 
 
-def first_segment(config: Config, device: Mapping[str, Any], source: Mapping[str, str]) -> Segment:
+def first_segment(config: Config, backend: str, device: Mapping[str, Any], source: Mapping[str, str]) -> Segment:
     """The segment of this process, as it is where a run begins.
 
     Args:
         config: the run's.
+        backend: the one that Keras computes with.
         device: what `devices.check_device` found.
         source: what `source_code.training_source` found.
     """
-    import keras
-
     git = git_state()
-    backend = keras.backend.backend()
     versions = that_compute(versions_of(COMPUTING_PACKAGES), backend)
     return {
         "from_step": 0,
