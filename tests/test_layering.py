@@ -57,6 +57,7 @@ def test_only_one_place_makes_a_network_of_a_configuration():
         "edgeflownas.data.index",
         "edgeflownas.runs.checkpoints",
         "edgeflownas.runs.data_index",
+        "edgeflownas.training.restored",
     ],
 )
 def test_importing_a_command_loads_no_backend(module):

@@ -4,38 +4,25 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.command_line import add_config_flags, add_data_root_flag, config_from_flags
-from edgeflownas.config import Config, differences
+from edgeflownas.config import Config
 from edgeflownas.console.printer import Voice, judging_line
-from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
+from edgeflownas.errors import EXIT_DONE, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import complete_cycle
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
-
-if TYPE_CHECKING:
-    from edgeflownas.runs.checkpoints import Checkpoint
-    from edgeflownas.training.evaluation import Evaluator
-    from edgeflownas.training.run_data import RunData
+from edgeflownas.training.restored import load_evaluator
 
 EXAMPLES = (
     "--config config/config.yaml --eval_only --bn_recal_batches 8 --output_dir outputs/supernet/runs/gate3_epochs",
     "--config config/config.yaml --output_dir outputs/supernet/runs/gate4 --arch 0,0,0,0,2,1,2,2,2",
-)
-
-# What makes a network this one: keys of a checkpoint's identity, and beginnings of keys.
-NETWORK_KEYS = (
-    "network.init_neurons",
-    "train.precision",
-    "data.flow_scale",
-    "search_space.order",
-    "search_space.block.",
 )
 
 
@@ -100,54 +87,6 @@ def evaluate(
         "noise_epe": noise_epe,
         "subnets": results,
     }
-
-
-def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpoint", "Evaluator", "RunData"]:
-    """A checkpoint's path and content, and its network, ready to recalibrate and judge on the run's data.
-
-    Args:
-        config: `train.output_dir` is the run directory.
-        checkpoint_name: `best`, `last` or a file.
-
-    Raises:
-        UserError: no such checkpoint, a damaged one, one of another network, or no data.
-    """
-    from edgeflownas.devices import check_backend, check_device, prepare_backend
-    from edgeflownas.runs.checkpoints import load_checkpoint
-    from edgeflownas.runs.data_index import find_index
-    from edgeflownas.runs.run_directory import RunDirectory
-
-    check_backend(config)
-    run = RunDirectory(config["train.output_dir"])
-    path = {"best": run.best, "last": run.last}.get(checkpoint_name, Path(checkpoint_name))
-    checkpoint = load_checkpoint(path)
-    space = load_search_space(config["network.search_space"])
-    _check_network(path, checkpoint.header["identity"], {**config.values, **space.facts()})
-    index = find_index(config, run.data_index if run.data_index.is_file() else None)
-
-    prepare_backend(config)
-
-    # From here on the backend is imported, which takes ten seconds and more.
-    from edgeflownas.network.flow_network import network_of
-    from edgeflownas.training.evaluation import Evaluator
-    from edgeflownas.training.run_data import RunData
-    from edgeflownas.training.trainer import restore_weights
-
-    data = RunData(config, index)
-    check_device(config)
-    network = network_of(config, space)
-    restore_weights(network, checkpoint.arrays, str(path))
-    evaluator = Evaluator(network, config["network.init_neurons"], config["data.flow_scale"])
-    return path, checkpoint, evaluator, data
-
-
-def _check_network(path: Path, identity: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    before, now = (
-        {key: value for key, value in found.items() if key.startswith(NETWORK_KEYS)} for found in (identity, values)
-    )
-    changes = differences(before, now)
-    if changes:
-        raise UserError(f"{path}: was trained with another network than the config describes: {'; '.join(changes)}")
 
 
 def _print_result(result: Mapping[str, Any]) -> None:

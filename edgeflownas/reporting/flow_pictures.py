@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from edgeflownas.artifacts import read_json, write_bytes
-from edgeflownas.config import Config
+from edgeflownas.artifacts import write_bytes
 from edgeflownas.data.flow_colours import flow_colours, wheel_picture
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
@@ -119,15 +118,13 @@ def predict_samples(run: RunDirectory, checkpoint_name: str, codes: Sequence[str
     Raises:
         UserError: a file or the data are missing or do not fit, or a code is wrong.
     """
-    from edgeflownas.nas.supernet_eval import load_evaluator
+    from edgeflownas.training.restored import load_evaluator
 
-    resolved = read_json(run.config, schema="resolved_config.schema.json")
-    # The run's own index is the one that counts, wherever the one it was trained by has gone.
-    config = Config({**resolved["values"], "train.output_dir": str(run.path), "data.index": None}, resolved["origins"])
+    config = run.read_config({})
     space = load_search_space(config["network.search_space"])
     wanted = [parse_code(code, space) for code in codes]
     path, checkpoint, evaluator, data = load_evaluator(config, checkpoint_name)
-    origin = {"checkpoint": path.name, "config_hash": resolved["hash"]}
+    origin = {"checkpoint": path.name, "config_hash": config.hash}
     origin |= {key: checkpoint.header[key] for key in ("epoch", "global_step")}
     if not wanted:
         return take_flow_samples(evaluator, data, eval_pool(space)[0], count, origin)

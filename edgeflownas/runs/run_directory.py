@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from edgeflownas.artifacts import remove_unfinished, write_json, write_text
+from edgeflownas.artifacts import read_json, remove_unfinished, write_json, write_text
 from edgeflownas.config import Config
 from edgeflownas.data.journal import JOURNAL_FILE
 from edgeflownas.errors import UserError, make_folder, remedy_of, writing
@@ -122,6 +122,16 @@ class RunDirectory:
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration with origins and hash."""
         write_json(self.config, config.resolved(), schema="resolved_config.schema.json")
+
+    def read_config(self, changes: Mapping[str, Any]) -> Config:
+        """The configuration that the run was trained by, wherever it lies now, with its own data index, and `changes`.
+
+        Raises:
+            UserError: there is none, or it is not valid.
+        """
+        resolved = read_json(self.config, schema="resolved_config.schema.json")
+        here = {"train.output_dir": str(self.path), "data.index": None}
+        return Config({**resolved["values"], **here, **changes}, resolved["origins"])
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write `eval_epe_history.csv`, one row per completed epoch; floats so that they read back the same."""

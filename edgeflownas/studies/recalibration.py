@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeflownas.artifacts import read_json, write_json
-from edgeflownas.config import resolve_config
+from edgeflownas.artifacts import write_json
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.eval_pool import eval_pool
-from edgeflownas.nas.supernet_eval import load_evaluator
 from edgeflownas.parsers import command_parser
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.studies.ranking import kendall_tau
+from edgeflownas.training.restored import load_evaluator
 
 BATCHES = (0, 1, 8, 32)
 
@@ -28,10 +27,10 @@ def recalibration_table(run_dir: Path, batches: Sequence[int]) -> dict[str, Any]
     Raises:
         UserError: the run, its data or its checkpoint cannot be read.
     """
-    values = read_json(RunDirectory(run_dir).config, schema="resolved_config.schema.json")["values"]
-    # Its own folder, wherever it lies now; the GPU of the machine that trained says nothing of this one.
-    values |= {"train.output_dir": str(run_dir), "train.gpu_device": None}
-    config = resolve_config(None, values)
+    run = RunDirectory(run_dir)
+    # The GPU of the machine that trained says nothing of this one.
+    here = {"train.gpu_device": None}
+    config = run.read_config(here)
     _, checkpoint, evaluator, data = load_evaluator(config, "last")
 
     # The backend is imported by now, which takes ten seconds and more.
@@ -41,7 +40,7 @@ def recalibration_table(run_dir: Path, batches: Sequence[int]) -> dict[str, Any]
     pool = eval_pool(evaluator.space)
     rows: list[dict[str, Any]] = []
     for count in batches:
-        data = RunData(resolve_config(None, values | {"eval.bn_recal_batches": max(count, 1)}), data.index)
+        data = RunData(run.read_config({**here, "eval.bn_recal_batches": max(count, 1)}), data.index)
         moments, shifts, _ = evaluator.recalibrate(pool, data.recalibration())
         results = evaluator.measure(pool, moments if count else uncalibrated(moments), data.validation())
         mean_epe, std_epe, noise_epe = pool_summary(results)

@@ -19,12 +19,12 @@ from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config
 from edgeflownas.console.printer import Voice
 from edgeflownas.data.prefetch import prefetch
-from edgeflownas.errors import CheckFailed, UserError
+from edgeflownas.errors import CheckFailed
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import SAMPLERS, add_counts, empty_counts
 from edgeflownas.nas.search_space import SearchSpace
-from edgeflownas.network.flow_network import FlowNetwork, network_of
+from edgeflownas.network.flow_network import network_of
 from edgeflownas.runs.checkpoints import Checkpoint, save_checkpoint
 from edgeflownas.runs.epoch_row import epoch_row
 from edgeflownas.runs.monitor import RunLength, RunMonitor
@@ -40,6 +40,7 @@ from edgeflownas.stopping import Stopped, StopRequest
 from edgeflownas.training.distribution import replicas_of
 from edgeflownas.training.evaluation import Evaluator, pool_summary
 from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples, take_flow_samples
+from edgeflownas.training.restored import assign_array, restore_weights
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.schedule import cosine_lr
 from edgeflownas.training.supernet_model import TrainingModel
@@ -100,7 +101,7 @@ class Trainer:
         checkpoint = find_checkpoint(self.run, self._identity(), self.say, self._continue_segments)
         restore_weights(self.network, checkpoint.arrays, str(checkpoint.path))
         for index, variable in enumerate(self.model.optimizer.variables):
-            _assign(variable, checkpoint.arrays, f"optimizer.{index}", str(checkpoint.path))
+            assign_array(variable, checkpoint.arrays, f"optimizer.{index}", str(checkpoint.path))
         self.progress = Progress.from_header(checkpoint.header["progress"])
         if checkpoint.path == self.run.last:
             self._last_saved = self._place()
@@ -356,27 +357,3 @@ class Trainer:
         finally:
             self._tensorboard.close()
             self._tensorboard = None
-
-
-def restore_weights(network: FlowNetwork, arrays: Mapping[str, np.ndarray], where: str) -> None:
-    """Load a checkpoint's weights into a network of the same space and width.
-
-    Raises:
-        UserError: a weight is missing, left over, or of another shape.
-    """
-    variables = network.trainable_variables
-    names = {f"weights.{variable.name}" for variable in variables}
-    extra = sorted(name for name in arrays if name.startswith("weights.") and name not in names)
-    if extra:
-        raise UserError(f"{where}: has weights of another search space: {', '.join(extra[:3])}")
-    for variable in variables:
-        _assign(variable, arrays, f"weights.{variable.name}", where)
-
-
-def _assign(variable: Any, arrays: Mapping[str, np.ndarray], name: str, where: str) -> None:
-    value = arrays.get(name)
-    if value is None:
-        raise UserError(f"{where}: has no {name}; it is of another search space or execution")
-    if tuple(value.shape) != tuple(variable.shape):
-        raise UserError(f"{where}: {name} has shape {value.shape}, expected {tuple(variable.shape)}")
-    variable.assign(value)

@@ -1,0 +1,102 @@
+"""A trained network out of a checkpoint, ready to recalibrate and judge subnets on the data of its run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeflownas.config import Config, differences
+from edgeflownas.errors import UserError
+from edgeflownas.nas.search_space import load_search_space
+
+if TYPE_CHECKING:
+    from edgeflownas.network.flow_network import FlowNetwork
+    from edgeflownas.runs.checkpoints import Checkpoint
+    from edgeflownas.training.evaluation import Evaluator
+    from edgeflownas.training.run_data import RunData
+
+# What makes a network this one: keys of a checkpoint's identity, and beginnings of keys.
+NETWORK_KEYS = (
+    "network.init_neurons",
+    "train.precision",
+    "data.flow_scale",
+    "search_space.order",
+    "search_space.block.",
+)
+
+
+def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpoint", "Evaluator", "RunData"]:
+    """A checkpoint's path and content, and its network, ready to recalibrate and judge on the run's data.
+
+    Args:
+        config: `train.output_dir` is the run directory.
+        checkpoint_name: `best`, `last` or a file.
+
+    Raises:
+        UserError: no such checkpoint, a damaged one, one of another network, or no data.
+    """
+    from edgeflownas.devices import check_backend, check_device, prepare_backend
+    from edgeflownas.runs.checkpoints import load_checkpoint
+    from edgeflownas.runs.data_index import find_index
+    from edgeflownas.runs.run_directory import RunDirectory
+
+    check_backend(config)
+    run = RunDirectory(config["train.output_dir"])
+    path = {"best": run.best, "last": run.last}.get(checkpoint_name, Path(checkpoint_name))
+    checkpoint = load_checkpoint(path)
+    space = load_search_space(config["network.search_space"])
+    _check_network(path, checkpoint.header["identity"], {**config.values, **space.facts()})
+    index = find_index(config, run.data_index if run.data_index.is_file() else None)
+
+    prepare_backend(config)
+
+    # From here on the backend is imported, which takes ten seconds and more.
+    from edgeflownas.network.flow_network import network_of
+    from edgeflownas.training.evaluation import Evaluator
+    from edgeflownas.training.run_data import RunData
+
+    data = RunData(config, index)
+    check_device(config)
+    network = network_of(config, space)
+    restore_weights(network, checkpoint.arrays, str(path))
+    evaluator = Evaluator(network, config["network.init_neurons"], config["data.flow_scale"])
+    return path, checkpoint, evaluator, data
+
+
+def _check_network(path: Path, identity: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    before, now = (
+        {key: value for key, value in found.items() if key.startswith(NETWORK_KEYS)} for found in (identity, values)
+    )
+    changes = differences(before, now)
+    if changes:
+        raise UserError(f"{path}: was trained with another network than the config describes: {'; '.join(changes)}")
+
+
+def restore_weights(network: "FlowNetwork", arrays: Mapping[str, np.ndarray], where: str) -> None:
+    """Load a checkpoint's weights into a network of the same space and width.
+
+    Raises:
+        UserError: a weight is missing, left over, or of another shape.
+    """
+    variables = network.trainable_variables
+    names = {f"weights.{variable.name}" for variable in variables}
+    extra = sorted(name for name in arrays if name.startswith("weights.") and name not in names)
+    if extra:
+        raise UserError(f"{where}: has weights of another search space: {', '.join(extra[:3])}")
+    for variable in variables:
+        assign_array(variable, arrays, f"weights.{variable.name}", where)
+
+
+def assign_array(variable: Any, arrays: Mapping[str, np.ndarray], name: str, where: str) -> None:
+    """Give a Keras variable the value that a checkpoint has under `name`.
+
+    Raises:
+        UserError: there is none, or it is of another shape.
+    """
+    value = arrays.get(name)
+    if value is None:
+        raise UserError(f"{where}: has no {name}; it is of another search space or execution")
+    if tuple(value.shape) != tuple(variable.shape):
+        raise UserError(f"{where}: {name} has shape {value.shape}, expected {tuple(variable.shape)}")
+    variable.assign(value)
