@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.artifacts import read_json
-from edgeflownas.console.printer import PLAIN_EVERY, Voice, duration, progress_line
+from edgeflownas.console.durations import duration
+from edgeflownas.console.printer import PLAIN_EVERY, Voice, progress_line
 from edgeflownas.runs.monitor import WRITE_EVERY, RunLength, RunMonitor
 from edgeflownas.runs.state import Progress
 from edgeflownas.runs.timing import PHASES, WINDOW, Pace, Stopwatch

@@ -15,7 +15,7 @@ from edgeflownas.errors import UserError
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.reporting.launch_scripts import Resources, compare_scripts, main, parse_script, render_scripts
 from edgeflownas.reporting.plots import BLUE
-from edgeflownas.reporting.run_facts import RunFacts, kendall_tau
+from edgeflownas.reporting.run_facts import RunFacts
 from edgeflownas.reporting.run_figures import run_figures
 from edgeflownas.reporting.training_report import Drawn, report_markdown
 from edgeflownas.runs.timing import PHASES
@@ -183,10 +183,12 @@ def test_report_warns_when_subnets_cannot_be_told_apart_or_ranked(run: Path) -> 
     assert "The supernet is not better than predicting no motion." in text
 
 
-def test_rank_correlation_is_kendalls_tau_b() -> None:
-    assert kendall_tau([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)  # one of six pairs the other way round
-    assert kendall_tau([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / (2 * 3) ** 0.5)  # a tie is not an order
-    assert math.isnan(kendall_tau([1, 1], [1, 2]))
+def test_rank_correlations_have_a_gap_where_nothing_is_ranked(run: Path) -> None:
+    codes = [code.replace(",", "") for code in read_json(run / "eval_pool_12.json")["codes"]]
+    edit_history(run, 2, **{f"epe_{code}": 7.25 for code in codes})
+    before, with_last = RunFacts.read(run).rank_correlations
+    assert [math.isnan(tau) for tau in before] == [True, True, True, False, False]
+    assert [math.isnan(tau) for tau in with_last] == [False, True, False, False, False]
 
 
 def test_report_of_a_run_without_an_epoch_says_so(run: Path) -> None:

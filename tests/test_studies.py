@@ -17,6 +17,7 @@ from edgeflownas.data.flow_files import write_flow
 from edgeflownas.data.flying_chairs import list_samples, read_sample
 from edgeflownas.data.index import build_index
 from edgeflownas.errors import UserError
+from edgeflownas.nas.ranking import agreement, ceiling, kendall_tau, spearman_rho
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
@@ -25,7 +26,6 @@ from edgeflownas.studies.alone import space_of_one, spread_over_cost
 from edgeflownas.studies.fidelity import draw_scatter, fidelity_report
 from edgeflownas.studies.learning import Evidence, colour_difference, judge
 from edgeflownas.studies.memory_set import make_memory_set
-from edgeflownas.studies.ranking import agreement, ceiling, kendall_tau, spearman_rho
 from edgeflownas.studies.runs import Run, read_run
 from tests.handmade_runs import SPACE, edit_history, initial_kernels, make_config, make_run
 
@@ -35,6 +35,9 @@ def test_tau_and_rho_are_those_of_the_textbook() -> None:
     assert kendall_tau([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(4 / 6)
     assert spearman_rho([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(1 - 6 * 2 / (4 * 15))
     assert kendall_tau([1, 2, 3], [5, 5, 5]) is None
+    assert kendall_tau([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)  # one of six pairs the other way round
+    assert kendall_tau([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / (2 * 3) ** 0.5)  # a tie is not an order
+    assert kendall_tau([1, 1], [1, 2]) is None
 
 
 def test_agreement_finds_the_subnet_that_is_ranked_worst() -> None:

@@ -13,10 +13,11 @@ from edgeflownas.network.kinds import Depth
 from edgeflownas.network.layers import resize_bilinear
 from edgeflownas.network.routes import FixedPath
 from edgeflownas.network.statistics import GivenStatistics
+from edgeflownas.runs.records import METRICS
 from edgeflownas.runs.weight_change import option_movements
 from edgeflownas.training.evaluation import Batch, Evaluator, path_moments, standard_errors
 from edgeflownas.training.losses import path_losses
-from edgeflownas.training.metrics import METRICS, flow_metrics
+from edgeflownas.training.metrics import flow_metrics
 from edgeflownas.training.schedule import cosine_lr
 from edgeflownas.training.supernet_model import TrainingModel
 

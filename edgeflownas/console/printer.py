@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import IO, Any, Literal
 
+from edgeflownas.console.durations import duration
 from edgeflownas.console.terminal import is_live
 
 Verbosity = Literal["quiet", "normal", "verbose"]
@@ -105,18 +106,6 @@ def epoch_line(row: Mapping[str, Any], epochs: int, best_epoch: int) -> str:
         f"epoch {row['epoch']}/{epochs} done: mean EPE {row['mean_epe_12']:.4f} ± {row['std_epe_12']:.4f} px ({best}), "
         f"zero-flow EPE {row['zero_flow_epe']:.4f} px, fairness gap {row['fairness_gap']}, {duration(row['seconds'])}"
     )
-
-
-def duration(seconds: float) -> str:
-    """`41 s`, `7 min 05 s`, `3 h 20 min` or `2 d 04 h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
 
 
 def _now() -> str:

@@ -10,13 +10,12 @@ from edgeflownas.gates.evidence import BEST, LAST, TRACE, Evidence
 from edgeflownas.gates.requirements import EPOCHS_BEFORE_RESUME, RECALIBRATION_BATCHES, TRACED_STEPS, gate3_epochs
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fairness_gap
-from edgeflownas.runs.records import subnet_epes
+from edgeflownas.runs.records import METRICS, subnet_epes
 
 TRACE_RUN, REPEAT_RUN, EPOCHS_RUN = "gate3_trace", "gate3_trace_repeat", "gate3_epochs"
 ROUNDING = 1e-6
 # Gate 3 trains too little to promise more than that the error does not grow from the first epoch to the last.
 GROWN = 1.1
-OUTPUT_METRICS = ("epe", "outliers_1px", "outliers_3px", "outliers_5px", "fl_all")
 
 
 def _manifest(evidence: Evidence, run: str) -> dict[str, Any]:
@@ -194,7 +193,7 @@ def _subnets_differ(evidence: Evidence) -> Finding:
     alike = [
         f"{one['code']} and {other['code']}"
         for one, other in itertools.combinations(subnets, 2)
-        if all(abs(one[metric] - other[metric]) <= ROUNDING for metric in OUTPUT_METRICS)
+        if all(abs(one[metric] - other[metric]) <= ROUNDING for metric in METRICS)
     ]
     epes = [subnet["epe"] for subnet in subnets]
     return none_of(alike, f"{len(subnets)} subnets, EPE {min(epes):.4f} to {max(epes):.4f} px")

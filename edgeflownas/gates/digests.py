@@ -44,6 +44,7 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     ("edgeflownas/training/tensorboard.py", NO_GATE),
     ("edgeflownas/console/printer.py", NO_GATE),
     ("edgeflownas/console/terminal.py", NO_GATE),
+    ("edgeflownas/console/durations.py", 4),
     ("edgeflownas/training/*", 3),
     # What every gate's criteria read with.
     ("edgeflownas/runs/__init__.py", 1),
@@ -62,6 +63,7 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     ("schemas/history_row.schema.json", 3),
     ("edgeflownas/nas/check_manifest.py", 4),
     ("edgeflownas/nas/cost.py", 4),
+    ("edgeflownas/nas/ranking.py", 4),
     ("edgeflownas/gates/criteria_gate4.py", 4),
     ("rules/gate4.smk", 4),
     ("schemas/train_manifest.schema.json", 4),

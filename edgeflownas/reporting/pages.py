@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import jinja2
 
+from edgeflownas.console.durations import duration
+
 PROVENANCE, REPORT, REPORT_MARKDOWN = "provenance.html", "report.html", "supernet_training_report.md"
 # The run whose report gate 4 publishes as `<output_dir>/report.html`.
 SHORT_RUN = "gate4"
@@ -56,7 +58,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"moment": _moment, "duration": duration, "size": _size, "link": quote}
+    environment.filters |= {"moment": _moment, "duration": _duration, "size": _size, "link": quote}
     return environment.get_template(template).render(values)
 
 
@@ -74,16 +76,8 @@ def _moment(text: str) -> str:
     return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def duration(seconds: float | None) -> str:
-    """`0.4 s`, `37 s`, `3 min 29 s`, `2 h 05 min`."""
-    if seconds is None:
-        return "–"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest} s"
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+def _duration(seconds: float | None) -> str:
+    return "–" if seconds is None else duration(seconds, tenths=True)
 
 
 def _size(count: float) -> str:

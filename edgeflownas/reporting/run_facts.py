@@ -11,10 +11,11 @@ from typing import Any
 from edgeflownas.artifacts import read_json
 from edgeflownas.config import COMMAND_LINE, DEFAULT
 from edgeflownas.nas.arch_codec import format_code, parse_code
+from edgeflownas.nas.ranking import kendall_tau
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.network.kinds import KINDS
-from edgeflownas.runs.records import read_history, read_trace, subnet_epes
+from edgeflownas.runs.records import METRICS, read_history, read_trace, subnet_epes
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.segments import commit_words, segment_cautions, segment_words
 from edgeflownas.runs.timing import PHASES
@@ -25,14 +26,15 @@ FEW_SAMPLES = 100
 OFTEN_CLIPPED = 0.9
 UNSTABLE_TAU = 0.5
 
-METRICS = ("outliers_1px", "outliers_3px", "outliers_5px", "fl_all")
+# All that is known of a subnet but its EPE, which the history has.
+SHARES = tuple(name for name in METRICS if name != "epe")
 
 
 @dataclass(frozen=True)
 class Subnet:
     """A subnet of the eval pool after the last epoch.
 
-    epe: pixels. metrics: shares of pixels by the names of `METRICS`, None where the run has no `pool_results.json`.
+    epe: pixels. metrics: shares of pixels by the names of `SHARES`, None where the run has no `pool_results.json`.
     options: per choice block what the code picks, `EB0=1 … H1=5x5`. params, macs: its own cost at the input's size.
     """
 
@@ -105,7 +107,7 @@ class RunFacts:
                 f"{block.name}={KINDS[block.kind].short(block.options[digit])}"
                 for block, digit in zip(self.space.blocks, arch, strict=True)
             )
-            metrics = {name: found.get(code, {}).get(name) for name in METRICS}
+            metrics = {name: found.get(code, {}).get(name) for name in SHARES}
             cost = subnet_cost(self.space, arch, height, width, self.manifest["init_neurons"])
             subnets.append(Subnet(rank, code, options, epe, metrics, cost["params"], cost["macs"]))
         return subnets
@@ -114,8 +116,8 @@ class RunFacts:
     def rank_correlations(self) -> tuple[list[float], list[float]]:
         """Kendall's tau-b of the pool's EPE at each epoch: with the epoch before (NaN first), and with the last."""
         epes = [list(subnet_epes(row).values()) for row in self.history]
-        before = [kendall_tau(now, then) for then, now in pairwise(epes)]
-        return [math.nan, *before], [kendall_tau(now, epes[-1]) for now in epes]
+        before = [_tau(now, then) for then, now in pairwise(epes)]
+        return [math.nan, *before], [_tau(now, epes[-1]) for now in epes]
 
     def summary(self) -> str:
         """What was trained on what, in a paragraph."""
@@ -298,8 +300,7 @@ class RunFacts:
         )
 
 
-def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float:
-    """Kendall's tau-b, 1 for the same order, -1 for the opposite one; NaN where one of them is all equal."""
-    from scipy.stats import kendalltau
-
-    return float(kendalltau(first, second).statistic)
+def _tau(first: Sequence[float], second: Sequence[float]) -> float:
+    """NaN where it is not defined, so that curves have a gap there."""
+    tau = kendall_tau(first, second)
+    return math.nan if tau is None else tau

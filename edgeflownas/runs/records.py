@@ -9,6 +9,8 @@ from typing import Any
 from edgeflownas.artifacts import parse_json, validate
 from edgeflownas.errors import UserError
 
+# What is recorded of a subnet's predictions, in the order of `training.metrics.flow_metrics`.
+METRICS = ("epe", "outliers_1px", "outliers_3px", "outliers_5px", "fl_all")
 EPE_COLUMN = "epe_"
 # Why a run stopped that nothing and nobody cut short.
 OWN_ENDS = ("num_epochs", "early_stop")

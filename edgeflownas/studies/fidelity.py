@@ -13,11 +13,11 @@ import numpy as np
 from edgeflownas.artifacts import read_json, write_json, write_text
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
+from edgeflownas.nas.ranking import agreement, ceiling
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.parsers import command_parser
 from edgeflownas.reporting.plots import CYCLE, SOFT, draw_svg
-from edgeflownas.studies.ranking import agreement, ceiling
 from edgeflownas.studies.runs import read_run
 
 if TYPE_CHECKING:

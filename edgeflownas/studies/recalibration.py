@@ -13,9 +13,9 @@ import numpy as np
 from edgeflownas.artifacts import write_json
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.eval_pool import eval_pool
+from edgeflownas.nas.ranking import kendall_tau
 from edgeflownas.parsers import command_parser
 from edgeflownas.runs.run_directory import RunDirectory
-from edgeflownas.studies.ranking import kendall_tau
 from edgeflownas.training.restored import load_evaluator
 
 BATCHES = (0, 1, 8, 32)

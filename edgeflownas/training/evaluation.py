@@ -15,7 +15,7 @@ from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.stages import network_stages
 from edgeflownas.network.statistics import BATCH_NORM_EPSILON
-from edgeflownas.training.metrics import METRICS
+from edgeflownas.runs.records import METRICS
 from edgeflownas.training.supernet_model import JudgementModel, PredictionModel, RecalibrationModel
 
 Watch = Callable[[dict[str, Any]], None]

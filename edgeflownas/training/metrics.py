@@ -4,8 +4,6 @@ from typing import Any
 
 from keras import ops
 
-METRICS = ("epe", "outliers_1px", "outliers_3px", "outliers_5px", "fl_all")
-
 
 def flow_metrics(flow: Any, truth: Any) -> Any:
     """Metrics of each predicted flow field.
@@ -15,7 +13,7 @@ def flow_metrics(flow: Any, truth: Any) -> Any:
         truth: (B, H, W, 2) true flow, pixels.
 
     Returns:
-        (P, B, 5) in the order of `METRICS`: the mean end-point error; the fractions of pixels with an end-point
+        (P, B, 5) in the order of `records.METRICS`: the mean end-point error; the fractions of pixels with an end-point
         error over 1, 3 and 5 px; and Fl-all, the fraction over 3 px and over 5% of the true magnitude (KITTI 2015,
         Menze & Geiger, CVPR 2015).
     """
