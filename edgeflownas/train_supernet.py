@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeflownas.command_line import add_config_flags, add_data_root_flag, config_from_flags
 from edgeflownas.config import Config
-from edgeflownas.console.printer import Verbosity, Voice
+from edgeflownas.console.printer import Printer, Verbosity
 from edgeflownas.errors import EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.search_space import load_search_space
@@ -72,9 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="with --resume: continue although the source that trained the checkpoint has changed",
     )
-    says = parser.add_mutually_exclusive_group()
-    says.add_argument("--quiet", action="store_true", help="say nothing but what goes wrong")
-    says.add_argument("--verbose", action="store_true", help="say a line for every step")
+    verbosity = parser.add_mutually_exclusive_group()
+    verbosity.add_argument("--quiet", action="store_true", help="print nothing but what goes wrong")
+    verbosity.add_argument("--verbose", action="store_true", help="print a line for every step")
     return parser
 
 
@@ -105,7 +105,7 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     Args:
         config: the resolved configuration.
         resume: None to start anew, 'required' to continue, 'auto' to continue if there is something to continue.
-        verbosity: how much it says while it goes.
+        verbosity: how much it prints.
 
     Raises:
         UserError: anything the user can mend.
@@ -134,13 +134,13 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     from edgeflownas.training.run_data import RunData
     from edgeflownas.training.trainer import Trainer
 
-    voice = Voice(verbosity)
+    printer = Printer(verbosity)
     data = RunData(config, index)
     device = check_device(config)
     with run.claimed(fresh=not resuming) as aside, stop_requests() as stop:
         if aside:
-            voice.say(f"an earlier run in {run.path} was moved to {aside}")
-        trainer = Trainer(config, space, data, run, voice, stop, device)
+            printer.print(f"an earlier run in {run.path} was moved to {aside}")
+        trainer = Trainer(config, space, data, run, printer, stop, device)
         with trainer.told_when_it_fails():
             if resuming:
                 trainer.resume()
@@ -163,9 +163,9 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
                 reason,
             )
             trainer.monitor.ended(progress, reason)
-    voice.say(f"stopped at step {progress.global_step} ({reason}); run directory {run.path}")
+    printer.print(f"stopped at step {progress.global_step} ({reason}); run directory {run.path}")
     if reason == "interrupted":
-        voice.say("continue with the same command and --resume")
+        printer.print("continue with the same command and --resume")
         return EXIT_INTERRUPTED
     return EXIT_DONE
 

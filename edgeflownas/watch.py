@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import read_json
-from edgeflownas.console.printer import Voice, epoch_line, progress_line
+from edgeflownas.console.printer import Printer, epoch_line, progress_line
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.gates.attempts import living_attempts
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
@@ -95,10 +95,10 @@ def _gate_line(gate: dict[str, Any]) -> str:
 
 
 class Teller:
-    """Tells a voice what is new since it last looked."""
+    """Tells a printer what is new since it last looked."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
         self._gate: str | None = None
         self._run: Path | None = None
         self._epochs = 0
@@ -107,24 +107,24 @@ class Teller:
         """Say what has changed; show where the run stands."""
         gate = _gate_line(sight.gate) if sight.gate else None
         if gate and gate != self._gate:
-            self._voice.say(gate)
+            self._printer.print(gate)
         self._gate = gate
         facts = sight.progress
         if facts is None:
             return
         if sight.run != self._run or len(sight.epochs) < self._epochs:
-            self._voice.say(f"{sight.run}, {describe(facts['process'])}")
+            self._printer.print(f"{sight.run}, {describe(facts['process'])}")
             self._run, self._epochs = sight.run, max(0, len(sight.epochs) - EPOCHS_SHOWN)
         for row in sight.epochs[self._epochs :]:
             best = min(sight.epochs[: row["epoch"]], key=lambda other: other["mean_epe_12"])
-            self._voice.say(epoch_line(row, facts["epochs"], best["epoch"]))
+            self._printer.print(epoch_line(row, facts["epochs"], best["epoch"]))
         self._epochs = len(sight.epochs)
         if sight.state == "running":
-            self._voice.progress(lambda: progress_line(facts))
+            self._printer.progress(lambda: progress_line(facts))
         elif sight.state == "ended":
-            self._voice.say(progress_line(facts))
+            self._printer.print(progress_line(facts))
         else:
-            self._voice.say(
+            self._printer.print(
                 f"{describe(facts['process'])} is gone and did not say why; last sign of life "
                 f"{facts['updated']}; continue with --resume"
             )
@@ -161,8 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.json:
         print_json(_as_json(sight))
         return EXIT_DONE
-    voice = Voice(live=False) if arguments.once else Voice()
-    teller = Teller(voice)
+    printer = Printer(live=False) if arguments.once else Printer()
+    teller = Teller(printer)
     teller.tell(sight)
     if arguments.once:
         return EXIT_DONE
@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sight = look(arguments.folder)
             teller.tell(sight)
     finally:
-        voice.end_line()
+        printer.end_line()
     return sight.exit_code
 
 

@@ -368,7 +368,7 @@ def test_a_build_goes_on_only_from_what_is_still_so(
 def test_a_long_build_says_how_far_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeflownas.data.index.SECONDS_BETWEEN_REPORTS", 0)
     said: list[str] = []
-    build_index(root, CROP, say=said.append)
+    build_index(root, CROP, print_line=said.append)
     assert re.fullmatch(r"train: looked at 3 of 7 samples, \d+/s, \d+ s left", said[2])
     assert len(said) == 10
 

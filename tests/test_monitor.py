@@ -8,7 +8,7 @@ import pytest
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.console.durations import duration
-from edgeflownas.console.printer import PLAIN_EVERY, Voice, progress_line
+from edgeflownas.console.printer import PLAIN_EVERY, Printer, progress_line
 from edgeflownas.runs.monitor import WRITE_EVERY, RunLength, RunMonitor
 from edgeflownas.runs.state import Progress
 from edgeflownas.runs.timing import PHASES, WINDOW, Pace, Stopwatch
@@ -38,9 +38,9 @@ class Run:
     def __init__(self, folder, verbosity="normal", live=False, epochs=3, steps_per_epoch=4):
         self.clock, self.stream, self.progress = Clock(), io.StringIO(), Progress(counts={})
         self.path = folder / "progress.json"
-        voice = Voice(verbosity, self.stream, live=live, clock=self.clock)
+        printer = Printer(verbosity, self.stream, live=live, clock=self.clock)
         length = RunLength(epochs, steps_per_epoch, epochs * steps_per_epoch)
-        self.monitor = RunMonitor(self.path, length, 5.0, voice, clock=self.clock)
+        self.monitor = RunMonitor(self.path, length, 5.0, printer, clock=self.clock)
 
     def steps(self, count, seconds=2.0):
         for _ in range(count):

@@ -28,10 +28,10 @@ def test_a_new_import_is_followed_wherever_it_is_written(tmp_path: Path):
     texts = {
         "train_supernet.py": "def main():\n    from edgeflownas.room import new\n",
         "room/__init__.py": "",
-        "room/new.py": "import edgeflownas.deep\nfrom edgeflownas.console.printer import Voice\n",
+        "room/new.py": "import edgeflownas.deep\nfrom edgeflownas.console.printer import Printer\n",
         "deep.py": "from numpy import array\n",
-        "training/voice.py": "import edgeflownas.console.terminal\n",
-        "terminal.py": "",
+        "console/printer.py": "import edgeflownas.console.terminal\n",
+        "console/terminal.py": "",
         "nobody.py": "",
     }
     for path, text in texts.items():

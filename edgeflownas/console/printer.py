@@ -1,6 +1,6 @@
-"""How a run sounds: one line that is written over on a terminal, plain lines with the time anywhere else.
+"""What a run prints: one line that is written over on a terminal, plain lines with the time anywhere else.
 
-Used by the process that trains and by `edgeflownas.watch`, which tells the same from the run's files.
+Used by the process that trains and by `edgeflownas.watch`, which prints the same from the run's files.
 """
 
 import shutil
@@ -18,8 +18,8 @@ Verbosity = Literal["quiet", "normal", "verbose"]
 LIVE_EVERY, PLAIN_EVERY = 0.2, 30.0
 
 
-class Voice:
-    """Speaks to one stream; `quiet` says nothing, `verbose` has a plain line of its own for every step."""
+class Printer:
+    """Prints to one stream; `quiet` prints nothing, `verbose` has a plain line of its own for every step."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class Voice:
         else:
             self._write(f"{_now()} {line()}\n")
 
-    def say(self, text: str) -> None:
-        """Say something that stays."""
+    def print(self, text: str) -> None:
+        """Print a line that stays."""
         if not self._quiet:
             self.end_line()
             self._write(f"{text}\n" if self._live else f"{_now()} {text}\n")

@@ -33,7 +33,7 @@ SECONDS_BETWEEN_REPORTS = 5.0
 MOST_AT_ONCE = 16
 """So many samples a thread judges before it hands them over: at each hand-over threads wait for one another."""
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
 def build_index(
@@ -45,7 +45,7 @@ def build_index(
     allow_copies: bool = False,
     workers: int = 2,
     folder: Path | None = None,
-    say: Say = lambda line: None,
+    print_line: PrintLine = lambda line: None,
 ) -> dict[str, Any]:
     """Read and judge every sample of both splits.
 
@@ -58,7 +58,7 @@ def build_index(
         allow_copies: whether a split may hold the same frames more than once; both splits never may.
         workers: number of threads.
         folder: where an interrupted build leaves what it has, and a refused one its list of bad samples.
-        say: is told how far it is, every few seconds.
+        print_line: is given how far it is, every few seconds.
 
     Returns:
         An index that fits `schemas/data_index.schema.json`.
@@ -74,9 +74,9 @@ def build_index(
     settings = {"root": str(Path(root).absolute()), "crop": list(crop), "max_flow": float(max_flow)}
     journal = Journal(folder / JOURNAL_FILE, settings) if folder else None
     if journal and journal.count:
-        say(f"going on after an interrupted build that had judged {journal.count} samples")
+        print_line(f"going on after an interrupted build that had judged {journal.count} samples")
     with journal.writing() if journal else nullcontext():
-        judged = {split: _judge_split(root, split, crop, max_flow, workers, journal, say) for split in SPLITS}
+        judged = {split: _judge_split(root, split, crop, max_flow, workers, journal, print_line) for split in SPLITS}
     entries = {split: part[0] for split, part in judged.items()}
     usable = {split: [entry for entry in entries[split] if "reason" not in entry] for split in SPLITS}
     reasons = copies(usable, within_split=not allow_copies)
@@ -105,7 +105,7 @@ def _judge_split(
     max_flow: float,
     workers: int,
     journal: Journal | None,
-    say: Say,
+    print_line: PrintLine,
 ) -> tuple[list[Entry], list[Form]]:
     """The entries of a split's samples, and what else its folder holds."""
     scan = scan_split(root, split)
@@ -126,7 +126,7 @@ def _judge_split(
         if (now := time.monotonic()) - told >= SECONDS_BETWEEN_REPORTS:
             told, rate = now, len(entries) / (now - started)
             left = (len(samples) - len(entries)) / rate
-            say(f"{split}: looked at {len(entries)} of {len(samples)} samples, {rate:.0f}/s, {left:.0f} s left")
+            print_line(f"{split}: looked at {len(entries)} of {len(samples)} samples, {rate:.0f}/s, {left:.0f} s left")
     return entries, scan.other
 
 
@@ -203,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.allow_copies,
         arguments.workers,
         folder=arguments.out.parent,
-        say=lambda line: print(line, flush=True),
+        print_line=lambda line: print(line, flush=True),
     )
     write_json(arguments.out, index, SCHEMA)
     for line in [*outline(index), *(f"WARNING: {remark}" for remark in remarks(index))]:

@@ -11,7 +11,7 @@ import numpy as np
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.command_line import add_config_flags, add_data_root_flag, config_from_flags
 from edgeflownas.config import Config
-from edgeflownas.console.printer import Voice, judging_line
+from edgeflownas.console.printer import Printer, judging_line
 from edgeflownas.errors import EXIT_DONE, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.eval_pool import eval_pool
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="where to write the result (supernet_eval.json in the run directory)",
     )
-    add("--quiet", action="store_true", help="do not say which subnets are being judged")
+    add("--quiet", action="store_true", help="do not print which subnets are being judged")
     add_json_flag(parser)
     return parser
 
@@ -113,13 +113,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     config = config_from_flags(arguments, flags)
     out = arguments.out or require_writable(Path(config["train.output_dir"]) / "supernet_eval.json")
-    voice = Voice("quiet" if arguments.quiet else "normal", sys.stderr)
+    printer = Printer("quiet" if arguments.quiet else "normal", sys.stderr)
     try:
         result = evaluate(
-            config, arguments.checkpoint, arguments.arch, lambda where: voice.progress(lambda: judging_line(where))
+            config, arguments.checkpoint, arguments.arch, lambda where: printer.progress(lambda: judging_line(where))
         )
     finally:
-        voice.end_line()
+        printer.end_line()
     write_json(out, result, schema="supernet_eval.schema.json")
     if arguments.json:
         print_json(result)

@@ -56,7 +56,7 @@ def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
         config["data.allow_copies"],
         config["data.workers"],
         folder=Path(config["train.output_dir"]),
-        say=lambda line: print(line, flush=True),
+        print_line=lambda line: print(line, flush=True),
     )
     _warn(index, remarks(index))
     return index

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.console.printer import Voice, epoch_line, progress_line
+from edgeflownas.console.printer import Printer, epoch_line, progress_line
 from edgeflownas.processes import this_process
 from edgeflownas.runs.state import Progress
 from edgeflownas.runs.timing import Pace
@@ -35,13 +35,13 @@ class RunMonitor:
         path: Path,
         length: RunLength,
         grad_clip: float,
-        voice: Voice,
+        printer: Printer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._length = length
         self._grad_clip = grad_clip
-        self._voice = voice
+        self._printer = printer
         self._clock = clock
         self._pace = Pace()
         self._write_due = clock()
@@ -83,18 +83,18 @@ class RunMonitor:
         """An epoch is judged and saved."""
         assert progress.best is not None
         self._pace.pause_ends(self._clock())
-        self._voice.say(epoch_line(progress.history[-1], self._length.epochs, progress.best["epoch"]))
+        self._printer.print(epoch_line(progress.history[-1], self._length.epochs, progress.best["epoch"]))
         self._facts |= {"phase": "training", "judging": None}
         self._write(progress)
 
     def ended(self, progress: Progress, reason: str) -> None:
         """The run is over, or stopped to be resumed."""
-        self._voice.end_line()
+        self._printer.end_line()
         self._facts |= {"phase": "ended", "judging": None, "stopped_because": reason}
         self._write(progress)
 
     def _is_due(self) -> bool:
-        return self._voice.is_due() or self._clock() >= self._write_due
+        return self._printer.is_due() or self._clock() >= self._write_due
 
     def _tell(self, progress: Progress, at_once: bool = False, **facts: Any) -> None:
         self._facts |= facts
@@ -103,7 +103,7 @@ class RunMonitor:
             self._facts |= {"loss": statistics["train_loss"], "clip_rate": statistics["clip_rate"]}
         if at_once or self._clock() >= self._write_due:
             self._write(progress)
-        self._voice.progress(lambda: progress_line(self._now(progress)))
+        self._printer.progress(lambda: progress_line(self._now(progress)))
 
     def _now(self, progress: Progress) -> dict[str, Any]:
         steps = self._length.steps_per_epoch

@@ -21,7 +21,7 @@ STATE = {
 def find_checkpoint(
     run: RunDirectory,
     identity: Mapping[str, Any],
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
     check: Callable[[Checkpoint], object] = lambda checkpoint: None,
 ) -> Checkpoint:
     """The checkpoint to continue from.
@@ -32,7 +32,7 @@ def find_checkpoint(
 
     Args:
         identity: what must be the same for a resumed run to give the same result.
-        say: is told what is wrong with each that cannot be used.
+        print_line: is given what is wrong with each that cannot be used.
         check: looks at the one to continue from before anything is renamed, and raises what speaks against it.
 
     Raises:
@@ -49,7 +49,7 @@ def find_checkpoint(
     # Of an epoch that was saved before and after it was judged, the judged one.
     newest = max(usable, key=lambda checkpoint: (checkpoint.header["global_step"], checkpoint.header["epoch"]))
     check(newest)
-    _set_aside(run, faults, newest, say)
+    _set_aside(run, faults, newest, print_line)
     return newest
 
 
@@ -75,7 +75,9 @@ def _usable(path: Path, identity: Mapping[str, Any], faults: dict[Path, str]) ->
     return checkpoint
 
 
-def _set_aside(run: RunDirectory, faults: Mapping[Path, str], instead: Checkpoint, say: Callable[[str], None]) -> None:
+def _set_aside(
+    run: RunDirectory, faults: Mapping[Path, str], instead: Checkpoint, print_line: Callable[[str], None]
+) -> None:
     step = instead.header["global_step"]
     set_aside = []
     for damaged, reason in faults.items():
@@ -83,7 +85,9 @@ def _set_aside(run: RunDirectory, faults: Mapping[Path, str], instead: Checkpoin
         if damaged.exists():
             kept_as = put_aside(damaged, "damaged").relative_to(run.path).as_posix()
         set_aside.append({"file": damaged.relative_to(run.path).as_posix(), "kept_as": kept_as, "reason": reason})
-        say(f"{reason}{f'; kept as {kept_as}' if kept_as else ''}; continuing from {instead.path.name} at step {step}")
+        print_line(
+            f"{reason}{f'; kept as {kept_as}' if kept_as else ''}; continuing from {instead.path.name} at step {step}"
+        )
     entry = {
         "continued_from": instead.path.relative_to(run.path).as_posix(),
         "global_step": step,

@@ -17,7 +17,7 @@ from keras import ops
 
 from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config
-from edgeflownas.console.printer import Voice
+from edgeflownas.console.printer import Printer
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.errors import CheckFailed
 from edgeflownas.nas.arch_codec import format_code
@@ -56,7 +56,7 @@ class Trainer:
         space: SearchSpace,
         data: RunData,
         run: RunDirectory,
-        voice: Voice,
+        printer: Printer,
         stop: StopRequest,
         device: Mapping[str, Any],
     ) -> None:
@@ -64,7 +64,7 @@ class Trainer:
         self.space = space
         self.data = data
         self.run = run
-        self.say = voice.say
+        self.print = printer.print
         self.stop = stop
         self.replicas = replicas_of(config)
         with self.replicas.scope():
@@ -89,7 +89,7 @@ class Trainer:
         self._last_saved: tuple[int, int] | None = None
         self._stopwatch = Stopwatch()
         length = RunLength(config["train.num_epochs"], self.steps_per_epoch, self._last_step())
-        self.monitor = RunMonitor(run.progress, length, config["train.grad_clip"], voice)
+        self.monitor = RunMonitor(run.progress, length, config["train.grad_clip"], printer)
         self._tensorboard: TensorBoardLog | None = None
 
     def resume(self) -> None:
@@ -98,7 +98,7 @@ class Trainer:
         Raises:
             UserError: all are damaged, or were written under a config, data or source that would give other results.
         """
-        checkpoint = find_checkpoint(self.run, self._identity(), self.say, self._continue_segments)
+        checkpoint = find_checkpoint(self.run, self._identity(), self.print, self._continue_segments)
         restore_weights(self.network, checkpoint.arrays, str(checkpoint.path))
         for index, variable in enumerate(self.model.optimizer.variables):
             assign_array(variable, checkpoint.arrays, f"optimizer.{index}", str(checkpoint.path))
@@ -107,7 +107,7 @@ class Trainer:
             self._last_saved = self._place()
         self.run.cut_trace(self.progress.global_step)
         self._write_records()
-        self.say(f"resumed at step {self.progress.global_step}")
+        self.print(f"resumed at step {self.progress.global_step}")
 
     def _continue_segments(self, checkpoint: Checkpoint) -> None:
         accepted = self.config["train.accept_changed_code"]
@@ -216,7 +216,7 @@ class Trainer:
         allowed = self.config["train.max_skipped_steps"] if self.config["train.on_nonfinite"] == "skip" else 0
         if len(self.progress.skipped) < allowed:
             self.progress.record_skip(finding)
-            self.say(f"{what}: skipped, {len(self.progress.skipped)} of at most {allowed}")
+            self.print(f"{what}: skipped, {len(self.progress.skipped)} of at most {allowed}")
             return
         self._save_last()
         remedy = "--resume --set train.on_nonfinite=skip goes on without this update"
