@@ -17,13 +17,13 @@ from edgeflownas.processes import describe, is_alive
 from edgeflownas.runs.records import read_history
 from edgeflownas.runs.run_directory import RunDirectory
 
-LOOK_EVERY = 2.0
+READ_EVERY = 2.0
 EPOCHS_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What the files say now.
+class RunStatus:
+    """The state of a run, by its files.
 
     state: `running`; `ended`, as the run itself said; `gone`, when its process is and it said nothing.
     progress: `progress.json` of the run that was last at work; None before the first.
@@ -47,8 +47,8 @@ class Sight:
         return EXIT_CHECK_FAILED if reason.startswith("failed") else EXIT_DONE
 
 
-def look(folder: Path) -> Sight:
-    """Look at a run directory, or at a folder where gates publish, and find the run that was last at work in it.
+def read_status(folder: Path) -> RunStatus:
+    """Read a run directory, or a folder where gates publish, and find the run that was last at work in it.
 
     Raises:
         UserError: it is neither, or nothing has begun there.
@@ -66,7 +66,7 @@ def look(folder: Path) -> Sight:
     else:
         state = "ended" if progress and progress["phase"] == "ended" else "gone"
     epochs = _epochs(run.history, run.history.stat().st_mtime_ns) if run and run.history.is_file() else []
-    return Sight(run.path if run else None, state, progress, epochs, gate)
+    return RunStatus(run.path if run else None, state, progress, epochs, gate)
 
 
 @lru_cache(maxsize=1)
@@ -94,8 +94,8 @@ def _gate_line(gate: dict[str, Any]) -> str:
     return f"{gate['gate']}, attempt {gate['attempt']}: {doing} ({gate['owner']})"
 
 
-class Teller:
-    """Tells a printer what is new since it last looked."""
+class StatusPrinter:
+    """Prints what is new since it last did."""
 
     def __init__(self, printer: Printer) -> None:
         self._printer = printer
@@ -103,25 +103,25 @@ class Teller:
         self._run: Path | None = None
         self._epochs = 0
 
-    def tell(self, sight: Sight) -> None:
-        """Say what has changed; show where the run stands."""
-        gate = _gate_line(sight.gate) if sight.gate else None
+    def print(self, status: RunStatus) -> None:
+        """Print what has changed, and where the run is."""
+        gate = _gate_line(status.gate) if status.gate else None
         if gate and gate != self._gate:
             self._printer.print(gate)
         self._gate = gate
-        facts = sight.progress
+        facts = status.progress
         if facts is None:
             return
-        if sight.run != self._run or len(sight.epochs) < self._epochs:
-            self._printer.print(f"{sight.run}, {describe(facts['process'])}")
-            self._run, self._epochs = sight.run, max(0, len(sight.epochs) - EPOCHS_SHOWN)
-        for row in sight.epochs[self._epochs :]:
-            best = min(sight.epochs[: row["epoch"]], key=lambda other: other["mean_epe_12"])
+        if status.run != self._run or len(status.epochs) < self._epochs:
+            self._printer.print(f"{status.run}, {describe(facts['process'])}")
+            self._run, self._epochs = status.run, max(0, len(status.epochs) - EPOCHS_SHOWN)
+        for row in status.epochs[self._epochs :]:
+            best = min(status.epochs[: row["epoch"]], key=lambda other: other["mean_epe_12"])
             self._printer.print(epoch_line(row, facts["epochs"], best["epoch"]))
-        self._epochs = len(sight.epochs)
-        if sight.state == "running":
+        self._epochs = len(status.epochs)
+        if status.state == "running":
             self._printer.progress(lambda: progress_line(facts))
-        elif sight.state == "ended":
+        elif status.state == "ended":
             self._printer.print(progress_line(facts))
         else:
             self._printer.print(
@@ -130,13 +130,13 @@ class Teller:
             )
 
 
-def _as_json(sight: Sight) -> dict[str, Any]:
+def _as_json(status: RunStatus) -> dict[str, Any]:
     return {
-        "run": None if sight.run is None else str(sight.run),
-        "state": sight.state,
-        "progress": sight.progress,
-        "epochs": sight.epochs,
-        "gate": sight.gate,
+        "run": None if status.run is None else str(status.run),
+        "state": status.state,
+        "progress": status.progress,
+        "epochs": status.epochs,
+        "gate": status.gate,
     }
 
 
@@ -157,23 +157,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.json and not arguments.once:
         raise UserError("--json goes with --once")
-    sight = look(arguments.folder)
+    status = read_status(arguments.folder)
     if arguments.json:
-        print_json(_as_json(sight))
+        print_json(_as_json(status))
         return EXIT_DONE
     printer = Printer(live=False) if arguments.once else Printer()
-    teller = Teller(printer)
-    teller.tell(sight)
+    status_printer = StatusPrinter(printer)
+    status_printer.print(status)
     if arguments.once:
         return EXIT_DONE
     try:
-        while sight.state == "running":
-            time.sleep(LOOK_EVERY)
-            sight = look(arguments.folder)
-            teller.tell(sight)
+        while status.state == "running":
+            time.sleep(READ_EVERY)
+            status = read_status(arguments.folder)
+            status_printer.print(status)
     finally:
         printer.end_line()
-    return sight.exit_code
+    return status.exit_code
 
 
 if __name__ == "__main__":
