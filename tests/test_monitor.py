@@ -1,4 +1,4 @@
-"""What a run tells while it goes: pace, lines and progress.json, by a clock that the test turns."""
+"""What a run tells while it goes: throughput, lines and progress.json, by a clock that the test turns."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from edgeflownas.console.durations import duration
 from edgeflownas.console.printer import PLAIN_EVERY, Printer, progress_line
 from edgeflownas.runs.monitor import WRITE_EVERY, RunLength, RunMonitor
 from edgeflownas.runs.state import Progress
-from edgeflownas.runs.timing import PHASES, WINDOW, Pace, Stopwatch
+from edgeflownas.runs.timing import PHASES, WINDOW, PhaseTimer, Throughput
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 OBSERVED = {"losses": [1.0, 2.0, 3.0], "global_grad_norm_before": 6.0}
@@ -67,32 +67,32 @@ class Run:
 
 def test_every_moment_belongs_to_the_phase_entered_last():
     clock = Clock()
-    stopwatch, seconds = Stopwatch(clock), dict.fromkeys(PHASES, 0.0)
+    phase_timer, seconds = PhaseTimer(clock), dict.fromkeys(PHASES, 0.0)
     clock.now += 100
     for phase, took in (("waiting", 1), ("training", 8), ("waiting", 2), ("training", 16), ("saving", 4)):
-        stopwatch.enter(phase, seconds)
+        phase_timer.enter(phase, seconds)
         clock.now += took
     assert seconds == {"waiting": 3, "training": 24, "recalibration": 0, "validation": 0, "saving": 0}
     following = dict.fromkeys(PHASES, 0.0)
-    stopwatch.enter("waiting", following)
+    phase_timer.enter("waiting", following)
     assert following["saving"] == 4
 
 
 def test_pace_is_of_steps_alone_and_time_left_counts_the_judging():
-    pace = Pace()
-    assert pace.seconds_left(10, 1) is None
+    throughput = Throughput()
+    assert throughput.seconds_left(10, 1) is None
     for now in (60.0, 62.0, 64.0):  # the first step built the graph
-        pace.step_done(now)
-    assert pace.steps_per_second == 0.5
-    pace.pause_begins(64.0)
-    pace.pause_ends(94.0)
-    pace.step_done(100.0)  # waited for data
-    pace.step_done(102.0)
-    assert pace.steps_per_second == 0.5
-    assert pace.seconds_left(steps=10, pauses=2) == 20.0 + 60.0
+        throughput.step_done(now)
+    assert throughput.steps_per_second == 0.5
+    throughput.pause_begins(64.0)
+    throughput.pause_ends(94.0)
+    throughput.step_done(100.0)  # waited for data
+    throughput.step_done(102.0)
+    assert throughput.steps_per_second == 0.5
+    assert throughput.seconds_left(steps=10, pauses=2) == 20.0 + 60.0
     for step in range(WINDOW):
-        pace.step_done(103.0 + step)
-    assert pace.steps_per_second == 1.0
+        throughput.step_done(103.0 + step)
+    assert throughput.steps_per_second == 1.0
 
 
 def test_plain_lines_have_the_time_no_control_characters_and_a_bearable_rate(tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 from edgeflownas.console.printer import Printer, epoch_line, progress_line
 from edgeflownas.processes import this_process
 from edgeflownas.runs.state import Progress
-from edgeflownas.runs.timing import Pace
+from edgeflownas.runs.timing import Throughput
 
 # Seconds between two writes of progress.json, apart from changes of phase.
 WRITE_EVERY = 5.0
@@ -43,7 +43,7 @@ class RunMonitor:
         self._grad_clip = grad_clip
         self._printer = printer
         self._clock = clock
-        self._pace = Pace()
+        self._throughput = Throughput()
         self._write_due = clock()
         self._facts: dict[str, Any] = {
             "phase": "starting",
@@ -66,7 +66,7 @@ class RunMonitor:
 
     def step(self, progress: Progress, observed: Mapping[str, Any], lr: float) -> None:
         """A training step was made."""
-        self._pace.step_done(self._clock())
+        self._throughput.step_done(self._clock())
         self._facts |= {"grad_norm": observed["global_grad_norm_before"], "lr": lr}
         if self._is_due():
             self._tell(progress, phase="training", judging=None)
@@ -75,14 +75,14 @@ class RunMonitor:
         """Some subnets meet a batch of the evaluation (`judging` in `progress.json`)."""
         first = self._facts["phase"] != "judging"
         if first:
-            self._pace.pause_begins(self._clock())
+            self._throughput.pause_begins(self._clock())
         if first or self._is_due():
             self._tell(progress, at_once=first, phase="judging", judging=dict(where))
 
     def epoch(self, progress: Progress) -> None:
         """An epoch is judged and saved."""
         assert progress.best is not None
-        self._pace.pause_ends(self._clock())
+        self._throughput.pause_ends(self._clock())
         self._printer.print(epoch_line(progress.history[-1], self._length.epochs, progress.best["epoch"]))
         self._facts |= {"phase": "training", "judging": None}
         self._write(progress)
@@ -117,8 +117,8 @@ class RunMonitor:
             "epoch": epoch,
             "step": progress.global_step - (epoch - 1) * steps,
             "global_step": progress.global_step,
-            "steps_per_second": self._pace.steps_per_second,
-            "seconds_left": self._pace.seconds_left(left, judgements),
+            "steps_per_second": self._throughput.steps_per_second,
+            "seconds_left": self._throughput.seconds_left(left, judgements),
             "mean_epe_12": progress.history[-1]["mean_epe_12"] if progress.history else None,
             "best": progress.best,
             "updated": _now(),

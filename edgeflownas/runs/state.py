@@ -21,7 +21,7 @@ class Progress:
     pool_results: metrics of every subnet of the eval pool after the last completed epoch.
     counts: how often each option of each block was trained: executed in a cycle that made an update.
     skipped: what was found in each cycle whose loss or gradient was not finite, and which made no update.
-    epoch_*: what the updates of the unfinished epoch gave, and the seconds that its phases took (`pace.PHASES`).
+    epoch_*: what the updates of the unfinished epoch gave, and the seconds that its phases took (`timing.PHASES`).
     """
 
     counts: dict[str, list[int]]

@@ -11,7 +11,7 @@ PHASES = ("waiting", "training", "recalibration", "validation", "saving")
 WINDOW = 50
 
 
-class Pace:
+class Throughput:
     """Steps per second over the last steps, from one finished step to the next, without the pauses between.
 
     The first step of a process builds its graph, and what follows a pause waits for data: neither counts.
@@ -50,8 +50,8 @@ class Pace:
         return None if rate is None else steps / rate + pauses * (self._pause or 0.0)
 
 
-class Stopwatch:
-    """Adds up the seconds of each phase: every moment belongs to the phase entered last."""
+class PhaseTimer:
+    """Adds up the seconds of each phase: all time belongs to the phase entered last."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

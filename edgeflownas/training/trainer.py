@@ -34,7 +34,7 @@ from edgeflownas.runs.recovery import find_checkpoint
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.segments import continued, first_segment
 from edgeflownas.runs.state import Progress
-from edgeflownas.runs.timing import Stopwatch
+from edgeflownas.runs.timing import PhaseTimer
 from edgeflownas.source_code import training_source
 from edgeflownas.stopping import Stopped, StopRequest
 from edgeflownas.training.distribution import replicas_of
@@ -87,7 +87,7 @@ class Trainer:
         self._source = training_source()
         self.segments = [first_segment(config, keras.backend.backend(), device, self._source)]
         self._last_saved: tuple[int, int] | None = None
-        self._stopwatch = Stopwatch()
+        self._phase_timer = PhaseTimer()
         length = RunLength(config["train.num_epochs"], self.steps_per_epoch, self._last_step())
         self.monitor = RunMonitor(run.progress, length, config["train.grad_clip"], printer)
         self._tensorboard: TensorBoardLog | None = None
@@ -154,7 +154,7 @@ class Trainer:
         return self._reason_to_stop() or "num_epochs"
 
     def _enter(self, phase: str) -> None:
-        self._stopwatch.enter(phase, self.progress.epoch_seconds)
+        self._phase_timer.enter(phase, self.progress.epoch_seconds)
 
     def _last_step(self) -> int:
         limits = [self.total_steps]
