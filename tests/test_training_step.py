@@ -14,7 +14,7 @@ from edgeflownas.network.layers import resize_bilinear
 from edgeflownas.network.routes import FixedPath
 from edgeflownas.network.statistics import GivenStatistics
 from edgeflownas.runs.records import METRICS
-from edgeflownas.runs.weight_change import option_movements
+from edgeflownas.runs.weight_change import option_weight_changes
 from edgeflownas.training.evaluation import Batch, Evaluator, path_moments, standard_errors
 from edgeflownas.training.losses import path_losses
 from edgeflownas.training.metrics import flow_metrics
@@ -235,5 +235,5 @@ def test_a_space_with_options_that_have_no_weights_trains_and_is_observed(execut
     observed = model.train_cycle(*random_batch(0), fair_cycle(space, seed=5, step=0), lr=1e-3)
     assert (observed["forward"], observed["backward"], observed["optimizer_step"]) == (2, 2, 1)
     arrays = {f"weights.{v.name}": ops.convert_to_numpy(v) for v in model.network.trainable_variables}
-    assert [*option_movements(arrays, space, 4, seed=1)] == ["EB0 option 1", "DB1 option 0"]
+    assert [*option_weight_changes(arrays, space, 4, seed=1)] == ["EB0 option 1", "DB1 option 0"]
     assert [Depth().label(value) for value in (0, 1)] == ["0 residual blocks", "1 residual block"]

@@ -201,13 +201,13 @@ def _subnets_differ(evidence: Evidence) -> Finding:
 
 def _options_moved(evidence: Evidence) -> Finding:
     from edgeflownas.runs.checkpoints import load_checkpoint
-    from edgeflownas.runs.weight_change import option_movements
+    from edgeflownas.runs.weight_change import option_weight_changes
 
     config = evidence.config
     arrays = load_checkpoint(evidence.run(EPOCHS_RUN) / LAST).arrays
-    moved = option_movements(arrays, evidence.space, config["network.init_neurons"], config["seed"])
-    unmoved = [f"{option} by {change:.1g}" for option, change in moved.items() if change <= ROUNDING]
-    return none_of(unmoved, f"{len(moved)} options, the least by {min(moved.values()):.2%}")
+    changes = option_weight_changes(arrays, evidence.space, config["network.init_neurons"], config["seed"])
+    unchanged = [f"{option} by {change:.1g}" for option, change in changes.items() if change <= ROUNDING]
+    return none_of(unchanged, f"{len(changes)} options, the least by {min(changes.values()):.2%}")
 
 
 CRITERIA = (

@@ -12,7 +12,7 @@ ROUNDING = 1e-6
 """A relative change below this is none."""
 
 
-def option_movements(
+def option_weight_changes(
     arrays: Mapping[str, np.ndarray], space: SearchSpace, init_neurons: int, seed: int
 ) -> dict[str, float]:
     """Per option with kernels (`EB0 option 1`) the smallest relative change of them since the start.
@@ -25,7 +25,7 @@ def option_movements(
     Raises:
         UserError: a kernel is missing or of another shape.
     """
-    movements = {}
+    smallest = {}
     for block, option, kernels in option_kernels(space, init_neurons, seed):
         changes = []
         for name, initial in kernels.items():
@@ -34,5 +34,5 @@ def option_movements(
                 raise UserError(f"the checkpoint has no weights.{name} of shape {initial.shape}")
             changes.append(float(np.linalg.norm(now - initial) / np.linalg.norm(initial)))
         if changes:
-            movements[f"{block} option {option}"] = min(changes)
-    return movements
+            smallest[f"{block} option {option}"] = min(changes)
+    return smallest

@@ -20,7 +20,7 @@ from edgeflownas.gates.reports import table_head, table_row
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import command_parser
 from edgeflownas.runs.checkpoints import load_checkpoint
-from edgeflownas.runs.weight_change import ROUNDING, option_movements
+from edgeflownas.runs.weight_change import ROUNDING, option_weight_changes
 from edgeflownas.studies.runs import Run, read_run
 
 MEMORISED = 0.30
@@ -67,13 +67,13 @@ def _not_clipped(evidence: Evidence) -> Finding:
     return Finding(f"{rate:.2f} of the last epoch's steps", f"below {CLIP_RATE:g}", rate < CLIP_RATE)
 
 
-def _all_options_moved(evidence: Evidence) -> Finding:
+def _all_weights_changed(evidence: Evidence) -> Finding:
     run = evidence.memorise
     space = load_search_space(run.manifest["search_space"])
     checkpoint = load_checkpoint(run.path / "checkpoints" / "supernet_last.ckpt")
-    moved = option_movements(checkpoint.arrays, space, run.manifest["init_neurons"], run.manifest["seed"])
-    unmoved = [f"{option} by {change:.1g}" for option, change in moved.items() if change <= ROUNDING]
-    return none_of(unmoved, f"{len(moved)} options, the least by {min(moved.values()):.1%}")
+    changes = option_weight_changes(checkpoint.arrays, space, run.manifest["init_neurons"], run.manifest["seed"])
+    unchanged = [f"{option} by {change:.1g}" for option, change in changes.items() if change <= ROUNDING]
+    return none_of(unchanged, f"{len(changes)} options, the least by {min(changes.values()):.1%}")
 
 
 def _swapping_matters(evidence: Evidence) -> Finding:
@@ -143,7 +143,7 @@ CRITERIA: tuple[Criterion[Evidence], ...] = (
         _not_clipped,
         remedy=f"Look at data.flow_scale, train.grad_clip and train.lr in {MEMORISE_CONFIG}",
     ),
-    Criterion("every option's weights have moved", _all_options_moved, remedy=LONGER.format(MEMORISE_CONFIG)),
+    Criterion("every option's weights have moved", _all_weights_changed, remedy=LONGER.format(MEMORISE_CONFIG)),
     Criterion(
         "swapping the frames of a memorised pair changes the flow",
         _swapping_matters,
