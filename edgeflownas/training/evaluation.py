@@ -16,7 +16,7 @@ from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.stages import network_stages
 from edgeflownas.network.statistics import BATCH_NORM_EPSILON
 from edgeflownas.runs.records import METRICS
-from edgeflownas.training.supernet_model import JudgementModel, PredictionModel, RecalibrationModel
+from edgeflownas.training.supernet_model import MetricsModel, PredictionModel, RecalibrationModel
 
 Watch = Callable[[dict[str, Any]], None]
 """Told, before subnets meet a batch, which: `part` of the evaluation, `batch`, `subnet` (the first of them), `at_once`
@@ -43,7 +43,7 @@ class Evaluator:
         self._owners = batch_norm_owners(network.space, init_neurons)
         self._recalibration = RecalibrationModel(network)
         self._prediction = PredictionModel(network, flow_scale)
-        self._judgement = JudgementModel(network, flow_scale)
+        self._metrics = MetricsModel(network, flow_scale)
 
     def judge(
         self,
@@ -87,7 +87,7 @@ class Evaluator:
         seen: list[np.ndarray] = []
         for number, batch in enumerate(validation, start=1):
             by_cycle = [
-                self._judgement.predict_on_batch(
+                self._metrics.predict_on_batch(
                     {"frames": batch.frames, "codes": codes, "moments": moments[index], "flow": batch.flow}
                 )
                 for index, codes in _watched(cycles, "validation", number, watch)

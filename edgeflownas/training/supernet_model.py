@@ -175,7 +175,7 @@ class PredictionModel(keras.Model):
         return finest[..., :2] * self.flow_scale, sigma_of(finest[..., 2:]) * self.flow_scale
 
 
-class JudgementModel(keras.Model):
+class MetricsModel(keras.Model):
     """Maps a batch, the codes of a fair cycle and given moments to the metrics of every path and sample."""
 
     def __init__(self, network: FlowNetwork, flow_scale: float) -> None:
