@@ -14,7 +14,7 @@ from typing import Any
 from edgeflownas.artifacts import read_json, sha256_file
 from edgeflownas.errors import UserError
 from edgeflownas.runs.checkpoints import read_header
-from edgeflownas.runs.records import OWN_ENDS, read_history, subnet_epes
+from edgeflownas.runs.records import COMPLETED, read_history, subnet_epes
 
 
 def manifest_faults(path: Path, strict: bool = False) -> list[str]:
@@ -174,6 +174,6 @@ def _strict_faults(manifest: dict[str, Any], path: Path) -> list[str]:
         faults.append(f"{path}: {len(manifest['data']['rejected'])} samples were left out of the data")
     if manifest["skipped_steps"]:
         faults.append(f"{path}: {manifest['skipped_steps']} steps made no update")
-    if manifest["stopped_because"] not in OWN_ENDS:
-        faults.append(f"{path}: stopped_because is {manifest['stopped_because']}, not one of {', '.join(OWN_ENDS)}")
+    if manifest["stopped_because"] not in COMPLETED:
+        faults.append(f"{path}: stopped_because is {manifest['stopped_because']}, not one of {', '.join(COMPLETED)}")
     return faults

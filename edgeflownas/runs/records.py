@@ -12,8 +12,8 @@ from edgeflownas.errors import UserError
 # What is recorded of a subnet's predictions, in the order of `training.metrics.flow_metrics`.
 METRICS = ("epe", "outliers_1px", "outliers_3px", "outliers_5px", "fl_all")
 EPE_COLUMN = "epe_"
-# Why a run stopped that nothing and nobody cut short.
-OWN_ENDS = ("num_epochs", "early_stop")
+# Why a run stopped that was completed: nothing cut it short.
+COMPLETED = ("num_epochs", "early_stop")
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:

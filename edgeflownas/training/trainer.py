@@ -29,7 +29,7 @@ from edgeflownas.runs.checkpoints import Checkpoint, save_checkpoint
 from edgeflownas.runs.epoch_row import epoch_row
 from edgeflownas.runs.monitor import RunLength, RunMonitor
 from edgeflownas.runs.nonfinite import nonfinite_finding, told, without_nonfinite
-from edgeflownas.runs.records import OWN_ENDS
+from edgeflownas.runs.records import COMPLETED
 from edgeflownas.runs.recovery import find_checkpoint
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.segments import continued, first_segment
@@ -123,7 +123,7 @@ class Trainer:
         try:
             with self._logs():
                 reason = self._train()
-            if reason in OWN_ENDS:
+            if reason in COMPLETED:
                 save_flow_samples(self.run.flow_samples, self._flow_samples())
         except Stopped:
             self._save_last()
