@@ -25,7 +25,7 @@ COMMANDS = (
     "edgeflownas.studies.alone",
     "edgeflownas.studies.fidelity",
     "edgeflownas.studies.learning",
-    "edgeflownas.studies.memory_set",
+    "edgeflownas.studies.overfit_set",
     "edgeflownas.studies.recalibration",
     "edgeflownas.train_supernet",
     "edgeflownas.watch",

@@ -8,12 +8,12 @@ from edgeflownas.studies.alone import spread_over_cost
 
 FIDELITY = f"{OUT}/fidelity.json"
 ABLATION = f"{OUT}/ablation.json"
-MEMORISE_DATA = ["--data_root", MEMORY_SET]
+MEMORISE_DATA = ["--data_root", OVERFIT_SET]
 if SIZE == "full":
     RANKED = {"study": GENERALISE_STUDY, "data": [], "input": f"{SCENES['data.root']}/synthetic.json"}
     RANKED["supernet"] = GENERALISE_RUN
 else:
-    RANKED = {"study": MEMORISE_STUDY, "data": MEMORISE_DATA, "input": MEMORY_SET, "supernet": MEMORISE_RUN}
+    RANKED = {"study": MEMORISE_STUDY, "data": MEMORISE_DATA, "input": OVERFIT_SET, "supernet": MEMORISE_RUN}
 RANKED_CONFIG = RANKED["study"].config
 RANKED_SPACE = load_search_space(RANKED_CONFIG["network.search_space"])
 try:
@@ -150,7 +150,7 @@ rule fidelity_report:
 
 rule ablation_run:
     input:
-        MEMORY_SET,
+        OVERFIT_SET,
     output:
         run_dir("ablation") + "/{row}_seed{seed}/train_manifest.json",
     params:

@@ -1,6 +1,6 @@
 # It learns: six pairs are memorised, and generated scenes are learned with held-out ones to be judged on.
 LEARNING = f"{OUT}/learning/passed.json"
-MEMORY_SET = f"{OUT}/learning/data"
+OVERFIT_SET = f"{OUT}/learning/data"
 MEMORISE_RUN = run_dir("learning_memorise")
 GENERALISE_RUN = run_dir("learning_generalise")
 MEMORISE_STUDY = study_plan("learning_memorise.yaml")
@@ -11,16 +11,16 @@ GENERALISE = GENERALISE_STUDY.config_flags()
 SCENES = GENERALISE_STUDY.config
 
 
-rule memory_set:
+rule overfit_set:
     input:
         f"{data_root()}/synthetic.json" if SYNTHETIC else [],
     output:
-        directory(MEMORY_SET),
+        directory(OVERFIT_SET),
     params:
-        command=["-m", "edgeflownas.studies.memory_set", "--source", data_root(), "--out", MEMORY_SET],
+        command=["-m", "edgeflownas.studies.overfit_set", "--source", data_root(), "--out", OVERFIT_SET],
         folder=[] if SYNTHETIC else folder_state,
     log:
-        f"{OUT}/logs/memory_set.log",
+        f"{OUT}/logs/overfit_set.log",
     threads: 1
     resources:
         **asked(LIGHT),
@@ -30,12 +30,12 @@ rule memory_set:
 
 rule learning_memorise:
     input:
-        MEMORY_SET,
+        OVERFIT_SET,
     output:
         f"{MEMORISE_RUN}/train_manifest.json",
     params:
         code=decides(MEMORISE_STUDY),
-        command=[*TRAIN, *MEMORISE, "--data_root", MEMORY_SET, "--output_dir", MEMORISE_RUN],
+        command=[*TRAIN, *MEMORISE, "--data_root", OVERFIT_SET, "--output_dir", MEMORISE_RUN],
     log:
         f"{OUT}/logs/learning_memorise.log",
     benchmark:
@@ -55,7 +55,7 @@ rule learning_swapped:
     params:
         command=lambda wildcards, output: [
             *("-m", "edgeflownas.nas.supernet_eval", *MEMORISE, "--set", "eval.split=val"),
-            *("--data_root", MEMORY_SET, "--output_dir", MEMORISE_RUN, "--out", output[0]),
+            *("--data_root", OVERFIT_SET, "--output_dir", MEMORISE_RUN, "--out", output[0]),
         ],
     log:
         f"{OUT}/logs/learning_swapped.log",

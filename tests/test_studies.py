@@ -25,7 +25,7 @@ from edgeflownas.studies.ablation import compare, read_rows
 from edgeflownas.studies.alone import space_of_one, spread_over_cost
 from edgeflownas.studies.fidelity import draw_scatter, fidelity_report
 from edgeflownas.studies.learning import Evidence, colour_difference, judge
-from edgeflownas.studies.memory_set import make_memory_set
+from edgeflownas.studies.overfit_set import make_overfit_set
 from edgeflownas.studies.runs import Run, read_run
 from tests.handmade_runs import SPACE, edit_history, initial_kernels, make_config, make_run
 
@@ -117,10 +117,10 @@ def test_fidelity_ranks_by_the_mean_over_seeds(tmp_path: Path) -> None:
     assert "000000000" in picture
 
 
-def test_the_memory_set_has_crops_to_train_on_and_the_same_with_swapped_frames(
+def test_the_overfit_set_has_crops_to_train_on_and_the_same_with_swapped_frames(
     synthetic_root: Path, tmp_path: Path
 ) -> None:
-    make_memory_set(synthetic_root, tmp_path / "memory", pairs=3, crop=(32, 40))
+    make_overfit_set(synthetic_root, tmp_path / "memory", pairs=3, crop=(32, 40))
     frame_0, frame_1, flow = (part[8:40, 12:52] for part in read_sample(list_samples(synthetic_root, "train")[0]))
     for split, expected in (("train", (frame_0, frame_1, flow)), ("val", (frame_1, frame_0, flow))):
         samples = list_samples(tmp_path / "memory", split)
@@ -131,15 +131,15 @@ def test_the_memory_set_has_crops_to_train_on_and_the_same_with_swapped_frames(
     assert build_index(tmp_path / "memory", (32, 40))["splits"]["val"]["count"] == 3
 
 
-def test_the_memory_set_is_refused_where_something_is_or_pairs_are_missing(
+def test_the_overfit_set_is_refused_where_something_is_or_pairs_are_missing(
     synthetic_root: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="has 7 pairs, 8 are needed"):
-        make_memory_set(synthetic_root, tmp_path / "a", pairs=8, crop=(32, 40))
+        make_overfit_set(synthetic_root, tmp_path / "a", pairs=8, crop=(32, 40))
     with pytest.raises(UserError, match="is 48x64 pixels, smaller than the crop 64x64"):
-        make_memory_set(synthetic_root, tmp_path / "b", pairs=1, crop=(64, 64))
+        make_overfit_set(synthetic_root, tmp_path / "b", pairs=1, crop=(64, 64))
     with pytest.raises(UserError, match="is not empty"):
-        make_memory_set(synthetic_root, synthetic_root, pairs=1, crop=(32, 40))
+        make_overfit_set(synthetic_root, synthetic_root, pairs=1, crop=(32, 40))
 
 
 def test_colours_agree_along_the_true_flow_only() -> None:
@@ -156,7 +156,7 @@ def test_colours_agree_along_the_true_flow_only() -> None:
 @pytest.fixture
 def learned(synthetic_root: Path, tmp_path: Path) -> Evidence:
     """Runs that have learned what is asked: 0.2 of zero flow on the pairs, and a swapped EPE of 1.5 of zero flow."""
-    make_memory_set(synthetic_root, tmp_path / "memory", pairs=3, crop=(45, 60))
+    make_overfit_set(synthetic_root, tmp_path / "memory", pairs=3, crop=(45, 60))
     run = tmp_path / "memorise"
     make_run(run, 5, make_config(), trace=False)
     write_json(run / "data_index.json", build_index(tmp_path / "memory", (45, 60)))

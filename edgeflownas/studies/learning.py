@@ -39,7 +39,7 @@ PHOTOMETRIC = 0.8
 class Evidence:
     """What the criteria look at.
 
-    memorise: the run on the memory set. swapped: `supernet_eval.json` of the same checkpoint on its swapped pairs.
+    memorise: the run on the overfit set. swapped: `supernet_eval.json` of the same checkpoint on its swapped pairs.
     generalise: the run on generated scenes. claims: whether its size allows to judge it.
     """
 
@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         __doc__.splitlines()[0],
         ("--memorise RUN --swapped swapped.json --generalise RUN --out learning.json",),
     )
-    parser.add_argument("--memorise", type=Path, required=True, metavar="RUN", help="the run on the memory set")
+    parser.add_argument("--memorise", type=Path, required=True, metavar="RUN", help="the run on the overfit set")
     parser.add_argument("--swapped", type=Path, required=True, metavar="FILE", help="its evaluation on swapped pairs")
     parser.add_argument("--generalise", type=Path, required=True, metavar="RUN", help="the run on generated scenes")
     parser.add_argument("--claim", action="store_true", help="that run is large enough to be judged by its error")

@@ -1,4 +1,4 @@
-"""Make a data set to memorise: centre crops of the first training pairs of another one.
+"""Make a data set to overfit: centre crops of the first training pairs of another one.
 
 In train/ are the pairs, at the size of the crop, so that training always sees all of them. In val/ are the same pairs
 with the two frames in each other's place, and the flow as it was. `eval.split` chooses which of both are judged.
@@ -16,7 +16,7 @@ from edgeflownas.errors import EXIT_DONE, UserError, make_folder, require_writab
 from edgeflownas.parsers import command_parser
 
 
-def make_memory_set(source: Path, out: Path, pairs: int, crop: tuple[int, int]) -> None:
+def make_overfit_set(source: Path, out: Path, pairs: int, crop: tuple[int, int]) -> None:
     """Write `<out>/train` and `<out>/val` in the FlyingChairs2 layout.
 
     Args:
@@ -59,7 +59,7 @@ def write_sample(sample: Sample, frame_0: np.ndarray, frame_1: np.ndarray, flow:
 def main() -> int:
     """The command; see the module's text."""
     parser = command_parser(
-        "edgeflownas.studies.memory_set",
+        "edgeflownas.studies.overfit_set",
         __doc__.splitlines()[0],
         ("--source ../shared/data/flying_chairs_examples --pairs 6 --height 96 --width 128 --out outputs/memory",),
     )
@@ -72,7 +72,7 @@ def main() -> int:
     if min(arguments.pairs, arguments.height, arguments.width) < 1:
         raise UserError("--pairs, --height and --width must be at least 1")
     crop = (arguments.height, arguments.width)
-    make_memory_set(arguments.source, arguments.out, arguments.pairs, crop)
+    make_overfit_set(arguments.source, arguments.out, arguments.pairs, crop)
     print(f"{arguments.out}: {arguments.pairs} pairs of {arguments.source}, {crop[0]}x{crop[1]} pixels")
     return EXIT_DONE
 
