@@ -22,7 +22,7 @@ COMMANDS = (
     "edgeflownas.reporting.launch_scripts",
     "edgeflownas.reporting.training_report",
     "edgeflownas.studies.ablation",
-    "edgeflownas.studies.alone",
+    "edgeflownas.studies.single_subnet",
     "edgeflownas.studies.fidelity",
     "edgeflownas.studies.learning",
     "edgeflownas.studies.overfit_set",

@@ -4,7 +4,7 @@ import re
 
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.studies.ablation import read_rows
-from edgeflownas.studies.alone import spread_over_cost
+from edgeflownas.studies.single_subnet import spread_over_cost
 
 FIDELITY = f"{OUT}/fidelity.json"
 ABLATION = f"{OUT}/ablation.json"
@@ -55,7 +55,7 @@ rule fidelity_space:
         f"{OUT}/fidelity/spaces/{{digits}}.yaml",
     params:
         command=lambda wildcards, output: [
-            *("-m", "edgeflownas.studies.alone", "--space", RANKED_CONFIG["network.search_space"]),
+            *("-m", "edgeflownas.studies.single_subnet", "--space", RANKED_CONFIG["network.search_space"]),
             *("--arch", wildcards.digits, "--out", output[0]),
         ],
     threads: 1

@@ -22,11 +22,11 @@ from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.studies.ablation import compare, read_rows
-from edgeflownas.studies.alone import space_of_one, spread_over_cost
 from edgeflownas.studies.fidelity import draw_scatter, fidelity_report
 from edgeflownas.studies.learning import Evidence, colour_difference, judge
 from edgeflownas.studies.overfit_set import make_overfit_set
 from edgeflownas.studies.runs import Run, read_run
+from edgeflownas.studies.single_subnet import space_of_one, spread_over_cost
 from tests.handmade_runs import SPACE, edit_history, initial_kernels, make_config, make_run
 
 

@@ -55,7 +55,9 @@ def space_of_one(space: SearchSpace, code: ArchCode) -> dict[str, Any]:
 def main() -> int:
     """The command; see the module's text."""
     parser = command_parser(
-        "edgeflownas.studies.alone", __doc__.splitlines()[0], ("--arch 0,0,0,0,2,1,2,2,2 --out alone.yaml",)
+        "edgeflownas.studies.single_subnet",
+        __doc__.splitlines()[0],
+        ("--arch 0,0,0,0,2,1,2,2,2 --out single_subnet.yaml",),
     )
     parser.add_argument("--space", default=DEFAULT_SEARCH_SPACE, help="name or file of the search space (%(default)s)")
     parser.add_argument("--arch", required=True, metavar="CODE", help="arch code of the subnet")
