@@ -10,7 +10,7 @@ from keras import ops
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.routes import FixedPath, Options
-from edgeflownas.network.statistics import batch_moments, normalised
+from edgeflownas.network.statistics import mean_and_variance, normalised
 from edgeflownas.training.losses import path_losses
 from edgeflownas.training.supernet_model import TrainingModel
 
@@ -25,7 +25,7 @@ class PlainStatistics:
 
     def normalise(self, x: Any, gamma: Any, beta: Any) -> Any:
         """x (P, B, H, W, C) normalised by its own moments."""
-        return normalised(x, batch_moments(x), gamma, beta)
+        return normalised(x, mean_and_variance(x), gamma, beta)
 
 
 class MaskedPath:

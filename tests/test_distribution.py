@@ -67,7 +67,7 @@ def test_with_synchronised_batch_norm_the_step_of_two_devices_is_that_of_one(syn
     assert distribution_of(tmp_path / "two") == {"kind": "data_parallel", "devices": 2, "batch_norm": "whole batch"}
     if backend == "jax":
         assert done["apart"].returncode == 2
-        assert "under JAX the moments are those of the whole batch" in done["apart"].stderr
+        assert "under JAX the statistics are those of the whole batch" in done["apart"].stderr
         return
     assert done["apart"].returncode == 0, done["apart"].stderr
     assert largest_difference(tmp_path / "apart", tmp_path / "one") >= 1e-2

@@ -23,10 +23,10 @@ from edgeflownas.network.statistics import (
     BatchStatistics,
     GivenStatistics,
     RecordedStatistics,
-    batch_moments,
+    mean_and_variance,
     normalised,
 )
-from edgeflownas.training.evaluation import batch_norm_owners, path_moments
+from edgeflownas.training.evaluation import batch_norm_owners, path_statistics
 from tests.spaces import eleven_block_space
 
 WIDTH = 6
@@ -74,17 +74,17 @@ def test_each_path_of_a_fair_cycle_equals_the_fixed_and_the_switched_subnet(netw
             assert difference(mine, [flow[0] for flow in switched]) <= 1e-5
 
 
-def test_recorded_moments_of_a_path_are_those_of_the_fixed_subnet(network, frames):
+def test_recorded_statistics_of_a_path_are_those_of_the_fixed_subnet(network, frames):
     codes = fair_cycle(network.space, seed=9, step=0)
     recorded = RecordedStatistics()
     together = network(frames, route=FairCycle(ops.convert_to_tensor(codes)), statistics=recorded)
-    cycle = [[ops.convert_to_numpy(values) for values in moments] for moments in recorded.taken]
+    cycle = [[ops.convert_to_numpy(values) for values in statistics] for statistics in recorded.taken]
     owners = batch_norm_owners(network.space, WIDTH)
     assert len(cycle) == len(owners)
     for path, code in enumerate(codes):
         alone = RecordedStatistics()
         network(frames, route=FixedPath(tuple(code)), statistics=alone)
-        mine = path_moments(cycle, owners, codes, path)
+        mine = path_statistics(cycle, owners, codes, path)
         assert len(mine) == len(alone.taken)
         for (mean, variance), (other_mean, other_variance) in zip(mine, alone.taken, strict=True):
             np.testing.assert_allclose(mean, other_mean, atol=1e-5)
@@ -95,7 +95,7 @@ def test_recorded_moments_of_a_path_are_those_of_the_fixed_subnet(network, frame
 
 def test_statistics_are_per_path():
     x = np.random.default_rng(1).normal(size=(3, 40, 1, 1, 2)) * np.reshape([1.0, 5.0, 9.0], (3, 1, 1, 1, 1))
-    mean, variance = batch_moments(ops.convert_to_tensor(x.astype(np.float32)))
+    mean, variance = mean_and_variance(ops.convert_to_tensor(x.astype(np.float32)))
     np.testing.assert_allclose(mean, x.mean(axis=(1, 2, 3), keepdims=True), atol=1e-6)
     np.testing.assert_allclose(variance, x.var(axis=(1, 2, 3), keepdims=True), rtol=1e-5)
 
@@ -115,7 +115,7 @@ def test_the_closed_gradient_of_batch_norm_is_that_of_the_chain_rule():
         return [y, *tape.gradient(loss, [x, gamma, beta])]
 
     closed = value_and_gradients(BatchStatistics().normalise)
-    chain = value_and_gradients(lambda x, gamma, beta: normalised(x, batch_moments(x), gamma, beta))
+    chain = value_and_gradients(lambda x, gamma, beta: normalised(x, mean_and_variance(x), gamma, beta))
     for mine, other in zip(closed, chain, strict=True):
         np.testing.assert_allclose(mine, other, atol=3e-5 * np.abs(other).max())
 

@@ -15,7 +15,7 @@ from edgeflownas.network.routes import FixedPath
 from edgeflownas.network.statistics import GivenStatistics
 from edgeflownas.runs.records import METRICS
 from edgeflownas.runs.weight_change import option_weight_changes
-from edgeflownas.training.evaluation import Batch, Evaluator, path_moments, standard_errors
+from edgeflownas.training.evaluation import Batch, Evaluator, path_statistics, standard_errors
 from edgeflownas.training.losses import path_losses
 from edgeflownas.training.metrics import flow_metrics
 from edgeflownas.training.schedule import cosine_lr
@@ -130,7 +130,7 @@ def test_training_after_an_evaluation_continues_as_if_it_had_not_taken_place(fus
         np.testing.assert_array_equal(without, with_judging)
 
 
-def test_judging_equals_the_fixed_subnet_with_its_averaged_moments(fused, evaluator, initial_weights):
+def test_judging_equals_the_fixed_subnet_with_its_averaged_statistics(fused, evaluator, initial_weights):
     restart(fused, initial_weights)
     recalibration = [Batch(*random_batch(seed), samples=2) for seed in (21, 22, 23)]
     frames, flow = random_batch(30)
@@ -142,10 +142,10 @@ def test_judging_equals_the_fixed_subnet_with_its_averaged_moments(fused, evalua
         *({"part": "recalibration", "batch": batch, **numbers} for batch in (1, 2, 3)),
         {"part": "validation", "batch": 1, **numbers},
     ]
-    moments, shifts, count = evaluator.recalibrate(cycles, recalibration)
+    statistics, shifts, count = evaluator.recalibrate(cycles, recalibration)
     assert count == 3
     for path, code in enumerate(cycles[0]):
-        mine = path_moments(moments[0], evaluator._owners, cycles[0], path)
+        mine = path_statistics(statistics[0], evaluator._owners, cycles[0], path)
         flows = fused.network(frames, route=FixedPath(tuple(code)), statistics=GivenStatistics(mine))
         predicted = ops.convert_to_numpy(flows[-1])[0, 0, ..., :2] * 20.0
         epe = np.linalg.norm(predicted - flow[0] * 20.0, axis=-1).mean()
@@ -160,10 +160,10 @@ def test_recalibration_is_the_cumulative_average(fused, evaluator, initial_weigh
     batches = [Batch(*random_batch(seed), samples=2) for seed in (1, 2, 3, 4)]
     together = evaluator.recalibrate(cycles, batches)[0][0]
     alone = [evaluator.recalibrate(cycles, [batch])[0][0] for batch in batches]
-    for index, moments in enumerate(together):
+    for index, statistics in enumerate(together):
         for part in (0, 1):
             expected = np.mean([single[index][part] for single in alone], axis=0)
-            np.testing.assert_allclose(moments[part], expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(statistics[part], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_loss_is_the_formula():

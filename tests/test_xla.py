@@ -61,10 +61,10 @@ def test_recalibration_judging_and_prediction_compiled_by_xla_are_those_without(
     def judge(network):
         evaluator = Evaluator(network, WIDTH, flow_scale=5.0)
         batches = [Batch(*random_batch(seed), samples=2) for seed in (1, 2)]
-        moments, shifts, _ = evaluator.recalibrate(CODES[None], batches)
-        rows = evaluator.measure(CODES[None], moments, batches)
+        statistics, shifts, _ = evaluator.recalibrate(CODES[None], batches)
+        rows = evaluator.measure(CODES[None], statistics, batches)
         flow, sigma, _ = evaluator.predict(CODES, batches, batches[0].frames)
-        return [values for norm in moments[0] for values in norm], shifts, rows, (flow, sigma)
+        return [values for norm in statistics[0] for values in norm], shifts, rows, (flow, sigma)
 
     plain, compiled = of_both_ways(monkeypatch, judge)
     for mine, other in zip(compiled[0], plain[0], strict=True):

@@ -86,7 +86,7 @@ class FlowNetwork(keras.layers.Layer):
         Args:
             frames: (B, H, W, 6) float32 in [-1, 1], two RGB frames.
             route: how the paths choose their options.
-            statistics: where the batch norms get their moments from.
+            statistics: where the batch norms get mean and variance from.
 
         Returns:
             One (P, B, h, w, 4) array per scale: u and v divided by `data.flow_scale`, and one uncertainty logit for

@@ -93,7 +93,7 @@ class BatchNorm(keras.layers.Layer):
         self.built = True
 
     def call(self, x: Any, statistics: Any) -> Any:
-        """Normalise x (P, B, …, C) per path and channel, by the moments that `statistics` has for it."""
+        """Normalise x (P, B, …, C) per path and channel, by the mean and variance that `statistics` has for it."""
         # Copies are tensors: TensorFlow's custom gradients do not take variables.
         gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
         if len(x.shape) == 5:

@@ -39,7 +39,7 @@ class FairCycle:
         """Run every option once, on the paths that chose it."""
         choices = self.codes[:, digit]
         paths = self.codes.shape[0]
-        # Ties keep the order of the paths: the moments of an option that serves several paths are theirs in this order.
+        # Ties keep the order of the paths: an option that serves several paths has their statistics in this order.
         into_option_order = ops.argsort(choices * paths + ops.arange(paths, dtype=choices.dtype))
         back = ops.argsort(into_option_order)
         if x.shape[0] == 1:

@@ -1,7 +1,7 @@
 """Batch-norm statistics as explicit inputs and outputs: the network keeps none of its own.
 
-A forward pass is handed one of these objects, and every batch norm on the way lets it normalise. Moments come in the
-order of execution, which is the same for every route, so a list of moments taken by one pass can be given to another.
+A forward pass is handed one of these objects, and every batch norm on the way lets it normalise. Statistics come in the
+order of execution, which is the same for every route, so those that one pass recorded can be given to another.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,12 +13,12 @@ BATCH_NORM_EPSILON = 1e-5
 
 Average = Callable[[Any], Any]
 
-Moments = tuple[Any, Any]
+MeanAndVariance = tuple[Any, Any]
 """Mean and variance, each (P, 1, 1, 1, C): one row per path, in the shape that broadcasts against activations."""
 
 
 class BatchStatistics:
-    """Each path is normalised by the moments of its own batch, exactly as if it had run alone.
+    """Each path is normalised by the statistics of its own batch, exactly as if it had run alone.
 
     `average` is the mean over the devices that share the batch.
     """
@@ -35,45 +35,46 @@ class RecordedStatistics:
     """Batch statistics that are also kept, in the order of execution, for recalibration."""
 
     def __init__(self) -> None:
-        self.taken: list[Moments] = []
+        self.taken: list[MeanAndVariance] = []
 
     def normalise(self, x: Any, gamma: Any, beta: Any) -> Any:
         """x (P, B, H, W, C) normalised, scaled by gamma and shifted by beta, both (C,)."""
-        self.taken.append(batch_moments(x))
+        self.taken.append(mean_and_variance(x))
         return normalised(x, self.taken[-1], gamma, beta)
 
 
 class GivenStatistics:
-    """Moments taken earlier, handed out in the order in which they were taken."""
+    """Statistics taken earlier, handed out in the order in which they were taken."""
 
-    def __init__(self, moments: Iterable[Moments]) -> None:
-        self._remaining = iter(moments)
+    def __init__(self, statistics: Iterable[MeanAndVariance]) -> None:
+        self._remaining = iter(statistics)
 
     def normalise(self, x: Any, gamma: Any, beta: Any) -> Any:
-        """x (P, B, H, W, C) normalised by the next moments, scaled by gamma and shifted by beta, both (C,)."""
+        """x (P, B, H, W, C) normalised by the next statistics, scaled by gamma and shifted by beta, both (C,)."""
         return normalised(x, next(self._remaining), gamma, beta)
 
 
-def batch_moments(x: Any) -> Moments:
+def mean_and_variance(x: Any) -> MeanAndVariance:
     """Mean and variance of x (P, B, H, W, C) per path and channel."""
     mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)
     # E[(x - m)^2], not E[x^2] - m^2: the latter loses three digits of the gradients in float32.
     return mean, ops.mean(ops.square(x - mean), axis=(1, 2, 3), keepdims=True)
 
 
-def normalised(x: Any, moments: Moments, gamma: Any, beta: Any) -> Any:
-    """x (P, B, H, W, C) normalised by given moments, then scaled by gamma and shifted by beta, both (C,)."""
-    mean, variance = moments
+def normalised(x: Any, statistics: MeanAndVariance, gamma: Any, beta: Any) -> Any:
+    """x (P, B, H, W, C) normalised by given statistics, then scaled by gamma and shifted by beta, both (C,)."""
+    mean, variance = statistics
     scale = gamma * ops.rsqrt(variance + BATCH_NORM_EPSILON)
     return x * scale + (beta - mean * scale)
 
 
 def normalised_by_batch(x: Any, gamma: Any, beta: Any, average: Average) -> Any:
-    """x (P, B, H, W, C) normalised by the moments of the batch, then scaled by gamma and shifted by beta, both (C,).
+    """x (P, B, H, W, C) normalised by the statistics of the batch, then scaled by gamma and shifted by beta, both (C,).
 
     With the gradient in closed form (Ioffe & Szegedy, arXiv:1502.03167, section 3), which visits the activations half
-    as often as the chain rule through the moments does. Where devices share the batch, `average` makes its moments,
-    and those of its gradient, out of theirs; the gradient is that of the sum of the devices' losses.
+    as often as the chain rule through the statistics does. Where devices share the batch, `average` makes the
+    statistics of the whole, and those of its gradient, out of theirs; the gradient is that of the sum of the devices'
+    losses.
     """
     axes = (1, 2, 3)
 

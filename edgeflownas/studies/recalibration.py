@@ -41,8 +41,8 @@ def recalibration_table(run_dir: Path, batches: Sequence[int]) -> dict[str, Any]
     rows: list[dict[str, Any]] = []
     for count in batches:
         data = RunData(run.read_config({**here, "eval.bn_recal_batches": max(count, 1)}), data.index)
-        moments, shifts, _ = evaluator.recalibrate(pool, data.recalibration())
-        results = evaluator.measure(pool, moments if count else uncalibrated(moments), data.validation())
+        statistics, shifts, _ = evaluator.recalibrate(pool, data.recalibration())
+        results = evaluator.measure(pool, statistics if count else uncalibrated(statistics), data.validation())
         mean_epe, std_epe, noise_epe = pool_summary(results)
         rows.append(
             {

@@ -1,6 +1,6 @@
 """One step over several devices of a node, with the backend's own engine.
 
-Every device holds the weights and takes its share of the batch. Batch norm's moments are those of the whole batch
+Every device holds the weights and takes its share of the batch. Batch norm's statistics are those of the whole batch
 where it is synchronised, and those of each device's share where it is not.
 """
 
@@ -39,8 +39,8 @@ class JaxReplicas(OneDevice):
     def __init__(self, synchronised: bool) -> None:
         if not synchronised:
             raise UserError(
-                "train.sync_batch_norm false: under JAX the moments are those of the whole batch; set it to true, or "
-                "use KERAS_BACKEND=tensorflow"
+                "train.sync_batch_norm false: under JAX the statistics are those of the whole batch; set it to true, "
+                "or use KERAS_BACKEND=tensorflow"
             )
         self._distribution = _share_images()
         self.devices = self._distribution.num_model_replicas
@@ -53,7 +53,7 @@ class JaxReplicas(OneDevice):
 
 def _share_images() -> Any:
     class ShareImages(keras.distribution.DataParallel):
-        """Shares out arrays of images; codes and moments, of any other rank, go to every device whole."""
+        """Shares out arrays of images; codes and statistics, of any other rank, go to every device whole."""
 
         def get_data_layout(self, data_shape: tuple[int, ...]) -> Any:
             """Where an input goes."""

@@ -21,7 +21,7 @@ from edgeflownas.training.supernet_model import MetricsModel, PredictionModel, R
 Watch = Callable[[dict[str, Any]], None]
 """Told, before subnets meet a batch, which: `part` of the evaluation, `batch`, `subnet` (the first of them), `at_once`
 and `subnets` (all), numbered from 1. What it raises ends the evaluation, which leaves nothing behind."""
-CycleMoments = list[list[np.ndarray]]
+CycleStatistics = list[list[np.ndarray]]
 """[mean, variance] of every batch norm in order of execution; each (paths that ran it, 1, 1, 1, channels)."""
 
 
@@ -56,7 +56,7 @@ class Evaluator:
 
         Args:
             cycles: (cycles, paths, blocks) int32.
-            recalibration: fixed training batches; the moments are their cumulative average, from nothing.
+            recalibration: fixed training batches; the statistics are their cumulative average, from nothing.
             validation: batches of one size, each sample once.
             watch: told what is being judged.
 
@@ -64,8 +64,8 @@ class Evaluator:
             Per subnet, in order: what `measure` gives, `bn_recal_batches`, and `bn_shift`, how far the statistics
             still moved with the last batch.
         """
-        moments, shifts, batches = self.recalibrate(cycles, recalibration, watch)
-        results = self.measure(cycles, moments, validation, watch)
+        statistics, shifts, batches = self.recalibrate(cycles, recalibration, watch)
+        results = self.measure(cycles, statistics, validation, watch)
         return [
             {**result, "bn_recal_batches": batches, "bn_shift": shift}
             for result, shift in zip(results, shifts, strict=True)
@@ -74,11 +74,11 @@ class Evaluator:
     def measure(
         self,
         cycles: np.ndarray,
-        moments: list[CycleMoments],
+        statistics: list[CycleStatistics],
         validation: Iterable[Batch],
         watch: Watch | None = None,
     ) -> list[dict[str, Any]]:
-        """Measure every subnet with the batch-norm moments of its cycle.
+        """Measure every subnet with the batch-norm statistics of its cycle.
 
         Returns:
             Per subnet, in order: `code`, the metrics of `training.metrics` averaged over samples, and `epe_error`, the
@@ -88,7 +88,7 @@ class Evaluator:
         for number, batch in enumerate(validation, start=1):
             by_cycle = [
                 self._metrics.predict_on_batch(
-                    {"frames": batch.frames, "codes": codes, "moments": moments[index], "flow": batch.flow}
+                    {"frames": batch.frames, "codes": codes, "statistics": statistics[index], "flow": batch.flow}
                 )
                 for index, codes in _watched(cycles, "validation", number, watch)
             ]
@@ -120,21 +120,21 @@ class Evaluator:
         Returns:
             Flow and its uncertainty, (paths, B, H, W, 2) each, pixels; and the number of recalibration batches.
         """
-        moments, _, batches = self.recalibrate(codes[None], recalibration, watch)
-        inputs = {"frames": frames, "codes": codes, "moments": moments[0]}
+        statistics, _, batches = self.recalibrate(codes[None], recalibration, watch)
+        inputs = {"frames": frames, "codes": codes, "statistics": statistics[0]}
         flow, sigma = self._prediction.predict_on_batch(inputs)
         return np.asarray(flow), np.asarray(sigma), batches
 
     def recalibrate(
         self, cycles: np.ndarray, batches: Iterable[Batch], watch: Watch | None = None
-    ) -> tuple[list[CycleMoments], list[float], int]:
-        """Estimate the moments of every cycle as the cumulative average over `batches`.
+    ) -> tuple[list[CycleStatistics], list[float], int]:
+        """Estimate the statistics of every cycle as the cumulative average over `batches`.
 
         Returns:
-            Moments per cycle, the shift of the last batch per subnet, and the number of batches seen.
+            Statistics per cycle, the shift of the last batch per subnet, and the number of batches seen.
         """
-        averages: list[CycleMoments] = []
-        previous: list[CycleMoments] = []
+        averages: list[CycleStatistics] = []
+        previous: list[CycleStatistics] = []
         count = 0
         for count, batch in enumerate(batches, start=1):
             new = [
@@ -144,9 +144,9 @@ class Evaluator:
             previous = averages if count > 1 else new
             averages = new if count == 1 else _cumulative_average(averages, new, count)
         shifts = [
-            moment_shift(
-                path_moments(previous[index], self._owners, codes, path),
-                path_moments(averages[index], self._owners, codes, path),
+            statistics_shift(
+                path_statistics(previous[index], self._owners, codes, path),
+                path_statistics(averages[index], self._owners, codes, path),
             )
             for index, codes in enumerate(cycles)
             for path in range(len(codes))
@@ -172,12 +172,14 @@ def _watched(cycles: np.ndarray, part: str, batch: int, watch: Watch | None) -> 
         yield index, codes
 
 
-def uncalibrated(moments: list[CycleMoments]) -> list[CycleMoments]:
-    """Moments of the same shapes with which a batch norm changes nothing: mean 0, variance 1."""
-    return [[[np.zeros_like(mean), np.ones_like(variance)] for mean, variance in cycle] for cycle in moments]
+def uncalibrated(statistics: list[CycleStatistics]) -> list[CycleStatistics]:
+    """Statistics of the same shapes with which a batch norm changes nothing: mean 0, variance 1."""
+    return [[[np.zeros_like(mean), np.ones_like(variance)] for mean, variance in cycle] for cycle in statistics]
 
 
-def _cumulative_average(averages: list[CycleMoments], new: list[CycleMoments], count: int) -> list[CycleMoments]:
+def _cumulative_average(
+    averages: list[CycleStatistics], new: list[CycleStatistics], count: int
+) -> list[CycleStatistics]:
     return [
         [
             [average + (value - average) / np.float32(count) for average, value in zip(old_norm, new_norm, strict=True)]
@@ -198,12 +200,12 @@ def batch_norm_owners(space: SearchSpace, init_neurons: int) -> list[tuple[int, 
     return owners
 
 
-def path_moments(
-    moments: CycleMoments, owners: Sequence[tuple[int, int] | None], codes: np.ndarray, path: int
-) -> CycleMoments:
-    """Pick one subnet's moments out of its cycle's: what a `FixedPath` with its code takes."""
+def path_statistics(
+    statistics: CycleStatistics, owners: Sequence[tuple[int, int] | None], codes: np.ndarray, path: int
+) -> CycleStatistics:
+    """Pick one subnet's statistics out of its cycle's: what a `FixedPath` with its code takes."""
     picked = []
-    for norm, owner in zip(moments, owners, strict=True):
+    for norm, owner in zip(statistics, owners, strict=True):
         users = np.arange(len(codes)) if owner is None else np.flatnonzero(codes[:, owner[0]] == owner[1])
         if path not in users:
             continue
@@ -213,7 +215,7 @@ def path_moments(
     return picked
 
 
-def moment_shift(before: CycleMoments, after: CycleMoments) -> float:
+def statistics_shift(before: CycleStatistics, after: CycleStatistics) -> float:
     """Largest root-mean-square shift of a batch norm's means, in standard deviations of what it normalises."""
     return max(
         float(np.sqrt(np.mean(np.square(new[0] - old[0]) / (new[1] + BATCH_NORM_EPSILON))))

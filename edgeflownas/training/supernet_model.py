@@ -143,7 +143,7 @@ class TrainingModel(keras.Model):
 
 
 class RecalibrationModel(keras.Model):
-    """Maps frames and the codes of a fair cycle to the batch-norm moments of that batch."""
+    """Maps frames and the codes of a fair cycle to the batch-norm statistics of that batch."""
 
     def __init__(self, network: FlowNetwork) -> None:
         super().__init__(name="recalibration")
@@ -155,11 +155,11 @@ class RecalibrationModel(keras.Model):
         """(mean, variance) of every batch norm in order of execution."""
         statistics = RecordedStatistics()
         self.network(inputs["frames"], route=FairCycle(inputs["codes"]), statistics=statistics)
-        return [list(moments) for moments in statistics.taken]
+        return [list(pair) for pair in statistics.taken]
 
 
 class PredictionModel(keras.Model):
-    """Maps frames, the codes of a fair cycle and given moments to what every path predicts."""
+    """Maps frames, the codes of a fair cycle and given statistics to what every path predicts."""
 
     def __init__(self, network: FlowNetwork, flow_scale: float) -> None:
         super().__init__(name="prediction")
@@ -170,13 +170,13 @@ class PredictionModel(keras.Model):
 
     def call(self, inputs: dict[str, Any]) -> tuple[Any, Any]:
         """Flow (P, B, H, W, 2) and its uncertainty (P, B, H, W, 2) at the finest scale, in pixels."""
-        statistics = GivenStatistics(inputs["moments"])
+        statistics = GivenStatistics(inputs["statistics"])
         finest = self.network(inputs["frames"], route=FairCycle(inputs["codes"]), statistics=statistics)[-1]
         return finest[..., :2] * self.flow_scale, sigma_of(finest[..., 2:]) * self.flow_scale
 
 
 class MetricsModel(keras.Model):
-    """Maps a batch, the codes of a fair cycle and given moments to the metrics of every path and sample."""
+    """Maps a batch, the codes of a fair cycle and given statistics to the metrics of every path and sample."""
 
     def __init__(self, network: FlowNetwork, flow_scale: float) -> None:
         super().__init__(name="judgement")
@@ -187,6 +187,6 @@ class MetricsModel(keras.Model):
 
     def call(self, inputs: dict[str, Any]) -> Any:
         """Metrics (P, B, 5) of the finest scale, in pixels."""
-        moments: Sequence[Any] = inputs["moments"]
-        flows = self.network(inputs["frames"], route=FairCycle(inputs["codes"]), statistics=GivenStatistics(moments))
+        given: Sequence[Any] = inputs["statistics"]
+        flows = self.network(inputs["frames"], route=FairCycle(inputs["codes"]), statistics=GivenStatistics(given))
         return flow_metrics(flows[-1][..., :2] * self.flow_scale, inputs["flow"] * self.flow_scale)
