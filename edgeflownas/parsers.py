@@ -22,11 +22,11 @@ COMMANDS = (
     "edgeflownas.reporting.launch_scripts",
     "edgeflownas.reporting.training_report",
     "edgeflownas.studies.ablation",
-    "edgeflownas.studies.single_subnet",
     "edgeflownas.studies.fidelity",
     "edgeflownas.studies.learning",
     "edgeflownas.studies.overfit_set",
     "edgeflownas.studies.recalibration",
+    "edgeflownas.studies.single_subnet",
     "edgeflownas.train_supernet",
     "edgeflownas.watch",
 )
