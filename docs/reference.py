@@ -1,4 +1,4 @@
-"""A hook of MkDocs: pages made of what they are about (criteria, configuration, artifacts, commands) at each build."""
+"""A MkDocs hook: the reference pages (criteria, configuration, artifacts, commands), generated at each build."""
 
 import io
 import json
@@ -36,12 +36,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def criteria_page() -> str:
-    """What each gate asks, in the words that its report prints."""
+    """What each gate checks, in the words that its report prints."""
     lines = [
         "# Criteria",
         "",
-        "A gate passes when all of its criteria do, and publishes nothing otherwise. Each is judged on what the gate's",
-        "commands left: logs, traces, checkpoints, counts. Missing or unreadable evidence fails its criterion.",
+        "A gate passes when all of its criteria hold; otherwise it publishes nothing. Criteria look at what the",
+        "gate's commands wrote: logs, traces, checkpoints, counts. A criterion fails if its evidence is missing.",
         "",
         "## Every gate",
         "",
@@ -49,10 +49,10 @@ def criteria_page() -> str:
     ]
     for gate in GATES:
         lines += ["", f"## Gate {gate.number}: {gate.title}", ""]
-        lines += ["| criterion | judged on | where it is not met |", "|---|---|---|"]
+        lines += ["| criterion | evaluated on | if it fails |", "|---|---|---|"]
         for criterion in CRITERIA[gate.name]:
-            judged_on = ", ".join(f"`{name}`" for name in criterion.commands)
-            lines.append(f"| {_cell(criterion.sentence)} | {judged_on} | {_cell(criterion.remedy)} |")
+            evaluated_on = ", ".join(f"`{name}`" for name in criterion.commands)
+            lines.append(f"| {_cell(criterion.sentence)} | {evaluated_on} | {_cell(criterion.remedy)} |")
         lines += ["", f"Publishes {', '.join(f'`{path}`' for path in gate.publishes)}."]
     return "\n".join(lines) + "\n"
 
@@ -63,7 +63,7 @@ def configuration_page() -> str:
     lines = [
         "# Configuration",
         "",
-        "The command line goes before the file, the file before the defaults: `--set train.lr=2e-4` for commands,",
+        "The command line overrides the file, the file overrides the defaults: `--set train.lr=2e-4` for commands,",
         "`--config 'train={lr: 2e-4}'` for Snakemake. An unknown key, a wrong type or a value out of range is refused",
         "with the key, before anything is computed. `--dry_run` prints every value and where it came from.",
         "",
@@ -82,12 +82,12 @@ def configuration_page() -> str:
 
 
 def artifacts_page() -> str:
-    """Every file that is kept, with its fields."""
+    """Every file that is written, with its fields."""
     lines = [
         "# Artifacts",
         "",
-        "What runs and gates keep, field by field. Each file is checked against its JSON Schema (2020-12) in",
-        "`schemas/`, and this page is made of those schemas.",
+        "The files that runs and gates write, field by field. Each is validated against its JSON Schema (2020-12) in",
+        "`schemas/`, and this page is generated from those schemas.",
     ]
     for path in sorted(SCHEMA_FOLDER.glob("*.json")):
         if path.name == CONFIG_SCHEMA:
@@ -102,7 +102,7 @@ def artifacts_page() -> str:
 
 def commands_page() -> str:
     """The help of every command."""
-    lines = ["# Commands", "", "What each command says to `--help`."]
+    lines = ["# Commands", "", "The `--help` text of each command."]
     for module in COMMANDS:
         lines += ["", f"## {module.removeprefix('edgeflownas.')}", "", "```text", help_of(module), "```"]
     return "\n".join(lines) + "\n"

@@ -104,7 +104,7 @@ def render_page(stages: Sequence[StageView], pages: Sequence[PageLink], output_d
         marks=MARKS,
         summary=_summary(stages),
         # Where a gate does not stand, its last attempt is what one came to see; where all do, all of them are.
-        all_stand=all(stage.state == "passed" for stage in stages[:-1]),
+        all_passed=all(stage.state == "passed" for stage in stages[:-1]),
         diff_limit=DIFF_LINES,
     )
 

@@ -39,7 +39,7 @@ def draw(facts: RunFacts) -> Drawn:
 def report_markdown(facts: RunFacts, drawn: Drawn) -> str:
     """The report; its pictures are those that `write_report` puts beside it."""
     lines = [f"# Supernet training report: {facts.name}", "", facts.summary(), ""]
-    lines += ["## What to be careful about", "", *(f"- {words}" for words in facts.cautions() or ["nothing"]), ""]
+    lines += ["## Cautions", "", *(f"- {words}" for words in facts.cautions() or ["nothing"]), ""]
     if facts.history:
         lines += ["## Result", "", *_table(("", ""), facts.result()), ""]
         lines += ["## Subnets", "", *_subnets(facts), ""]
@@ -86,8 +86,8 @@ def _subnets(facts: RunFacts) -> list[str]:
 def _flow(facts: RunFacts, drawn: Drawn) -> list[str]:
     if facts.samples is None or drawn.flow_sheet is None:
         return [
-            f"The run kept no flow samples. `python -m edgeflownas.reporting.flow_pictures --run_dir {facts.run.path}` "
-            "makes them from its last checkpoint."
+            f"The run has no flow samples. `python -m edgeflownas.reporting.flow_pictures --run_dir {facts.run.path}` "
+            "computes them from its last checkpoint."
         ]
     return [
         f"![frames, true and predicted flow, error and uncertainty]({FLOW_SHEET})",
