@@ -17,7 +17,7 @@ from edgeflownas.runs.checkpoints import load_checkpoint, read_header
 from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.monitor import RunMonitor
 from edgeflownas.runs.run_directory import RunDirectory
-from edgeflownas.runs.state import Progress
+from edgeflownas.runs.state import RunState
 from edgeflownas.stopping import SIGNALS
 from edgeflownas.train_supernet import main
 from edgeflownas.training import trainer
@@ -82,13 +82,13 @@ def judging(part: str, batch: int, subnet: int) -> Callable[[pytest.MonkeyPatch]
 
 # When the stop comes: steps and epochs that the last checkpoint then holds.
 MOMENTS = {
-    "the last step": (before(Progress, "record_step", lambda progress, _: progress.global_step == STEPS - 1), STEPS, 0),
+    "the last step": (before(RunState, "record_step", lambda progress, _: progress.global_step == STEPS - 1), STEPS, 0),
     "the first batch": (judging("recalibration", 1, 1), STEPS, 0),
     "recalibration": (judging("recalibration", 3, 3), STEPS, 0),
     "validation": (judging("validation", 2, 5), STEPS, 0),
     "zero-flow EPE": (before(Evaluator, "zero_flow_epe", lambda *_: True), STEPS, 0),
-    "before the row": (before(Progress, "note_evaluation", lambda *_: True), STEPS, 1),
-    "the row": (before(Progress, "finish_epoch", lambda *_: True), STEPS, 1),
+    "before the row": (before(RunState, "note_evaluation", lambda *_: True), STEPS, 1),
+    "the row": (before(RunState, "finish_epoch", lambda *_: True), STEPS, 1),
     "the last epoch": (
         before(RunMonitor, "judging", lambda _, progress, where: progress.global_step == 2 * STEPS),
         2 * STEPS,

@@ -10,7 +10,7 @@ from edgeflownas.artifacts import read_json
 from edgeflownas.console.durations import duration
 from edgeflownas.console.printer import PLAIN_EVERY, Printer, progress_line
 from edgeflownas.runs.monitor import WRITE_EVERY, RunLength, RunMonitor
-from edgeflownas.runs.state import Progress
+from edgeflownas.runs.state import RunState
 from edgeflownas.runs.timing import PHASES, WINDOW, PhaseTimer, Throughput
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
@@ -36,7 +36,7 @@ class Run:
     """A run of 3 epochs of 4 steps, and what it says and writes."""
 
     def __init__(self, folder, verbosity="normal", live=False, epochs=3, steps_per_epoch=4):
-        self.clock, self.stream, self.progress = Clock(), io.StringIO(), Progress(counts={})
+        self.clock, self.stream, self.progress = Clock(), io.StringIO(), RunState(counts={})
         self.path = folder / "progress.json"
         printer = Printer(verbosity, self.stream, live=live, clock=self.clock)
         length = RunLength(epochs, steps_per_epoch, epochs * steps_per_epoch)

@@ -15,7 +15,7 @@ from edgeflownas.console.printer import Printer
 from edgeflownas.errors import UserError
 from edgeflownas.processes import this_process
 from edgeflownas.runs.monitor import RunLength, RunMonitor
-from edgeflownas.runs.state import Progress
+from edgeflownas.runs.state import RunState
 from tests.handmade_gates import begun_attempt
 from tests.handmade_runs import edit_json, make_config, make_run
 
@@ -25,7 +25,7 @@ EPOCHS = 3
 def begin_run(folder, end=None):
     """A run of 5 epochs that has 3 behind it; `end` is why it stopped."""
     make_run(folder, EPOCHS, make_config())
-    progress = Progress(counts={}, history=[{"mean_epe_12": 4.0}] * EPOCHS, global_step=4 * EPOCHS)
+    progress = RunState(counts={}, history=[{"mean_epe_12": 4.0}] * EPOCHS, global_step=4 * EPOCHS)
     progress.best = {"epoch": 1, "mean_epe_12": 4.0}
     # Ten seconds pass with every look at the clock.
     clock = itertools.count(0, 10).__next__

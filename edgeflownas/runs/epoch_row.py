@@ -5,11 +5,11 @@ from typing import Any
 
 from edgeflownas.config import Config
 from edgeflownas.nas.fair_sampler import fairness_gap
-from edgeflownas.runs.state import Progress
+from edgeflownas.runs.state import RunState
 
 
 def epoch_row(
-    progress: Progress,
+    progress: RunState,
     config: Config,
     steps_per_epoch: int,
     lr: float,

@@ -13,10 +13,10 @@ from edgeflownas.network.stages import INPUT_CHANNELS
 from edgeflownas.runs.recovery import recoveries
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.segments import Segment
-from edgeflownas.runs.state import Progress
+from edgeflownas.runs.state import RunState
 
 
-def write_counts(run: RunDirectory, config: Config, space: SearchSpace, progress: Progress) -> None:
+def write_counts(run: RunDirectory, config: Config, space: SearchSpace, progress: RunState) -> None:
     """Write `fairness_counts.json`: how often each option of each block was trained; a skipped cycle trained none."""
     counts = {
         "search_space": space.name,
@@ -34,7 +34,7 @@ def write_manifest(
     config: Config,
     index: Mapping[str, Any],
     steps_per_epoch: int,
-    progress: Progress,
+    progress: RunState,
     optimizer: Mapping[str, Any],
     distribution: Mapping[str, Any],
     device: Mapping[str, Any],

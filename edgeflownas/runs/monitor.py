@@ -11,7 +11,7 @@ from typing import Any
 
 from edgeflownas.console.printer import Printer, epoch_line, progress_line
 from edgeflownas.processes import this_process
-from edgeflownas.runs.state import Progress
+from edgeflownas.runs.state import RunState
 from edgeflownas.runs.timing import Throughput
 
 # Seconds between two writes of progress.json, apart from changes of phase.
@@ -60,18 +60,18 @@ class RunMonitor:
             "started": _now(),
         }
 
-    def starting(self, progress: Progress) -> None:
+    def starting(self, progress: RunState) -> None:
         """The run directory is claimed; the first step follows."""
         self._tell(progress, at_once=True, phase="starting")
 
-    def step(self, progress: Progress, observed: Mapping[str, Any], lr: float) -> None:
+    def step(self, progress: RunState, observed: Mapping[str, Any], lr: float) -> None:
         """A training step was made."""
         self._throughput.step_done(self._clock())
         self._facts |= {"grad_norm": observed["global_grad_norm_before"], "lr": lr}
         if self._is_due():
             self._tell(progress, phase="training", judging=None)
 
-    def judging(self, progress: Progress, where: Mapping[str, Any]) -> None:
+    def judging(self, progress: RunState, where: Mapping[str, Any]) -> None:
         """Some subnets meet a batch of the evaluation (`judging` in `progress.json`)."""
         first = self._facts["phase"] != "judging"
         if first:
@@ -79,7 +79,7 @@ class RunMonitor:
         if first or self._is_due():
             self._tell(progress, at_once=first, phase="judging", judging=dict(where))
 
-    def epoch(self, progress: Progress) -> None:
+    def epoch(self, progress: RunState) -> None:
         """An epoch is judged and saved."""
         assert progress.best is not None
         self._throughput.pause_ends(self._clock())
@@ -87,7 +87,7 @@ class RunMonitor:
         self._facts |= {"phase": "training", "judging": None}
         self._write(progress)
 
-    def ended(self, progress: Progress, reason: str) -> None:
+    def ended(self, progress: RunState, reason: str) -> None:
         """The run is over, or stopped to be resumed."""
         self._printer.end_line()
         self._facts |= {"phase": "ended", "judging": None, "stopped_because": reason}
@@ -96,7 +96,7 @@ class RunMonitor:
     def _is_due(self) -> bool:
         return self._printer.is_due() or self._clock() >= self._write_due
 
-    def _tell(self, progress: Progress, at_once: bool = False, **facts: Any) -> None:
+    def _tell(self, progress: RunState, at_once: bool = False, **facts: Any) -> None:
         self._facts |= facts
         if progress.epoch_losses:
             statistics = progress.epoch_statistics(self._grad_clip)
@@ -105,7 +105,7 @@ class RunMonitor:
             self._write(progress)
         self._printer.progress(lambda: progress_line(self._now(progress)))
 
-    def _now(self, progress: Progress) -> dict[str, Any]:
+    def _now(self, progress: RunState) -> dict[str, Any]:
         steps = self._length.steps_per_epoch
         done = progress.epochs_done
         # Between two epochs a run stands at the end of the one that is done.
@@ -124,7 +124,7 @@ class RunMonitor:
             "updated": _now(),
         }
 
-    def _write(self, progress: Progress) -> None:
+    def _write(self, progress: RunState) -> None:
         self._write_due = self._clock() + WRITE_EVERY
         # Nobody's training ends because it cannot be watched: a full disk is the checkpoints' business.
         with contextlib.suppress(OSError):

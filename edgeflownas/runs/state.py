@@ -1,4 +1,4 @@
-"""Where a run stands: everything besides the weights that the next step depends on."""
+"""The state of a run: everything besides the weights that the next step depends on."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,8 +11,8 @@ from edgeflownas.runs.timing import PHASES
 
 
 @dataclass
-class Progress:
-    """The run's state, as it stands in a checkpoint's header.
+class RunState:
+    """What a checkpoint's header holds of it.
 
     global_step: fair cycles done, skipped ones too, which is also the index of the next one.
     history: one row of `eval_epe_history.csv` per completed epoch.
@@ -50,7 +50,7 @@ class Progress:
         return asdict(self)
 
     @classmethod
-    def from_header(cls, header: Mapping[str, Any]) -> "Progress":
+    def from_header(cls, header: Mapping[str, Any]) -> "RunState":
         """Back from JSON values.
 
         Raises:

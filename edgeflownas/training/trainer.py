@@ -33,7 +33,7 @@ from edgeflownas.runs.records import COMPLETED
 from edgeflownas.runs.recovery import find_checkpoint
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.segments import continued, first_segment
-from edgeflownas.runs.state import Progress
+from edgeflownas.runs.state import RunState
 from edgeflownas.runs.timing import PhaseTimer
 from edgeflownas.source_code import training_source
 from edgeflownas.stopping import Stopped, StopRequest
@@ -81,7 +81,7 @@ class Trainer:
             )
         self.evaluator = Evaluator(self.network, config["network.init_neurons"], config["data.flow_scale"])
         self.pool = eval_pool(space)
-        self.progress = Progress(counts=empty_counts(space))
+        self.progress = RunState(counts=empty_counts(space))
         self.steps_per_epoch = data.steps_per_epoch
         self.total_steps = config["train.num_epochs"] * self.steps_per_epoch
         self._source = training_source()
@@ -102,7 +102,7 @@ class Trainer:
         restore_weights(self.network, checkpoint.arrays, str(checkpoint.path))
         for index, variable in enumerate(self.model.optimizer.variables):
             assign_array(variable, checkpoint.arrays, f"optimizer.{index}", str(checkpoint.path))
-        self.progress = Progress.from_header(checkpoint.header["progress"])
+        self.progress = RunState.from_header(checkpoint.header["progress"])
         if checkpoint.path == self.run.last:
             self._last_saved = self._place()
         self.run.cut_trace(self.progress.global_step)

@@ -16,7 +16,7 @@ from random import Random
 from types import FrameType
 from typing import Any
 
-from edgeflownas.runs.state import Progress
+from edgeflownas.runs.state import RunState
 from edgeflownas.training.evaluation import Evaluator
 
 # Something that a run does: (audit event, what the path in it ends with), or ("call" or "return", a function).
@@ -36,8 +36,8 @@ WINDOWS: dict[str, tuple[Sign, Sign]] = {
     "between save and judging": (LAST_SAVED, ("call", Evaluator.recalibrate)),
     "recalibrating": (("call", Evaluator.recalibrate), ("return", Evaluator.recalibrate)),
     "validating": (("call", Evaluator.measure), ("return", Evaluator.measure)),
-    "before the row": (("return", Evaluator.measure), ("return", Progress.finish_epoch)),
-    "between row and checkpoint": (("return", Progress.finish_epoch), LAST_SAVED),
+    "before the row": (("return", Evaluator.measure), ("return", RunState.finish_epoch)),
+    "between row and checkpoint": (("return", RunState.finish_epoch), LAST_SAVED),
     "flow samples": (("call", Evaluator.predict), ("return", Evaluator.predict)),
 }
 # Within the judging of an epoch, in order; from the second one on the last checkpoint holds it.

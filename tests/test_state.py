@@ -5,14 +5,14 @@ import json
 import pytest
 
 from edgeflownas.errors import UserError
-from edgeflownas.runs.state import Progress
+from edgeflownas.runs.state import RunState
 
 MIN_DELTA = 0.002
 
 
 def after(*epes):
     """The progress after epochs with these mean EPEs, and whether each was the best so far."""
-    progress = Progress(counts={"EB0": [0, 0, 0]})
+    progress = RunState(counts={"EB0": [0, 0, 0]})
     improved = []
     for epe in epes:
         improved.append(progress.note_evaluation(epe, MIN_DELTA))
@@ -37,7 +37,7 @@ def test_patience_counts_epochs_without_a_decrease_by_min_delta():
 
 
 def test_an_epochs_statistics_are_of_its_steps_alone():
-    progress = Progress(counts={})
+    progress = RunState(counts={})
     for norm in (100.0, 1.0):
         progress.record_step({"losses": [1.0, 2.0, 3.0], "global_grad_norm_before": norm})
     progress.finish_epoch({}, [])
@@ -53,10 +53,10 @@ def test_an_epochs_statistics_are_of_its_steps_alone():
 @pytest.mark.parametrize("change", [{"epoch_seconds": 1.5}, {"epoch_seconds": {"training": 1.5}}, {"epochs": 3}])
 def test_a_header_of_another_version_is_refused(change):
     with pytest.raises(UserError, match="not that of this version of EdgeFlowNAS"):
-        Progress.from_header(Progress(counts={}).to_header() | change)
+        RunState.from_header(RunState(counts={}).to_header() | change)
 
 
 def test_it_survives_a_header():
     progress, _ = after(5.0, 4.0)
     progress.record_step({"losses": [1.0], "global_grad_norm_before": 2.0})
-    assert Progress.from_header(json.loads(json.dumps(progress.to_header()))) == progress
+    assert RunState.from_header(json.loads(json.dumps(progress.to_header()))) == progress
