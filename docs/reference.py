@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 from edgeflownas.artifacts import SCHEMA_FOLDER, load_schema
 from edgeflownas.gates.criteria import COMMON
 from edgeflownas.gates.gate import GATES
-from edgeflownas.gates.judging import CRITERIA
+from edgeflownas.gates.lifecycle.evaluation import CRITERIA
 from edgeflownas.parsers import COMMANDS
 
 CONFIG_SCHEMA = "config.schema.json"

@@ -1,26 +1,12 @@
 """Who is still at work: owners of attempts as host and process (or Slurm job), and whether they live."""
 
 import os
-import re
 import shutil
 import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
-# How Slurm says that a job is over and will not run again. Any other word counts as life.
-ENDED = frozenset(
-    {
-        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL"),
-        *("OUT_OF_MEMORY", "PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
-    }
-)
-# Slurm's clients try for 18 s to reach a controller, and for a minute to read a configuration that is not there.
-SLURM_PATIENCE_S = 30.0
-
-
-class SlurmSilent(Exception):
-    """Slurm does not say what became of a job; the message says why."""
+from edgeflownas.slurm import ENDED, SlurmSilent, slurm_job_state
 
 
 def this_process(pid: int | None = None) -> dict[str, Any]:
@@ -63,26 +49,6 @@ def describe(owner: dict[str, Any]) -> str:
     what = f"process {owner['pid']}" if owner["slurm_job_id"] is None else f"Slurm job {owner['slurm_job_id']}"
     doubt = f"; whether it still runs is not known: {owner['doubt']}" if "doubt" in owner else ""
     return f"{what} on host {owner['host']}{doubt}"
-
-
-def slurm_job_state(job_id: str) -> str | None:
-    """What state a Slurm job is in, or how it ended, in Slurm's word; None once Slurm has forgotten the job.
-
-    Raises:
-        SlurmSilent: Slurm does not answer. That says nothing about the job.
-    """
-    command = ["scontrol", "show", "job", job_id, "--oneliner"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SLURM_PATIENCE_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SlurmSilent(str(error)) from None
-    if found := re.search(r"\bJobState=(\w+)", answer.stdout):
-        return found.group(1)
-    # The only answer that means that there is no such job any more.
-    if answer.returncode and "invalid job id" in answer.stderr.lower():
-        return None
-    words = (answer.stderr.strip() or answer.stdout.strip() or "no words").splitlines()[-1]
-    raise SlurmSilent(f"scontrol ended with exit code {answer.returncode}: {words}")
 
 
 def _start_ticks(pid: int) -> int | None:

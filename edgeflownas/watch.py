@@ -11,7 +11,7 @@ from typing import Any
 from edgeflownas.artifacts import read_json
 from edgeflownas.console.printer import Printer, epoch_line, progress_line
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
-from edgeflownas.gates.attempts import living_attempts
+from edgeflownas.gates.lifecycle.attempts import living_attempts
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
 from edgeflownas.processes import describe, is_alive
 from edgeflownas.runs.records import read_history

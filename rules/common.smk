@@ -7,19 +7,19 @@ from pathlib import Path
 from edgeflownas.artifacts import sha256_of
 from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError, one_line
-from edgeflownas.gates.cluster import require_possible
+from edgeflownas.slurm import check_feasible
 from edgeflownas.gates.gate import DEFAULT_TARGET, GATES, find_gate
-from edgeflownas.gates.quieting import Quieting
-from edgeflownas.gates.recorder import now
-from edgeflownas.gates.reports import failures_since
+from edgeflownas.gates.workflow.log_filter import LogFilter
+from edgeflownas.gates.lifecycle.recorder import now
+from edgeflownas.gates.lifecycle.reports import failures_since
 from edgeflownas.gates.requirements import require_passable
-from edgeflownas.gates.starting import close_ended
-from edgeflownas.gates.workflow import (
+from edgeflownas.gates.lifecycle.starting import close_ended
+from edgeflownas.gates.workflow.plan import (
     forced_gates,
     plan_workflow,
     require_package_beside,
     standing_gates,
-    take_workplace,
+    lock_output_dir,
 )
 from edgeflownas.nas.search_space import result_values
 from edgeflownas.source_code import training_source
@@ -27,8 +27,8 @@ from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 
 STARTED = now()
-QUIETING = Quieting()
-logger.addFilter(QUIETING)
+LOG_FILTER = LogFilter()
+logger.addFilter(LOG_FILTER)
 
 
 def refuse(error):
@@ -229,9 +229,9 @@ TRAINING_SOURCE = training_source()
 
 onstart:
     try:
-        WORKPLACE = take_workplace(Path(OUT))
+        WORKPLACE = lock_output_dir(Path(OUT))
         if workflow.non_local_exec:
-            require_possible(jobs_to_submit())
+            check_feasible(jobs_to_submit())
             # Only here: on this machine, and inside a job, nobody should try by himself.
             workflow.get_rule("long_run").restart_times = LONG_RUN_SUBMISSIONS - 1
     except (UserError, OSError) as error:
@@ -246,5 +246,5 @@ onerror:
         # On this machine the gate has said it itself.
         for text in failures:
             print(text, file=sys.stderr)
-    for message in QUIETING.held if not failures else []:
+    for message in LOG_FILTER.held if not failures else []:
         print(message, file=sys.stderr)

@@ -1,5 +1,5 @@
 # Gate 1, foundation: the command line, the configuration and the arch codec.
-from edgeflownas.gates.criteria_gate1 import wrong_codes
+from edgeflownas.gates.definitions.gate1 import wrong_codes
 from edgeflownas.nas.search_space import load_search_space
 
 SPACE = CONFIG["network.search_space"]

@@ -1,5 +1,5 @@
 # The long run. Its run directory is not declared: a killed run continues from its last checkpoint on the next call.
-from edgeflownas.gates.long_run import require_cut_short
+from edgeflownas.gates.lifecycle.long_run import require_cut_short
 
 
 def standing_verdicts(wildcards):

@@ -12,7 +12,7 @@ os.environ["KERAS_HOME"] = os.devnull
 from edgeflownas.artifacts import PROJECT_ROOT
 from edgeflownas.data.synthetic import SyntheticParameters, generate
 from edgeflownas.errors import UserError
-from edgeflownas.gates.workflow import require_package_beside
+from edgeflownas.gates.workflow.plan import require_package_beside
 from tests.tiny import EPOCHS, tiny_flags
 
 REAL_PAIRS = Path(__file__).resolve().parents[2] / "shared" / "data" / "flying_chairs_examples"

@@ -11,12 +11,12 @@ from typing import Any
 
 from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config
-from edgeflownas.gates import starting
-from edgeflownas.gates.attempts import Attempt, next_attempt
-from edgeflownas.gates.digests import computing_now, gate_digests, relevant_config, source_files
-from edgeflownas.gates.evidence import Evidence
 from edgeflownas.gates.gate import GATES, find_gate
-from edgeflownas.gates.judging import judge_gate
+from edgeflownas.gates.lifecycle import starting
+from edgeflownas.gates.lifecycle.attempts import Attempt, next_attempt
+from edgeflownas.gates.lifecycle.digests import computing_now, gate_digests, relevant_config, source_files
+from edgeflownas.gates.lifecycle.evaluation import judge_gate
+from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import check_sampler, fair_cycle
 from edgeflownas.reporting.launch_scripts import Resources, render_scripts

@@ -196,7 +196,7 @@ def test_the_site_needs_no_other_host(site):
 
 @pytest.mark.slow
 def test_the_reference_has_every_key_file_criterion_and_command(site):
-    from edgeflownas.gates.judging import CRITERIA
+    from edgeflownas.gates.lifecycle.evaluation import CRITERIA
     from tests.test_commands import COMMANDS
 
     def words_of(name: str) -> str:

@@ -10,11 +10,11 @@ import pytest
 
 from edgeflownas.config import schema_leaves
 from edgeflownas.gates.criteria import COMMON, judge_criteria, reasons
-from edgeflownas.gates.evidence import Evidence
 from edgeflownas.gates.gate import GATES, LONG_RUN
-from edgeflownas.gates.judging import CRITERIA
-from edgeflownas.gates.long_run import LEARNED, judge_long_run
-from edgeflownas.gates.publishing import ARTIFACTS
+from edgeflownas.gates.lifecycle.evaluation import CRITERIA
+from edgeflownas.gates.lifecycle.evidence import Evidence
+from edgeflownas.gates.lifecycle.long_run import LEARNED, judge_long_run
+from edgeflownas.gates.lifecycle.publishing import ARTIFACTS
 from edgeflownas.network.initial_weights import option_kernels
 from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.studies.learning import CRITERIA as LEARNING

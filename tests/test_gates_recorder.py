@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.errors import CannotWrite
-from edgeflownas.gates.attempts import Attempt, next_attempt
-from edgeflownas.gates.recorder import command_line, record_command
+from edgeflownas.gates.lifecycle.attempts import Attempt, next_attempt
+from edgeflownas.gates.lifecycle.recorder import command_line, record_command
 from edgeflownas.processes import is_alive, this_process
 
 # Runs the recorder in a process of its own, on the command that follows.
 RECORD = """
 import sys
 from pathlib import Path
-from edgeflownas.gates.attempts import Attempt
-from edgeflownas.gates.recorder import record_command
+from edgeflownas.gates.lifecycle.attempts import Attempt
+from edgeflownas.gates.lifecycle.recorder import record_command
 extra_log = Path(sys.argv[2]) if sys.argv[2] else None
 print(record_command(Attempt("gate1", 1, Path(sys.argv[1])), "work", sys.argv[3:], 0, False, extra_log)["status"])
 """

@@ -16,16 +16,16 @@ import yaml
 from edgeflownas.artifacts import write_json
 from edgeflownas.config import differences, resolve_config
 from edgeflownas.errors import UserError
-from edgeflownas.gates import digests, states
 from edgeflownas.gates.__main__ import main
-from edgeflownas.gates.attempts import Attempt, open_attempt
-from edgeflownas.gates.digests import relevant_config, relevant_source
 from edgeflownas.gates.gate import GATES, find_gate
-from edgeflownas.gates.judging import judge_gate
-from edgeflownas.gates.recorder import now
-from edgeflownas.gates.reports import failures_since
-from edgeflownas.gates.starting import close_ended, close_interrupted, start_gate, start_lock
-from edgeflownas.gates.states import GateState, gate_states, require_standing, verdict_path
+from edgeflownas.gates.lifecycle import digests, states
+from edgeflownas.gates.lifecycle.attempts import Attempt, open_attempt
+from edgeflownas.gates.lifecycle.digests import relevant_config, relevant_source
+from edgeflownas.gates.lifecycle.evaluation import judge_gate
+from edgeflownas.gates.lifecycle.recorder import now
+from edgeflownas.gates.lifecycle.reports import failures_since
+from edgeflownas.gates.lifecycle.starting import close_ended, close_interrupted, start_gate, start_lock
+from edgeflownas.gates.lifecycle.states import GateState, gate_states, require_standing, verdict_path
 from edgeflownas.nas.search_space import SEARCH_SPACE_FOLDER
 from edgeflownas.processes import this_process
 from edgeflownas.source_code import reached_from
@@ -353,10 +353,10 @@ def test_a_changed_file_makes_those_gates_stale_that_depend_on_it(
 @pytest.mark.parametrize(
     ("gate", "entries"),
     [
-        ("gate2", ("nas/model_shape_check.py", "nas/fair_sampler.py", "gates/criteria_gate2.py")),
-        ("gate3", ("train_supernet.py", "nas/supernet_eval.py", "data/index.py", "gates/criteria_gate3.py")),
+        ("gate2", ("nas/model_shape_check.py", "nas/fair_sampler.py", "gates/definitions/gate2.py")),
+        ("gate3", ("train_supernet.py", "nas/supernet_eval.py", "data/index.py", "gates/definitions/gate3.py")),
         ("gate4", ("nas/check_manifest.py", "reporting/launch_scripts.py", "reporting/training_report.py")),
-        ("gate4", ("gates/criteria_gate4.py", "gates/publishing.py")),
+        ("gate4", ("gates/definitions/gate4.py", "gates/lifecycle/publishing.py")),
     ],
 )
 def test_a_gate_depends_on_all_that_its_commands_and_criteria_import(gate: str, entries: tuple[str, ...]) -> None:
@@ -365,7 +365,7 @@ def test_a_gate_depends_on_all_that_its_commands_and_criteria_import(gate: str, 
 
 
 def test_every_template_and_script_of_the_package_is_in_the_source() -> None:
-    folder = Path(digests.__file__).parents[1]
+    folder = Path(digests.__file__).parents[2]
     inside = {path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert {f"edgeflownas/{path.relative_to(folder).as_posix()}" for path in inside} <= digests.source_files().keys()
 

@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from edgeflownas.console.terminal import GREEN, is_live, painted
-from edgeflownas.gates.quieting import Quieting
-from edgeflownas.gates.reports import next_command, table_head, table_row
+from edgeflownas.gates.lifecycle.reports import next_command, table_head, table_row
+from edgeflownas.gates.workflow.log_filter import LogFilter
 
 FINDING = {
     "sentence": "20 random subnets give 45×60, 90×120 and 180×240, and nothing that is not finite",
@@ -53,7 +53,7 @@ def test_the_next_command_follows_from_what_was_typed(gate, typed, following):
 
 def said(*messages: str) -> tuple[list[str], list[str]]:
     """What of Snakemake's messages is shown, and what is held back."""
-    stream, quieting = io.StringIO(), Quieting()
+    stream, quieting = io.StringIO(), LogFilter()
     logger = logging.Logger("snakemake of a test")
     logger.addHandler(logging.StreamHandler(stream))
     logger.addFilter(quieting)

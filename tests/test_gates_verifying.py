@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.errors import UserError
-from edgeflownas.gates.verifying import reproduction, verify
+from edgeflownas.gates.lifecycle.verifying import reproduction, verify
 from tests.handmade_gates import make_evidence, passed_chain
 
 

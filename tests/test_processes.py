@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from edgeflownas import processes
+from edgeflownas import slurm
 from edgeflownas.errors import UserError
-from edgeflownas.gates.attempts import Attempt, living_attempts
-from edgeflownas.gates.long_run import require_cut_short
-from edgeflownas.gates.starting import close_ended
-from edgeflownas.gates.states import gate_states
-from edgeflownas.gates.workflow import take_workplace
-from edgeflownas.processes import SlurmSilent, describe, is_alive, living, slurm_job_state, this_process
+from edgeflownas.gates.lifecycle.attempts import Attempt, living_attempts
+from edgeflownas.gates.lifecycle.long_run import require_cut_short
+from edgeflownas.gates.lifecycle.starting import close_ended
+from edgeflownas.gates.lifecycle.states import gate_states
+from edgeflownas.gates.workflow.plan import lock_output_dir
+from edgeflownas.processes import describe, is_alive, living, this_process
+from edgeflownas.slurm import SlurmSilent, slurm_job_state
 from tests.test_gates_states import CONFIG, start
 
 OWNER = this_process() | {"slurm_job_id": "17", "host": "tuna"}
@@ -59,7 +60,7 @@ def slurm_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_a_slurm_job_is_dead_only_when_slurm_says_so(slurm_says, script, alive, monkeypatch) -> None:
-    monkeypatch.setattr(processes, "SLURM_PATIENCE_S", 0.5)
+    monkeypatch.setattr(slurm, "SLURM_PATIENCE_S", 0.5)
     slurm_says(script)
     assert is_alive(OWNER) == alive
 
@@ -99,7 +100,7 @@ def test_nothing_is_started_or_closed_beside_an_attempt_that_may_live(
     with pytest.raises(UserError, match=f"gate1 attempt 1 is still running .{doubt}.*gates abandon gate1"):
         start(tmp_path, "gate1")
     with pytest.raises(UserError, match=doubt):
-        take_workplace(tmp_path)
+        lock_output_dir(tmp_path)
     close_ended(tmp_path, attempt.start["started"], patience_s=0.1)
     assert not attempt.is_closed
     assert gate_states(tmp_path, CONFIG)[0].state == "running"

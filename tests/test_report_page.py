@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgeflownas.gates.judging import judge_gate
-from edgeflownas.gates.page import write_page
+from edgeflownas.gates.lifecycle.evaluation import judge_gate
+from edgeflownas.gates.lifecycle.page import write_page
 from edgeflownas.reporting.training_report import write_report
 from tests.browser import open_page, screenshot
 from tests.handmade_gates import make_evidence

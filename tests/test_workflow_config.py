@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgeflownas.config import parse_assignment, resolve_config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.workflow import WorkflowPlan, config_overrides, plan_workflow, take_workplace, yaml_text
+from edgeflownas.gates.workflow.plan import WorkflowPlan, config_overrides, lock_output_dir, plan_workflow, yaml_text
 
 
 def test_data_root_stands_for_a_folder_and_stays_text() -> None:
@@ -72,11 +72,11 @@ def test_workplace_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
     import sys
 
     words = (
-        "import sys; from pathlib import Path; from edgeflownas.gates.workflow import take_workplace\n"
+        "import sys; from pathlib import Path; from edgeflownas.gates.workflow.plan import lock_output_dir\n"
         "from edgeflownas.errors import run_command\n"
-        "run_command(lambda: (take_workplace(Path(sys.argv[1])), 0)[1])"
+        "run_command(lambda: (lock_output_dir(Path(sys.argv[1])), 0)[1])"
     )
-    holder = take_workplace(tmp_path)
+    holder = lock_output_dir(tmp_path)
     again = subprocess.run([sys.executable, "-c", words, str(tmp_path)], capture_output=True, text=True, check=False)
     assert again.returncode == 2
     assert "is in use by process" in again.stderr

@@ -14,7 +14,7 @@ import pytest
 
 from edgeflownas.artifacts import PROJECT_ROOT, read_json
 from edgeflownas.gates.gate import GATES
-from edgeflownas.gates.starting import start_lock
+from edgeflownas.gates.lifecycle.starting import start_lock
 from edgeflownas.runs.manifest_checks import manifest_faults
 from tests.toy_workflow import ToyWorkflow, end
 
@@ -141,7 +141,7 @@ def test_failed_gate_is_repaired_inside_that_gate(toy: ToyWorkflow) -> None:
 @pytest.mark.slow
 def test_criterion_that_is_not_met_says_what_to_repeat_and_what_changed(toy: ToyWorkflow) -> None:
     toy.toy("gate1", "print('a line <b>of the log</b>')\n")
-    with open(toy.root / "edgeflownas/gates/judging.py", "a") as file:
+    with open(toy.root / "edgeflownas/gates/lifecycle/evaluation.py", "a") as file:
         file.write(
             "from edgeflownas.gates.criteria import Criterion, same\n"
             "CRITERIA['gate1'] = (Criterion('the answer is 42', lambda evidence: same(41, 42), ('work',)),)\n"

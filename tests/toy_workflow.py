@@ -29,11 +29,11 @@ PATCHES = {
         "import dataclasses\n"
         "GATES = tuple(dataclasses.replace(g, commands=('work',), publishes=(), uses_data=False) for g in GATES)\n"
     ),
-    "edgeflownas/gates/publishing.py": "ARTIFACTS = {name: () for name in ARTIFACTS}\n",
-    "edgeflownas/gates/long_run.py": (
+    "edgeflownas/gates/lifecycle/publishing.py": "ARTIFACTS = {name: () for name in ARTIFACTS}\n",
+    "edgeflownas/gates/lifecycle/long_run.py": (
         "def judge_long_run(attempt, output_dir):\n    return close_attempt(attempt, 'passed', [])\n"
     ),
-    "edgeflownas/gates/judging.py": "CRITERIA = {name: () for name in CRITERIA}\n",
+    "edgeflownas/gates/lifecycle/evaluation.py": "CRITERIA = {name: () for name in CRITERIA}\n",
 }
 
 

@@ -10,14 +10,21 @@ from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.config import Config, parse_assignment, resolve_config
 from edgeflownas.console.terminal import GREEN, RED, painted
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
-from edgeflownas.gates.attempts import latest_attempt, open_attempt
 from edgeflownas.gates.gate import LONG_RUN, find_gate
-from edgeflownas.gates.long_run import judge_long_run, start_long_run
+from edgeflownas.gates.lifecycle.attempts import latest_attempt, open_attempt
+from edgeflownas.gates.lifecycle.long_run import judge_long_run, start_long_run
+from edgeflownas.gates.lifecycle.recorder import command_line, record_command
+from edgeflownas.gates.lifecycle.reports import (
+    close_attempt,
+    failure_text,
+    in_short,
+    next_command,
+    table_head,
+    table_row,
+)
+from edgeflownas.gates.lifecycle.starting import close_interrupted, start_gate, start_lock
+from edgeflownas.gates.lifecycle.states import DAMAGED, gate_states
 from edgeflownas.gates.parser import gates_parser
-from edgeflownas.gates.recorder import command_line, record_command
-from edgeflownas.gates.reports import close_attempt, failure_text, in_short, next_command, table_head, table_row
-from edgeflownas.gates.starting import close_interrupted, start_gate, start_lock
-from edgeflownas.gates.states import DAMAGED, gate_states
 from edgeflownas.parsers import print_json
 
 
@@ -72,7 +79,7 @@ def _record(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 def _judge(arguments: argparse.Namespace) -> int:
     # Criteria read checkpoints and histories with NumPy; the other actions, which run often, do without.
-    from edgeflownas.gates.judging import judge_gate
+    from edgeflownas.gates.lifecycle.evaluation import judge_gate
 
     gate = find_gate(arguments.stage)
     attempt = open_attempt(arguments.output_dir, gate.name)
@@ -136,7 +143,7 @@ def _abandon(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from edgeflownas.gates.verifying import verify
+    from edgeflownas.gates.lifecycle.verifying import verify
 
     faults = verify(arguments.output_dir)
     if arguments.json:
@@ -150,14 +157,14 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    from edgeflownas.gates.verifying import reproduction
+    from edgeflownas.gates.lifecycle.verifying import reproduction
 
     print("\n".join(reproduction(arguments.output_dir, arguments.stage, arguments.attempt)))
     return EXIT_DONE
 
 
 def _page(arguments: argparse.Namespace) -> int:
-    from edgeflownas.gates.page import write_page
+    from edgeflownas.gates.lifecycle.page import write_page
 
     print(write_page(arguments.output_dir))
     return EXIT_DONE
@@ -165,7 +172,7 @@ def _page(arguments: argparse.Namespace) -> int:
 
 def _redraw(output_dir: Path) -> None:
     # The page needs a template engine; the actions that leave it alone do without.
-    from edgeflownas.gates.page import draw_page
+    from edgeflownas.gates.lifecycle.page import draw_page
 
     draw_page(output_dir)
 

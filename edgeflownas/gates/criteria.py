@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from edgeflownas.errors import UserError
-from edgeflownas.gates.digests import gate_digests, source_files
-from edgeflownas.gates.evidence import Evidence
+from edgeflownas.gates.lifecycle.digests import gate_digests, source_files
+from edgeflownas.gates.lifecycle.evidence import Evidence
 
 
 @dataclass(frozen=True)

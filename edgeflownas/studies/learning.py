@@ -16,7 +16,7 @@ from edgeflownas.data.flying_chairs import read_sample
 from edgeflownas.data.index import indexed_samples, load_index
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, require_writable, run_command
 from edgeflownas.gates.criteria import Criterion, Finding, judge_criteria, none_of, reasons
-from edgeflownas.gates.reports import table_head, table_row
+from edgeflownas.gates.lifecycle.reports import table_head, table_row
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import command_parser
 from edgeflownas.runs.checkpoints import load_checkpoint

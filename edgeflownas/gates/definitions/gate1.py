@@ -3,7 +3,7 @@
 import re
 
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
-from edgeflownas.gates.evidence import Evidence
+from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.search_space import SearchSpace
 

@@ -7,20 +7,20 @@ from typing import Any
 from edgeflownas.artifacts import write_json
 from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError
-from edgeflownas.gates import criteria_gate1, criteria_gate2, criteria_gate3, criteria_gate4
-from edgeflownas.gates.attempts import Attempt
 from edgeflownas.gates.criteria import COMMON, Criterion, judge_criteria, reasons
-from edgeflownas.gates.evidence import Evidence
+from edgeflownas.gates.definitions import gate1, gate2, gate3, gate4
 from edgeflownas.gates.gate import Gate
-from edgeflownas.gates.publishing import publish_artifacts
-from edgeflownas.gates.reports import close_attempt
-from edgeflownas.gates.states import verdict_path
+from edgeflownas.gates.lifecycle.attempts import Attempt
+from edgeflownas.gates.lifecycle.evidence import Evidence
+from edgeflownas.gates.lifecycle.publishing import publish_artifacts
+from edgeflownas.gates.lifecycle.reports import close_attempt
+from edgeflownas.gates.lifecycle.states import verdict_path
 
 CRITERIA: dict[str, tuple[Criterion[Evidence], ...]] = {
-    "gate1": criteria_gate1.CRITERIA,
-    "gate2": criteria_gate2.CRITERIA,
-    "gate3": criteria_gate3.CRITERIA,
-    "gate4": criteria_gate4.CRITERIA,
+    "gate1": gate1.CRITERIA,
+    "gate2": gate2.CRITERIA,
+    "gate3": gate3.CRITERIA,
+    "gate4": gate4.CRITERIA,
 }
 
 

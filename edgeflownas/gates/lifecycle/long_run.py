@@ -7,18 +7,17 @@ from typing import Any
 from edgeflownas.artifacts import sha256_of
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.attempts import Attempt, latest_attempt, next_attempt
-from edgeflownas.gates.cluster import CUT_SHORT
 from edgeflownas.gates.criteria import Criterion, Finding, judge_criteria, reasons
-from edgeflownas.gates.digests import data_digest, source_files
-from edgeflownas.gates.evidence import HISTORY
 from edgeflownas.gates.gate import GATES, LONG_RUN
-from edgeflownas.gates.reports import close_attempt
-from edgeflownas.gates.starting import close_interrupted, refuse_beside_living, write_start
-from edgeflownas.gates.states import gate_states, require_standing
+from edgeflownas.gates.lifecycle.attempts import Attempt, latest_attempt, next_attempt
+from edgeflownas.gates.lifecycle.digests import data_digest, source_files
+from edgeflownas.gates.lifecycle.evidence import HISTORY
+from edgeflownas.gates.lifecycle.reports import close_attempt
+from edgeflownas.gates.lifecycle.starting import close_interrupted, refuse_beside_living, write_start
+from edgeflownas.gates.lifecycle.states import gate_states, require_standing
 from edgeflownas.nas.search_space import result_values
-from edgeflownas.processes import SlurmSilent, slurm_job_state
 from edgeflownas.runs.records import read_history
+from edgeflownas.slurm import CUT_SHORT, SlurmSilent, slurm_job_state
 
 
 def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mapping[str, Any], config: Config) -> Attempt:

@@ -7,8 +7,8 @@ from typing import Any
 from edgeflownas.artifacts import read_json
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.attempts import Attempt
 from edgeflownas.gates.gate import Gate
+from edgeflownas.gates.lifecycle.attempts import Attempt
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
 from edgeflownas.runs.records import read_history, read_trace
 

@@ -20,9 +20,9 @@ from edgeflownas.artifacts import PROJECT_ROOT
 from edgeflownas.command_line import data_root_overrides
 from edgeflownas.config import Config, flatten, resolve_config
 from edgeflownas.errors import UserError, make_folder
-from edgeflownas.gates.attempts import living_attempts
 from edgeflownas.gates.gate import GATES, Gate
-from edgeflownas.gates.states import GateState, gate_states, require_standing
+from edgeflownas.gates.lifecycle.attempts import living_attempts
+from edgeflownas.gates.lifecycle.states import GateState, gate_states, require_standing
 from edgeflownas.locks import LockHeld, take_lock
 from edgeflownas.processes import describe, this_process
 from edgeflownas.yaml_files import parse_yaml
@@ -249,7 +249,7 @@ def standing_gates(plan: WorkflowPlan) -> list[GateState]:
     return states
 
 
-def take_workplace(output_dir: Path) -> IO[str]:
+def lock_output_dir(output_dir: Path) -> IO[str]:
     """Make this process the only one that runs gates below `output_dir`; the system undoes it when we die.
 
     Returns:

@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 
 from edgeflownas.artifacts import read_json, sha256_file, validate, write_atomic, write_json, write_text
 from edgeflownas.errors import UserError
-from edgeflownas.gates import criteria_gate2, criteria_gate3, criteria_gate4
-from edgeflownas.gates.evidence import BEST, HISTORY, LAST, Evidence
+from edgeflownas.gates.definitions import gate2, gate3, gate4
 from edgeflownas.gates.gate import REPORT_PICTURES
+from edgeflownas.gates.lifecycle.evidence import BEST, HISTORY, LAST, Evidence
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME
 from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN, rebased_page
 from edgeflownas.runs.manifest_checks import manifest_faults
@@ -49,9 +49,9 @@ def _resolved_config(evidence: Evidence, target: Path) -> None:
 
 def _rebased_manifest(evidence: Evidence, target: Path) -> None:
     """The run's manifest, with the paths of its files as seen from where it is published."""
-    manifest = read_json(evidence.run(criteria_gate4.RUN) / "train_manifest.json", schema=MANIFEST_SCHEMA)
+    manifest = read_json(evidence.run(gate4.RUN) / "train_manifest.json", schema=MANIFEST_SCHEMA)
     beside = {artifact.path for artifact in ARTIFACTS[evidence.gate.name]}
-    write_json(target, rebased(manifest, Path("runs") / criteria_gate4.RUN, beside))
+    write_json(target, rebased(manifest, Path("runs") / gate4.RUN, beside))
 
 
 def rebased(manifest: Mapping[str, Any], run: Path, beside: Collection[str]) -> dict[str, Any]:
@@ -65,27 +65,25 @@ def rebased(manifest: Mapping[str, Any], run: Path, beside: Collection[str]) -> 
 
 def _rebased_report(evidence: Evidence, target: Path) -> None:
     """The run's page, with its links as seen from where it is published."""
-    run = evidence.run(criteria_gate4.RUN)
+    run = evidence.run(gate4.RUN)
     write_text(target, rebased_page((run / REPORT).read_text(encoding="utf-8"), run, target.parent))
 
 
-_GATE4 = criteria_gate4.RUN
-_LAUNCH = criteria_gate4.LAUNCH_FOLDER
+_GATE4 = gate4.RUN
+_LAUNCH = gate4.LAUNCH_FOLDER
 ARTIFACTS: dict[str, tuple[Artifact, ...]] = {
     "gate1": (Artifact("config.json", "resolved_config.schema.json", _resolved_config),),
     "gate2": (
         Artifact(
             "fair_sampler_check.json",
             "fair_sampler_check.schema.json",
-            _copy_of(criteria_gate2.RUN, criteria_gate2.SAMPLER),
+            _copy_of(gate2.RUN, gate2.SAMPLER),
         ),
     ),
     "gate3": (
-        Artifact(BEST, None, _copy_of(criteria_gate3.EPOCHS_RUN, BEST)),
-        Artifact(LAST, None, _copy_of(criteria_gate3.EPOCHS_RUN, LAST)),
-        Artifact(
-            "eval_pool_12.json", "eval_pool.schema.json", _copy_of(criteria_gate3.EPOCHS_RUN, "eval_pool_12.json")
-        ),
+        Artifact(BEST, None, _copy_of(gate3.EPOCHS_RUN, BEST)),
+        Artifact(LAST, None, _copy_of(gate3.EPOCHS_RUN, LAST)),
+        Artifact("eval_pool_12.json", "eval_pool.schema.json", _copy_of(gate3.EPOCHS_RUN, "eval_pool_12.json")),
     ),
     "gate4": (
         Artifact("fairness_counts.json", "fairness_counts.schema.json", _copy_of(_GATE4, "fairness_counts.json")),

@@ -6,7 +6,7 @@ from typing import Any
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
-from edgeflownas.gates.evidence import BEST, LAST, TRACE, Evidence
+from edgeflownas.gates.lifecycle.evidence import BEST, LAST, TRACE, Evidence
 from edgeflownas.gates.requirements import EPOCHS_BEFORE_RESUME, RECALIBRATION_BATCHES, TRACED_STEPS, gate3_epochs
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fairness_gap

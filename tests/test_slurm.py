@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from edgeflownas import slurm
 from edgeflownas.errors import UserError
-from edgeflownas.gates import cluster
-from edgeflownas.gates.cluster import (
+from edgeflownas.gates.lifecycle.long_run import reason_to_stop, require_cut_short
+from edgeflownas.slurm import (
+    JobRequest,
     Nodes,
-    Wish,
+    check_feasible,
+    job_requests,
     minutes_of,
     parse_sinfo,
     refusal,
-    require_possible,
-    wishes,
 )
-from edgeflownas.gates.long_run import reason_to_stop, require_cut_short
 
 SINFO = """\
 main*|1-00:00:00|64|256000|(null)
@@ -25,10 +25,10 @@ gpu|2-12:00:00|48|512000|gpu:v100:2(S:0),gpu:v100:2(S:1),lscratch:100
 old|infinite|16|64000|gpu:2
 """
 CLUSTER = parse_sinfo(SINFO)
-GATE = Wish("gate3", partition=None, minutes=320, cpus=8, mem_mb=16000, gpus=0)
+GATE = JobRequest("gate3", partition=None, minutes=320, cpus=8, mem_mb=16000, gpus=0)
 
 
-def wish(**changes: object) -> Wish:
+def request(**changes: object) -> JobRequest:
     return replace(GATE, **changes)  # type: ignore[arg-type]
 
 
@@ -50,32 +50,32 @@ def test_time_limits_are_minutes(text: str, minutes: int | None) -> None:
     "possible",
     [
         GATE,
-        wish(partition="gpu", gpus=4),
-        wish(partition="gpu", gpus=4, gpu_model="v100"),
-        wish(partition="gpu", mem_mb=500000),
-        wish(partition="old", gpus=2, minutes=10**6),
-        wish(partition="main,gpu", gpus=1),
+        request(partition="gpu", gpus=4),
+        request(partition="gpu", gpus=4, gpu_model="v100"),
+        request(partition="gpu", mem_mb=500000),
+        request(partition="old", gpus=2, minutes=10**6),
+        request(partition="main,gpu", gpus=1),
     ],
 )
-def test_possible_wishes_pass(possible: Wish) -> None:
+def test_possible_wishes_pass(possible: JobRequest) -> None:
     assert refusal(possible, CLUSTER) is None
 
 
 @pytest.mark.parametrize(
     ("impossible", "words"),
     [
-        (wish(gpus=1), "asks for 1 GPUs on a node; the partition main has 0"),
-        (wish(partition="gpu", gpus=5), "asks for 5 GPUs on a node; the partition gpu has 4"),
-        (wish(partition="gpu", gpus=1, gpu_model="h200"), "asks for 1 GPUs of model h200 on a node"),
-        (wish(partition="fast"), "asks for the partition 'fast'; this cluster has gpu, main, old"),
-        (wish(mem_mb=300000), "asks for 300000 MB of memory; the partition main gives 256000 at most"),
-        (wish(cpus=65), "asks for 65 cores; the partition main gives 64 at most"),
-        (wish(minutes=1441), "asks for 1441 min; the partition main gives 1440 at most"),
-        (wish(partition="gpu", cpus=40, mem_mb=100000, gpus=1, gpu_model="a100"), "asks for 40 cores"),
-        (wish(partition="gpu", cpus=48, gpus=4, mem_mb=512001), "asks for 512001 MB"),
+        (request(gpus=1), "asks for 1 GPUs on a node; the partition main has 0"),
+        (request(partition="gpu", gpus=5), "asks for 5 GPUs on a node; the partition gpu has 4"),
+        (request(partition="gpu", gpus=1, gpu_model="h200"), "asks for 1 GPUs of model h200 on a node"),
+        (request(partition="fast"), "asks for the partition 'fast'; this cluster has gpu, main, old"),
+        (request(mem_mb=300000), "asks for 300000 MB of memory; the partition main gives 256000 at most"),
+        (request(cpus=65), "asks for 65 cores; the partition main gives 64 at most"),
+        (request(minutes=1441), "asks for 1441 min; the partition main gives 1440 at most"),
+        (request(partition="gpu", cpus=40, mem_mb=100000, gpus=1, gpu_model="a100"), "asks for 40 cores"),
+        (request(partition="gpu", cpus=48, gpus=4, mem_mb=512001), "asks for 512001 MB"),
     ],
 )
-def test_impossible_wishes_are_refused_in_one_sentence(impossible: Wish, words: str) -> None:
+def test_impossible_wishes_are_refused_in_one_sentence(impossible: JobRequest, words: str) -> None:
     sentence = refusal(impossible, CLUSTER)
     assert sentence is not None
     assert sentence.startswith("gate3 ")
@@ -85,7 +85,7 @@ def test_impossible_wishes_are_refused_in_one_sentence(impossible: Wish, words: 
 
 def test_each_can_be_met_but_not_on_one_node() -> None:
     nodes = [Nodes("main", True, None, 64, 1000, {}), Nodes("main", True, None, 8, 9000, {})]
-    assert "no node all together" in str(refusal(wish(cpus=64, mem_mb=9000), nodes))
+    assert "no node all together" in str(refusal(request(cpus=64, mem_mb=9000), nodes))
 
 
 def test_without_a_default_partition_one_must_be_named() -> None:
@@ -95,27 +95,30 @@ def test_without_a_default_partition_one_must_be_named() -> None:
 def test_steps_of_a_gate_share_a_job_and_their_minutes_add_up() -> None:
     light, heavy = {"mem_mb": 2000, "runtime": 10}, {"mem_mb": 16000, "runtime": 60, "gpu": 1, "gpu_model": "a100"}
     jobs = [("gate2", 1, light), ("gate2", 8, heavy), ("gate2", 8, heavy), ("data_index", 2, light)]
-    assert wishes(jobs) == [Wish("data_index", None, 10, 2, 2000, 0), Wish("gate2", None, 130, 8, 16000, 1, "a100")]
+    assert job_requests(jobs) == [
+        JobRequest("data_index", None, 10, 2, 2000, 0),
+        JobRequest("gate2", None, 130, 8, 16000, 1, "a100"),
+    ]
 
 
 def test_where_no_slurm_answers_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "SINFO", ("false",))
+    monkeypatch.setattr(slurm, "SINFO", ("false",))
     with pytest.raises(UserError, match="no Slurm answers here"):
-        require_possible([])
-    monkeypatch.setattr(cluster, "SINFO", ("no-such-program",))
+        check_feasible([])
+    monkeypatch.setattr(slurm, "SINFO", ("no-such-program",))
     with pytest.raises(UserError, match=r"no Slurm answers here .*--profile local"):
-        require_possible([])
+        check_feasible([])
 
 
 def test_an_unusable_slurm_conf_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = tmp_path / "asked"
-    monkeypatch.setattr(cluster, "SINFO", ("touch", str(asked)))
+    monkeypatch.setattr(slurm, "SINFO", ("touch", str(asked)))
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     with pytest.raises(UserError, match=r"no Slurm answers here .SLURM_CONF is .*slurm.conf: No such file.*unset"):
-        require_possible([])
+        check_feasible([])
     assert not asked.exists()
     (tmp_path / "slurm.conf").touch()
-    require_possible([])
+    check_feasible([])
     assert asked.exists()
 
 

@@ -11,7 +11,7 @@ _NOISE = re.compile(
 _JOB_FAILED = re.compile(r"(RuleException:\s+)?CalledProcessError in file .*", re.DOTALL)
 
 
-class Quieting(logging.Filter):
+class LogFilter(logging.Filter):
     """A filter of Snakemake's logger: drops what `--quiet` cannot, and holds back that a command failed.
 
     `held` is what was held back: to be shown where no gate says why.

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, BinaryIO
 
 from edgeflownas.errors import EXIT_INTERRUPTED, writing
-from edgeflownas.gates.attempts import Attempt
+from edgeflownas.gates.lifecycle.attempts import Attempt
 from edgeflownas.processes import this_process
 
 TAIL_LINES = 20

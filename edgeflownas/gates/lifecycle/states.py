@@ -12,8 +12,9 @@ from edgeflownas import processes
 from edgeflownas.artifacts import read_json, sha256_file
 from edgeflownas.config import Config, differences, resolve_config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.attempts import Attempt, latest_attempt, next_number
-from edgeflownas.gates.digests import (
+from edgeflownas.gates.gate import GATES, Gate
+from edgeflownas.gates.lifecycle.attempts import Attempt, latest_attempt, next_number
+from edgeflownas.gates.lifecycle.digests import (
     computing_now,
     gate_digests,
     relevant_config,
@@ -21,7 +22,6 @@ from edgeflownas.gates.digests import (
     relevant_versions,
     source_files,
 )
-from edgeflownas.gates.gate import GATES, Gate
 from edgeflownas.source_code import changed_files
 
 NEVER_RUN = "never run"

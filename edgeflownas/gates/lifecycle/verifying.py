@@ -7,11 +7,11 @@ from typing import Any
 
 from edgeflownas.artifacts import sha256_file, sha256_of
 from edgeflownas.errors import UserError
-from edgeflownas.gates.attempts import Attempt, attempts
-from edgeflownas.gates.digests import relevant_source, relevant_versions
 from edgeflownas.gates.gate import Gate
-from edgeflownas.gates.recorder import command_line
-from edgeflownas.gates.states import artifact_faults, gate_states
+from edgeflownas.gates.lifecycle.attempts import Attempt, attempts
+from edgeflownas.gates.lifecycle.digests import relevant_source, relevant_versions
+from edgeflownas.gates.lifecycle.recorder import command_line
+from edgeflownas.gates.lifecycle.states import artifact_faults, gate_states
 from edgeflownas.provenance import git_words
 from edgeflownas.runs.manifest_checks import manifest_faults
 

@@ -1,7 +1,7 @@
 """Gate 2, model and sampling: random subnets run at the right sizes, and the sampler is fair and repeatable."""
 
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
-from edgeflownas.gates.evidence import Evidence
+from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import fair_cycle, unfair_blocks
 

@@ -5,8 +5,8 @@ from typing import Any
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
-from edgeflownas.gates.evidence import BEST, LAST, Evidence
 from edgeflownas.gates.gate import REPORT_PICTURES
+from edgeflownas.gates.lifecycle.evidence import BEST, LAST, Evidence
 from edgeflownas.gates.requirements import SHORT_RUN_EPOCHS
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME, compare_scripts, parse_script
 from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN

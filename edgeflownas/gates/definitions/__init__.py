@@ -1,0 +1,1 @@
+"""One module per gate: its commands, constants, requirements, criteria and artifacts."""

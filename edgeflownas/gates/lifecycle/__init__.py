@@ -1,0 +1,1 @@
+"""A gate from its start to its verdict: attempts, records, criteria evaluated, reports, states."""
