@@ -19,7 +19,7 @@ from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fair_cycle, f
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.initial_weights import option_kernels
 from edgeflownas.runs.checkpoints import save_checkpoint
-from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples
+from edgeflownas.runs.flow_samples import FlowSamples, save_flow_samples
 
 SPACE = load_search_space()
 STEPS_PER_EPOCH = 4

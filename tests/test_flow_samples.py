@@ -9,10 +9,10 @@ import pytest
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import UserError
 from edgeflownas.reporting import flow_pictures
+from edgeflownas.runs.flow_samples import FlowSamples, load_flow_samples, save_flow_samples
 from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.records import read_history, read_trace
 from edgeflownas.train_supernet import main
-from edgeflownas.training.flow_samples import FlowSamples, load_flow_samples, save_flow_samples
 from tests.tiny import tiny_flags
 
 

@@ -14,6 +14,7 @@ import pytest
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import EXIT_INTERRUPTED
 from edgeflownas.runs.checkpoints import load_checkpoint, read_header
+from edgeflownas.runs.flow_samples import load_flow_samples
 from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.monitor import RunMonitor
 from edgeflownas.runs.run_directory import RunDirectory
@@ -22,7 +23,6 @@ from edgeflownas.stopping import SIGNALS
 from edgeflownas.train_supernet import main
 from edgeflownas.training import trainer
 from edgeflownas.training.evaluation import Evaluator
-from edgeflownas.training.flow_samples import load_flow_samples
 from tests.chaos.comparison import differences_between
 from tests.spaces import small_space
 from tests.tiny import TINY, tiny_flags

@@ -17,14 +17,13 @@ from edgeflownas.nas.fair_sampler import complete_cycle
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import command_parser
 from edgeflownas.reporting.plots import SOFT, draw_png
-from edgeflownas.runs.run_directory import RunDirectory
-from edgeflownas.training.flow_samples import (
+from edgeflownas.runs.flow_samples import (
     FlowSamples,
     load_flow_samples,
     save_flow_samples,
     select_subnets,
-    take_flow_samples,
 )
+from edgeflownas.runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,6 +117,7 @@ def predict_samples(run: RunDirectory, checkpoint_name: str, codes: Sequence[str
     Raises:
         UserError: a file or the data are missing or do not fit, or a code is wrong.
     """
+    from edgeflownas.training.flow_samples import take_flow_samples
     from edgeflownas.training.restored import load_evaluator
 
     config = run.read_config({})

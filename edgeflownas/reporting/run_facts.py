@@ -15,11 +15,11 @@ from edgeflownas.nas.ranking import kendall_tau
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.network.kinds import KINDS
+from edgeflownas.runs.flow_samples import FlowSamples, load_flow_samples
 from edgeflownas.runs.records import METRICS, read_history, read_trace, subnet_epes
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.segments import commit_words, segment_cautions, segment_words
 from edgeflownas.runs.timing import PHASES
-from edgeflownas.training.flow_samples import FlowSamples, load_flow_samples
 
 FEW_STEPS = 1000
 FEW_SAMPLES = 100

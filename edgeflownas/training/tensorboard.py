@@ -18,9 +18,9 @@ import numpy as np
 from edgeflownas.data.flow_colours import flow_colours
 from edgeflownas.devices import backend_name
 from edgeflownas.errors import REMEDIES, CannotWrite, UserError, make_folder
+from edgeflownas.runs.flow_samples import FlowSamples
 from edgeflownas.runs.records import subnet_epes
 from edgeflownas.runs.timing import PHASES
-from edgeflownas.training.flow_samples import FlowSamples
 
 FORMAT = "brain.Event:2"
 

@@ -27,6 +27,7 @@ from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import network_of
 from edgeflownas.runs.checkpoints import Checkpoint, save_checkpoint
 from edgeflownas.runs.epoch_row import epoch_row
+from edgeflownas.runs.flow_samples import FlowSamples, save_flow_samples
 from edgeflownas.runs.monitor import RunLength, RunMonitor
 from edgeflownas.runs.nonfinite import nonfinite_finding, told, without_nonfinite
 from edgeflownas.runs.records import COMPLETED
@@ -39,7 +40,7 @@ from edgeflownas.source_code import training_source
 from edgeflownas.stopping import Stopped, StopRequest
 from edgeflownas.training.distribution import replicas_of
 from edgeflownas.training.evaluation import Evaluator, pool_summary
-from edgeflownas.training.flow_samples import FlowSamples, save_flow_samples, take_flow_samples
+from edgeflownas.training.flow_samples import take_flow_samples
 from edgeflownas.training.restored import assign_array, restore_weights
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.schedule import cosine_lr
