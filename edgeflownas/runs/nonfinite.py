@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is not finite: what is written down about it, and how it is told."""
+"""A step whose loss or gradient is not finite: what is written down about it, in data and in words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from edgeflownas.nas.arch_codec import format_code
 def nonfinite_finding(
     step: int, codes: np.ndarray, observed: Mapping[str, Any], samples: Sequence[str]
 ) -> dict[str, Any]:
-    """What met in such a step, as an entry of `nonfinite.json`.
+    """What was found in such a step, as an entry of `nonfinite.json`.
 
     Args:
         step: index of the fair cycle.
@@ -33,7 +33,7 @@ def nonfinite_finding(
     }
 
 
-def told(finding: Mapping[str, Any]) -> str:
+def in_words(finding: Mapping[str, Any]) -> str:
     """A finding in a sentence."""
     return (
         f"step {finding['step']}: loss or gradient is not finite (losses {', '.join(finding['losses'])}; arch codes "

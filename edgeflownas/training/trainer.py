@@ -29,7 +29,7 @@ from edgeflownas.runs.checkpoints import Checkpoint, save_checkpoint
 from edgeflownas.runs.epoch_row import epoch_row
 from edgeflownas.runs.flow_samples import FlowSamples, save_flow_samples
 from edgeflownas.runs.monitor import RunLength, RunMonitor
-from edgeflownas.runs.nonfinite import nonfinite_finding, told, without_nonfinite
+from edgeflownas.runs.nonfinite import in_words, nonfinite_finding, without_nonfinite
 from edgeflownas.runs.records import COMPLETED
 from edgeflownas.runs.recovery import find_checkpoint
 from edgeflownas.runs.run_directory import RunDirectory
@@ -205,7 +205,7 @@ class Trainer:
                 self._tensorboard.add_step(step, observed, lr)
 
     def _skip_or_stop(self, step: int, codes: np.ndarray, observed: Mapping[str, Any]) -> None:
-        """Write down what met in a step that is not finite; the optimizer left weights and moments as they were.
+        """Record what was found in a step that is not finite; the optimizer left weights and moments as they were.
 
         Raises:
             CheckFailed: unless `train.on_nonfinite` is skip and `train.max_skipped_steps` is not reached. The last
@@ -213,7 +213,7 @@ class Trainer:
         """
         finding = nonfinite_finding(step, codes, observed, self.data.train_sample_names(step))
         self.run.write_nonfinite([*self.progress.skipped, finding])
-        what = told(finding)
+        what = in_words(finding)
         allowed = self.config["train.max_skipped_steps"] if self.config["train.on_nonfinite"] == "skip" else 0
         if len(self.progress.skipped) < allowed:
             self.progress.record_skip(finding)
