@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 
 from edgeflownas.data.flow_files import read_flow, write_flow
 from edgeflownas.data.flying_chairs import Sample, read_sample
-from edgeflownas.data.judging import judge
+from edgeflownas.data.inspection import inspect_sample
 from edgeflownas.data.png_files import read_frame
 from edgeflownas.errors import UserError
 
@@ -169,7 +169,7 @@ def test_a_sample_that_the_index_takes_can_be_read(folder: Path, number: int, co
     files = WHOLE.copy()
     files[number] = content.draw(damaged(st.just(WHOLE[number])))
     sample = write_sample(folder, files)
-    entry = judge(sample, [], (4, 5), 50.0)
+    entry = inspect_sample(sample, [], (4, 5), 50.0)
     # What a PNG says is under checksums: none of the damage goes through. A flow has none, and may hold other numbers.
     if number < 2 and files[number] != WHOLE[number]:
         assert "reason" in entry

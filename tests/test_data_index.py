@@ -20,8 +20,8 @@ from edgeflownas.data.changes import check_unchanged
 from edgeflownas.data.flow_files import read_flow, write_flow
 from edgeflownas.data.flying_chairs import Sample
 from edgeflownas.data.index import SCHEMA, build_index, indexed_samples, load_index
+from edgeflownas.data.inspection import BLOCK_BYTES, inspect_sample
 from edgeflownas.data.journal import JOURNAL_FILE
-from edgeflownas.data.judging import BLOCK_BYTES, judge
 from edgeflownas.data.png_files import SIGNATURE
 from edgeflownas.errors import UserError
 
@@ -42,7 +42,7 @@ def test_the_zero_flow_epe_is_the_mean_length_of_the_clipped_flow(synthetic_root
     for path in sample.files[:2]:
         cv2.imwrite(str(path), np.zeros((400, 400, 3), np.uint8))
     write_flow(sample.files[2], flow)
-    entry = judge(sample, [], CROP, 50.0)
+    entry = inspect_sample(sample, [], CROP, 50.0)
     assert entry["zero_flow_epe"] == pytest.approx((5 + 50 + (40 + 50) * 2**0.5 + 7) / (400 * 400), rel=1e-6)
     assert entry["clipped_pixels"] == 2
     assert entry["sha256"] == [sha256_file(path) for path in sample.files]
@@ -329,11 +329,11 @@ def test_a_build_that_was_killed_goes_on_where_it_ended(root: Path, tmp_path: Pa
         killed.kill()
     assert killed.returncode == -signal.SIGKILL
     assert not out.exists()
-    judged = journal.read_text().count("\n") - 1
+    inspected = journal.read_text().count("\n") - 1
     with open(journal, "a") as file:
         file.write('["train", {"name": "00')  # a line that the kill cut
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"going on after an interrupted build that had judged {judged} samples" in done.stdout
+    assert f"going on after an interrupted build that had inspected {inspected} samples" in done.stdout
     assert load_index(out) == build_index(root, CROP, allow_copies=True)
     assert not journal.exists()
 
@@ -346,23 +346,23 @@ def test_a_build_goes_on_only_from_what_is_still_so(
         build_index(root, CROP, folder=tmp_path)
     shutil.copy(root / "train" / "0000000-flow_01.flo", root / "train" / "0000001-flow_01.flo")
     os.utime(root / "train" / "0000003-img_0.png", (5, 5))
-    judged = []
+    inspected = []
 
     def note(sample: Sample, *arguments: object) -> dict:
-        judged.append(f"{sample.folder.name} {sample.name}")
-        return judge(sample, *arguments)
+        inspected.append(f"{sample.folder.name} {sample.name}")
+        return inspect_sample(sample, *arguments)
 
-    monkeypatch.setattr("edgeflownas.data.index.judge", note)
+    monkeypatch.setattr("edgeflownas.data.index.inspect_sample", note)
     build_index(root, CROP, folder=tmp_path)
-    assert sorted(judged) == ["train 0000001", "train 0000003"]
+    assert sorted(inspected) == ["train 0000001", "train 0000003"]
     shutil.copy(root / "train" / "0000000-flow_01.flo", root / "train" / "0000002-flow_01.flo")
     flow_of_zeros(Sample(root / "train", "0000001"))
     with pytest.raises(UserError):
         build_index(root, CROP, folder=tmp_path)
-    judged.clear()
+    inspected.clear()
     with pytest.raises(UserError):
-        build_index(root, (40, 57), folder=tmp_path)  # judged for another crop: all again
-    assert len(judged) == 10
+        build_index(root, (40, 57), folder=tmp_path)  # inspected for another crop: all again
+    assert len(inspected) == 10
 
 
 def test_a_long_build_says_how_far_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

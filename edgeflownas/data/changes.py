@@ -8,7 +8,7 @@ from typing import Any
 from edgeflownas.artifacts import sha256_file
 from edgeflownas.data.bad_samples import NAMED
 from edgeflownas.data.flying_chairs import FILE_KINDS, SPLITS, sample_files
-from edgeflownas.data.judging import FileState, file_state, same_files
+from edgeflownas.data.inspection import FileState, file_state, same_files
 from edgeflownas.errors import UserError
 
 

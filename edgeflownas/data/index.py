@@ -19,8 +19,8 @@ from edgeflownas.artifacts import read_json, sha256_of, write_json
 from edgeflownas.data.bad_samples import LIST_FILE, POLICIES, require_good
 from edgeflownas.data.flying_chairs import FILE_KINDS, SPLITS, Sample, scan_split
 from edgeflownas.data.generated import MARKER
+from edgeflownas.data.inspection import Entry, copies, inspect_sample
 from edgeflownas.data.journal import JOURNAL_FILE, Journal
-from edgeflownas.data.judging import Entry, copies, judge
 from edgeflownas.data.other_files import Form, forms, names_in
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.remarks import outline, remarks
@@ -31,7 +31,7 @@ SCHEMA = "data_index.schema.json"
 REJECTED_KEYS = ("name", "reason", "bytes", "mtime_ns")
 SECONDS_BETWEEN_REPORTS = 5.0
 MOST_AT_ONCE = 16
-"""So many samples a thread judges before it hands them over: at each hand-over threads wait for one another."""
+"""So many samples a thread inspects before it hands them over: at each hand-over threads wait for one another."""
 
 PrintLine = Callable[[str], None]
 
@@ -47,7 +47,7 @@ def build_index(
     folder: Path | None = None,
     print_line: PrintLine = lambda line: None,
 ) -> dict[str, Any]:
-    """Read and judge every sample of both splits.
+    """Read and inspect every sample of both splits.
 
     Args:
         root: folder with the FlyingChairs2 layout.
@@ -74,13 +74,15 @@ def build_index(
     settings = {"root": str(Path(root).absolute()), "crop": list(crop), "max_flow": float(max_flow)}
     journal = Journal(folder / JOURNAL_FILE, settings) if folder else None
     if journal and journal.count:
-        print_line(f"going on after an interrupted build that had judged {journal.count} samples")
+        print_line(f"going on after an interrupted build that had inspected {journal.count} samples")
     with journal.writing() if journal else nullcontext():
-        judged = {split: _judge_split(root, split, crop, max_flow, workers, journal, print_line) for split in SPLITS}
-    entries = {split: part[0] for split, part in judged.items()}
+        inspected = {
+            split: _inspect_split(root, split, crop, max_flow, workers, journal, print_line) for split in SPLITS
+        }
+    entries = {split: part[0] for split, part in inspected.items()}
     usable = {split: [entry for entry in entries[split] if "reason" not in entry] for split in SPLITS}
     reasons = copies(usable, within_split=not allow_copies)
-    splits = {split: _summary(*judged[split], reasons.get(split, {})) for split in SPLITS}
+    splits = {split: _summary(*inspected[split], reasons.get(split, {})) for split in SPLITS}
     require_good(splits, root, on_bad_sample, max_bad_fraction, folder)
     if folder and journal:
         journal.remove()
@@ -98,7 +100,7 @@ def build_index(
     }
 
 
-def _judge_split(
+def _inspect_split(
     root: Path | str,
     split: str,
     crop: tuple[int, int],
@@ -113,16 +115,16 @@ def _judge_split(
 
     def entry_of(sample: Sample) -> Entry:
         known = journal.known(split, sample) if journal else None
-        return known or judge(sample, scan.missing.get(sample.name, []), crop, max_flow)
+        return known or inspect_sample(sample, scan.missing.get(sample.name, []), crop, max_flow)
 
     at_once = min(MOST_AT_ONCE, -(-len(samples) // (4 * workers)))
     shares = [samples[begin : begin + at_once] for begin in range(0, len(samples), at_once)]
     entries: list[Entry] = []
     started = told = time.monotonic()
-    for judged in prefetch(lambda share: [entry_of(sample) for sample in share], shares, workers):
-        entries += judged
+    for inspected in prefetch(lambda share: [entry_of(sample) for sample in share], shares, workers):
+        entries += inspected
         if journal:
-            journal.add(split, judged)
+            journal.add(split, inspected)
         if (now := time.monotonic()) - told >= SECONDS_BETWEEN_REPORTS:
             told, rate = now, len(entries) / (now - started)
             left = (len(samples) - len(entries)) / rate

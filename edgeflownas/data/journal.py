@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from edgeflownas.artifacts import canonical_json, load_schema, schema_check
 from edgeflownas.data.flying_chairs import Sample
-from edgeflownas.data.judging import Entry, file_state, same_files
+from edgeflownas.data.inspection import Entry, file_state, same_files
 from edgeflownas.errors import UserError, make_folder, writing
 
 JOURNAL_FILE = "data_index.partial.jsonl"
@@ -18,7 +18,7 @@ JOURNAL_FILE = "data_index.partial.jsonl"
 class Journal:
     """JSON lines: first what the entries depend on, then one usable sample each, as `[split, entry]`.
 
-    An entry is taken over only while the sizes and times of its files are those it was judged with.
+    An entry is taken over only while the sizes and times of its files are those it was inspected with.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -41,11 +41,11 @@ class Journal:
 
     @property
     def count(self) -> int:
-        """How many samples an earlier build had judged."""
+        """How many samples an earlier build had inspected."""
         return len(self._known)
 
     def known(self, split: str, sample: Sample) -> Entry | None:
-        """The entry of a sample that was judged before and has not changed since."""
+        """The entry of a sample that was inspected before and has not changed since."""
         entry = self._known.get((split, sample.name))
         unchanged = entry is not None and same_files(entry, [file_state(path) for path in sample.files])
         return entry if unchanged else None
@@ -65,7 +65,7 @@ class Journal:
             yield
 
     def add(self, split: str, entries: Iterable[Entry]) -> None:
-        """Note what is new. A sample that cannot be used is judged again each time: its owner may be mending it."""
+        """Note what is new. A sample that cannot be used is inspected again each time: its owner may be mending it."""
         new = (entry for entry in entries if "reason" not in entry and self._known.get((split, entry["name"])) != entry)
         # All that a kill can cost is what has not been handed over yet; the last line may lack its end.
         self._note([f"{canonical_json([split, entry])}\n" for entry in new])
@@ -82,7 +82,7 @@ class Journal:
 
 
 def _entries(lines: list[str]) -> Iterator[tuple[tuple[str, str], Entry]]:
-    """The entries of whole lines; a line that a kill cut short is judged anew."""
+    """The entries of whole lines; a line that a kill cut short is inspected anew."""
     for line in lines:
         try:
             split, entry = json.loads(line)

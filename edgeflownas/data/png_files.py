@@ -26,7 +26,7 @@ _RGB = 2
 
 @contextmanager
 def open_png(path: Path) -> Iterator[Opened]:
-    """Open a PNG file, and judge its header: a small file may claim a frame that fills the memory.
+    """Open a PNG file, and inspect its header: a small file may claim a frame that fills the memory.
 
     Raises:
         UserError: unreadable, no PNG, not 8-bit RGB, a size that no frame has, or a file far larger than its pixels.

@@ -1,4 +1,4 @@
-"""Judge the samples of a data set: what each holds, or why it cannot be used."""
+"""Inspect the samples of a data set: what each holds, or why it cannot be used."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ threads wait for one another after each."""
 
 
 class _Buffers(threading.local):
-    """Memory of a thread that judges: taking it anew for each sample costs more time than the digests do."""
+    """Memory of a thread that inspects: taking it anew for each sample costs more time than the digests do."""
 
     def __init__(self) -> None:
         self.file = np.empty(BLOCK_BYTES, np.uint8)
@@ -44,8 +44,8 @@ class _Buffers(threading.local):
 _buffers = _Buffers()
 
 
-def judge(sample: Sample, missing: Sequence[str], crop: tuple[int, int], max_flow: float) -> Entry:
-    """Read a sample's three files once, and judge all that can be known without decoding its frames.
+def inspect_sample(sample: Sample, missing: Sequence[str], crop: tuple[int, int], max_flow: float) -> Entry:
+    """Read a sample's three files once, and inspect all that can be known without decoding its frames.
 
     Args:
         sample: what to read.
@@ -63,8 +63,8 @@ def judge(sample: Sample, missing: Sequence[str], crop: tuple[int, int], max_flo
                     f"{frames[0].path}: is {flow.height}x{flow.width} pixels (height x width), smaller than the crop "
                     f"{crop[0]}x{crop[1]}"
                 )
-            digests = [_judge_frame(frame) for frame in frames]
-            judged = _judge_flow(flow, max_flow)
+            digests = [_inspect_frame(frame) for frame in frames]
+            inspected = _inspect_flow(flow, max_flow)
     except UserError as error:
         reason = str(error).replace(f"{sample.folder}{os.sep}", "")
         return {"name": sample.name, "reason": reason, **stamps([file_state(path) for path in sample.files])}
@@ -72,14 +72,14 @@ def judge(sample: Sample, missing: Sequence[str], crop: tuple[int, int], max_flo
         "name": sample.name,
         "height": flow.height,
         "width": flow.width,
-        "zero_flow_epe": judged.zero_flow_epe,
-        "clipped_pixels": judged.clipped,
-        "sha256": [*digests, judged.digest],
+        "zero_flow_epe": inspected.zero_flow_epe,
+        "clipped_pixels": inspected.clipped,
+        "sha256": [*digests, inspected.digest],
         **stamps([(one.status.st_size, one.status.st_mtime_ns) for one in opened]),
     }
 
 
-def _judge_frame(png: Opened) -> str:
+def _inspect_frame(png: Opened) -> str:
     """The digest of a PNG without damage."""
     data = _buffers.bytes(png.status.st_size)
     read_rest(png, data)
@@ -95,7 +95,7 @@ class _Flow(NamedTuple):
     clipped: int
 
 
-def _judge_flow(flo: Opened, max_flow: float) -> _Flow:
+def _inspect_flow(flo: Opened, max_flow: float) -> _Flow:
     pixels = flo.height * flo.width
     flo.file.seek(0)
     digest = hashlib.sha256(flo.file.read(HEADER_BYTES))
@@ -154,7 +154,7 @@ def stamps(states: Sequence[FileState]) -> dict[str, list[int | None]]:
 
 
 def same_files(entry: Entry, states: Sequence[FileState]) -> bool:
-    """Whether an entry's files have the sizes and times that they were judged with."""
+    """Whether an entry's files have the sizes and times that they were inspected with."""
     return stamps(states) == {key: entry[key] for key in ("bytes", "mtime_ns")}
 
 
