@@ -333,7 +333,7 @@ def test_a_build_that_was_killed_goes_on_where_it_ended(root: Path, tmp_path: Pa
     with open(journal, "a") as file:
         file.write('["train", {"name": "00')  # a line that the kill cut
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"going on after an interrupted build that had inspected {inspected} samples" in done.stdout
+    assert f"continuing an interrupted build that had inspected {inspected} samples" in done.stdout
     assert load_index(out) == build_index(root, CROP, allow_copies=True)
     assert not journal.exists()
 

@@ -61,7 +61,7 @@ def test_files_of_no_sample_are_counted_by_form_and_remarked(root: Path) -> None
         "6 × N_flow.flo such as 00001_flow.flo, more/, notes.txt (that is FlyingChairs, which has another layout)"
     ]
     assert outline(index)[0].endswith(", 20 other file(s)")
-    assert outline(index)[-1] == "beside the splits, not used: backup_2/"
+    assert outline(index)[-1] == "besides the splits, not used: backup_2/"
 
 
 def test_other_files_change_neither_digest_nor_what_is_trained_on(root: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_build_that_was_refused_is_gone_on_with_in_the_run_directory(root: Pat
     assert [path.name for path in (root.parent / "run").iterdir()] == [JOURNAL_FILE]
     RunDirectory(root.parent / "run").refuse_foreign_folder()  # it is ours: the next start takes it
     find_index(config_of(root, **EXCLUDE))
-    assert "going on after an interrupted build that had inspected 9 samples" in capsys.readouterr().out
+    assert "continuing an interrupted build that had inspected 9 samples" in capsys.readouterr().out
 
 
 def test_a_changed_file_stops_a_run_that_brings_its_index(root: Path) -> None:

@@ -149,13 +149,13 @@ def test_report_says_what_of_the_data_was_not_seen_not_judged_clipped_or_left_ly
     for words in (
         f"- Data: {remark}.",
         "- Only 40 of the 400 training pairs were seen.",
-        "- Only the first 4 of 9 val pairs were judged.",
+        "- Only the first 4 of 9 val pairs were evaluated.",
         "| evaluation | centre crops of the input's size (val) |",
         "| flow clipped to | ±50 px: 2.29% of train, 0.31% of val |",
     ):
         assert words in text
     edit_json(run / "config.json", values=config["values"] | {"eval.max_samples": 9})
-    assert "pairs were judged" not in text_of(run)
+    assert "pairs were evaluated" not in text_of(run)
 
 
 def test_report_calls_scenes_generated_whatever_the_source_was_called(run: Path) -> None:

@@ -257,7 +257,7 @@ workflow: {{output_dir: {out}, gate4_batch_size: 2}}
     again = subprocess.run(snakemake, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert "Nothing to be done" in again.stderr
     page = (out / "provenance.html").read_text()
-    assert "All 4 gates stand." in page
+    assert "All 4 gates are up to date." in page
     report = tmp_path / "report.html"
     shown = subprocess.run(
         [*snakemake, "--report", str(report)], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False

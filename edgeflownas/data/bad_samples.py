@@ -32,7 +32,7 @@ def require_good(
     if bad and on_bad_sample == "stop":
         raise UserError(
             f"{root}: {len(bad)} bad sample(s): {_listed(bad, folder)}. "
-            "Mend or remove them, or set data.on_bad_sample to exclude"
+            "Fix or remove them, or set data.on_bad_sample to exclude"
         )
     for split, part in splits.items():
         rejected, total = len(part["rejected"]), len(part["rejected"]) + len(part["samples"])
@@ -45,7 +45,7 @@ def require_good(
             raise UserError(
                 f"{root}: {split}: {rejected} of {total} samples are bad ({rejected / total:.1%}), and "
                 f"data.max_bad_fraction allows {max_bad_fraction:.1%} to be left out: {_listed(bad, folder)}. "
-                "Mend or remove them"
+                "Fix or remove them"
             )
 
 

@@ -47,7 +47,7 @@ def open_regular(path: Path) -> Iterator[tuple[FileIO, os.stat_result]]:
 
 
 def read_rest(opened: Opened, buffer: np.ndarray) -> None:
-    """Fill a buffer, (bytes,) uint8, from where the file stands.
+    """Fill a buffer, (bytes,) uint8, from the current position of the file.
 
     Raises:
         UserError: the file has become shorter since it was opened.

@@ -42,7 +42,7 @@ def decode_flow(flo: Opened) -> np.ndarray:
 
     Returns:
         (H, W, 2) float32, pixels: [..., 0] is the x-displacement u, [..., 1] the y-displacement v. Values are not
-        inspected; a file of NaN reads as NaN.
+        checked; a file of NaN reads as NaN.
 
     Raises:
         UserError: the file has become shorter since it was opened.

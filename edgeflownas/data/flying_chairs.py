@@ -101,10 +101,10 @@ def _what_is_there(root: Path) -> str:
 
 
 def scan_split(root: Path | str, split: str) -> Scan:
-    """Look at all names in a split's folder.
+    """Read all names in a split's folder.
 
-    A file whose name is nearly that of a sample's file makes an incomplete sample: nobody drops a sample by a typing
-    error without being told.
+    A file whose name is almost that of a sample's file makes an incomplete sample, so that no sample is lost silently
+    because of a typing error.
 
     Raises:
         UserError: as `sample_files`, or there is no file of a sample.

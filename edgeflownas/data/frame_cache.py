@@ -11,12 +11,12 @@ from edgeflownas.data.flying_chairs import Sample, read_sample
 class FrameCache:
     """Reads samples as `read_sample` does, and keeps the frames of the first ones up to a bound.
 
-    None is ever put out for a newer one: a pass over the data meets each sample once, so what was put out would come
-    again before what took its place. Flow, which nothing has to decode, is left to the system's own cache of files.
+    None is ever evicted for a newer one: a pass over the data reads each sample once, so an evicted sample would be
+    needed again before the one that replaced it. Flow, which needs no decoding, is left to the system's file cache.
     """
 
     def __init__(self, megabytes: float) -> None:
-        """Hold at most so many MiB of frames."""
+        """Hold at most `megabytes` MiB of frames."""
         self._bytes_left = megabytes * 2**20
         self._frames: dict[Sample, tuple[np.ndarray, np.ndarray]] = {}
         self._lock = threading.Lock()

@@ -64,10 +64,10 @@ class SyntheticParameters:
 
 
 def already_there(root: Path | str, parameters: SyntheticParameters) -> bool:
-    """Whether `root` holds the data set of these parameters; False if there is nothing in its place.
+    """Whether `root` holds the data set of these parameters; False if there is nothing yet.
 
     Raises:
-        UserError: something else is in its place, which is nobody's but its owner's to remove; or it cannot be read.
+        UserError: there is something else, which only its owner may remove; or it cannot be read.
     """
     root = Path(root)
     try:

@@ -1,9 +1,9 @@
-"""Look at every sample of a data set once, and write down what it holds: `data_index.json`.
+"""Inspect every sample of a data set once, and list them in `data_index.json`.
 
     python -m edgeflownas.data.index --root DIR --height H --width W --max_flow 50 --out FILE
 
-A run trains on what the index lists and on nothing else. Its `digest` is that of the listed files' bytes: the same
-data have the same digest wherever they lie. An interrupted build goes on where it ended, by what it left beside FILE.
+A run trains on what the index lists and on nothing else. Its `digest` is that of the listed files' bytes: the same data
+have the same digest wherever they are. An interrupted build continues where it ended, from a journal next to FILE.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SCHEMA = "data_index.schema.json"
 REJECTED_KEYS = ("name", "reason", "bytes", "mtime_ns")
 SECONDS_BETWEEN_REPORTS = 5.0
 MOST_AT_ONCE = 16
-"""So many samples a thread inspects before it hands them over: at each hand-over threads wait for one another."""
+"""Number of samples that a thread inspects before it hands them over: threads wait for one another each time."""
 
 PrintLine = Callable[[str], None]
 
@@ -52,13 +52,13 @@ def build_index(
     Args:
         root: folder with the FlyingChairs2 layout.
         crop: (height, width) that each sample must at least have, pixels.
-        max_flow: flow is clipped to ± this before its zero-flow EPE is taken, pixels.
+        max_flow: flow is clipped to ± this before its zero-flow EPE is computed, pixels.
         on_bad_sample: "stop" refuses the data set, "exclude" lists bad samples under `rejected`.
         max_bad_fraction: the largest share of a split that may be excluded, 0 to 1.
         allow_copies: whether a split may hold the same frames more than once; both splits never may.
         workers: number of threads.
-        folder: where an interrupted build leaves what it has, and a refused one its list of bad samples.
-        print_line: is given how far it is, every few seconds.
+        folder: where an interrupted build leaves its journal, and a refused one its list of bad samples.
+        print_line: called with the progress every few seconds.
 
     Returns:
         An index that fits `schemas/data_index.schema.json`.
@@ -74,7 +74,7 @@ def build_index(
     settings = {"root": str(Path(root).absolute()), "crop": list(crop), "max_flow": float(max_flow)}
     journal = Journal(folder / JOURNAL_FILE, settings) if folder else None
     if journal and journal.count:
-        print_line(f"going on after an interrupted build that had inspected {journal.count} samples")
+        print_line(f"continuing an interrupted build that had inspected {journal.count} samples")
     with journal.writing() if journal else nullcontext():
         inspected = {
             split: _inspect_split(root, split, crop, max_flow, workers, journal, print_line) for split in SPLITS

@@ -1,4 +1,4 @@
-"""Inspect the samples of a data set: what each holds, or why it cannot be used."""
+"""Inspect the samples of a data set: what each contains, or why it cannot be used."""
 
 import hashlib
 import os
@@ -22,12 +22,12 @@ FileState = tuple[int, int] | None
 
 
 BLOCK_BYTES = 2**20
-"""How much flow is looked at in one go: what is computed from it stays in the processor's cache, in few calls, because
-threads wait for one another after each."""
+"""How much flow is processed at once: little enough that the results stay in the processor's cache, and in few calls,
+because threads wait for one another after each."""
 
 
 class _Buffers(threading.local):
-    """Memory of a thread that inspects: taking it anew for each sample costs more time than the digests do."""
+    """Memory of an inspecting thread: allocating it for each sample would cost more time than the digests."""
 
     def __init__(self) -> None:
         self.file = np.empty(BLOCK_BYTES, np.uint8)
@@ -45,13 +45,13 @@ _buffers = _Buffers()
 
 
 def inspect_sample(sample: Sample, missing: Sequence[str], crop: tuple[int, int], max_flow: float) -> Entry:
-    """Read a sample's three files once, and inspect all that can be known without decoding its frames.
+    """Read a sample's three files once, and check everything that needs no decoding of its frames.
 
     Args:
         sample: what to read.
-        missing: names of its files that are not there.
+        missing: names of its missing files.
         crop: (height, width) that it must at least have, pixels.
-        max_flow: flow is clipped to ± this before its zero-flow EPE is taken, pixels.
+        max_flow: flow is clipped to ± this before its zero-flow EPE is computed, pixels.
     """
     try:
         if missing:
@@ -154,15 +154,15 @@ def stamps(states: Sequence[FileState]) -> dict[str, list[int | None]]:
 
 
 def same_files(entry: Entry, states: Sequence[FileState]) -> bool:
-    """Whether an entry's files have the sizes and times that they were inspected with."""
+    """Whether an entry's files still have the sizes and times with which they were inspected."""
     return stamps(states) == {key: entry[key] for key in ("bytes", "mtime_ns")}
 
 
 def copies(splits: Mapping[str, Sequence[Entry]], within_split: bool) -> dict[str, dict[str, str]]:
     """Why samples are copies, by split and name: both frames have the bytes of another sample's.
 
-    Of copies within a split, all but the first are meant. Of a sample in both splits it is the training one: what a
-    network is judged on must not be what it was trained on.
+    Of copies within a split, all but the first are listed. Of a sample in both splits, the training one is listed: a
+    network must not be evaluated on what it was trained on.
 
     Args:
         splits: usable entries of "train" and "val".

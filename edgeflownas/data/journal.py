@@ -1,4 +1,4 @@
-"""What an interrupted build of an index leaves, so that the next one goes on where it ended."""
+"""The journal of an index build, from which the next build continues after an interruption."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ JOURNAL_FILE = "data_index.partial.jsonl"
 class Journal:
     """JSON lines: first what the entries depend on, then one usable sample each, as `[split, entry]`.
 
-    An entry is taken over only while the sizes and times of its files are those it was inspected with.
+    An entry is reused only while the sizes and times of its files are those with which it was inspected.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -65,7 +65,7 @@ class Journal:
             yield
 
     def add(self, split: str, entries: Iterable[Entry]) -> None:
-        """Note what is new. A sample that cannot be used is inspected again each time: its owner may be mending it."""
+        """Write down new entries. A bad sample is inspected again each time: its owner may have fixed it."""
         new = (entry for entry in entries if "reason" not in entry and self._known.get((split, entry["name"])) != entry)
         # All that a kill can cost is what has not been handed over yet; the last line may lack its end.
         self._note([f"{canonical_json([split, entry])}\n" for entry in new])
@@ -82,7 +82,7 @@ class Journal:
 
 
 def _entries(lines: list[str]) -> Iterator[tuple[tuple[str, str], Entry]]:
-    """The entries of whole lines; a line that a kill cut short is inspected anew."""
+    """The entries of complete lines; the sample of a line that a kill cut short is inspected again."""
     for line in lines:
         try:
             split, entry = json.loads(line)

@@ -14,7 +14,7 @@ Form = dict[str, Any]
 MOST_FORMS = 20
 REMAINING_FORMS = "other forms"
 NAMED = 5
-"""How many forms are named in words."""
+"""How many name patterns a message lists."""
 
 # What FlyingChairs2 holds besides the three files of a sample: nothing to remark.
 _EXPECTED = re.compile(

@@ -1,4 +1,4 @@
-"""Batches for training and judging, as pure functions of (seed, epoch, index)."""
+"""Batches for training and evaluation, as pure functions of (seed, epoch, index)."""
 
 from collections.abc import Callable, Sequence
 

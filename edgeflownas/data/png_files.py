@@ -26,7 +26,7 @@ _RGB = 2
 
 @contextmanager
 def open_png(path: Path) -> Iterator[Opened]:
-    """Open a PNG file, and inspect its header: a small file may claim a frame that fills the memory.
+    """Open a PNG file, and check its header: a small file may claim a frame that fills the memory.
 
     Raises:
         UserError: unreadable, no PNG, not 8-bit RGB, a size that no frame has, or a file far larger than its pixels.
@@ -99,7 +99,7 @@ def decode_frame(png: Opened) -> np.ndarray:
     """The pixels of an open PNG: (H, W, 3) uint8, RGB.
 
     Raises:
-        UserError: a checksum does not fit, the image cannot be decoded, or is not what its header said.
+        UserError: a checksum is wrong, the image cannot be decoded, or does not match its header.
     """
     data = np.empty(png.status.st_size, np.uint8)
     read_rest(png, data)

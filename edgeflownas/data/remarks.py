@@ -1,4 +1,4 @@
-"""What a data index says about what it lists, leaves out and clips, in words for people."""
+"""Remarks about a data index for people: what it lists, leaves out and clips."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ MUCH_CLIPPED = 0.05
 
 
 def outline(index: Mapping[str, Any]) -> list[str]:
-    """A line for each split, one for each sample that was left out, and one for what lies beside the splits."""
+    """A line for each split, one for each sample that was left out, and one for other content of the root."""
     lines = []
     for split, part in index["splits"].items():
         lines.append(
@@ -21,7 +21,7 @@ def outline(index: Mapping[str, Any]) -> list[str]:
         )
         lines += [f"left out: {split} {printable(entry['name'])}: {entry['reason']}" for entry in part["rejected"]]
     if index["other"]:
-        lines.append(f"beside the splits, not used: {in_words(index['other'])}")
+        lines.append(f"besides the splits, not used: {in_words(index['other'])}")
     return lines
 
 

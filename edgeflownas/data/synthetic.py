@@ -58,10 +58,10 @@ def generate(root: Path | str, parameters: SyntheticParameters, workers: int = 2
 
 @contextmanager
 def _partial_folder(root: Path) -> Iterator[Path]:
-    """A folder beside `root` to fill, gone afterwards. Those that killed processes left there are removed first.
+    """A temporary folder next to `root`, deleted afterwards.
 
-    A folder is locked as long as its process lives, so that nobody's is removed under him.
-    """
+    Folders that killed processes left are removed first. A folder is locked while its process is alive, so a folder
+    in use is never removed."""
     prefix = f".{root.name}.partial-"
     for left in root.parent.glob(f"{glob.escape(prefix)}*"):
         if (handle := _lock(left)) is not None:

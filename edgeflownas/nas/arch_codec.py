@@ -73,7 +73,7 @@ def self_test(space: SearchSpace) -> list[str]:
     """Check the codec on its space; the list of faults is empty when it is right.
 
     Every code of a space of up to 100,000 subnets survives formatting and parsing (a larger space: the first
-    100,000); wrong lengths and the first wrong digit of every block are refused with the right words.
+    100,000); wrong lengths and the first wrong digit of every block are refused with the right message.
     """
     faults = []
     codes = itertools.product(*(range(len(block.options)) for block in space.blocks))

@@ -1,4 +1,4 @@
-"""The command that tells what a subnet costs, without building it."""
+"""The command that computes what a subnet costs, without building it."""
 
 import argparse
 from collections.abc import Sequence

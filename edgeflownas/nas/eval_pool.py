@@ -1,7 +1,7 @@
-"""The eval pool: four fixed fair cycles of subnets, judged after every epoch.
+"""The eval pool: four fixed fair cycles of subnets, evaluated after every epoch.
 
-In the 9-block space these are 12 subnets, hence `mean_epe_12` and `eval_pool_12.json`; in another space the names stay,
-and the number is that of its pool: four times its cycle length.
+In the 9-block space these are 12 subnets, hence `mean_epe_12` and `eval_pool_12.json`; other spaces keep the names, but
+their pools have four times their own cycle length.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The command that runs random subnets and checks what comes out, at any resolution."""
+"""The command that runs random subnets at any resolution and checks their outputs."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How well one ranking of subnets foretells another: pure statistics."""
+"""How well one ranking of subnets predicts another: pure statistics."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ MIN_SUBNETS = 3
 class Agreement:
     """Rank correlations with their bootstrap intervals, and where the rankings differ most.
 
-    tau: Kendall's tau-b. rho: Spearman's rho. Both None where one side is constant; the intervals are None where
-    there are fewer than three subnets. rank_error: largest difference of a subnet's two ranks, of subnet `worst`.
+    tau: Kendall's tau-b. rho: Spearman's rho. Both are None if one side is constant; the intervals are None for fewer
+    than three subnets. rank_error: largest difference of a subnet's two ranks, of subnet `worst`.
     """
 
     tau: float | None
@@ -57,17 +57,17 @@ def agreement(foretold: Sequence[float], actual: Sequence[float], seed: int = 0)
 
 
 def kendall_tau(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float | None:
-    """Kendall's tau-b; None where one side is constant."""
+    """Kendall's tau-b; None if one side is constant."""
     return _defined(x, y, "kendalltau")
 
 
 def spearman_rho(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float | None:
-    """Spearman's rho; None where one side is constant."""
+    """Spearman's rho; None if one side is constant."""
     return _defined(x, y, "spearmanr")
 
 
 def ceiling(epes: Sequence[Sequence[float]]) -> float | None:
-    """Mean tau between the seeds of training alone: no ranking can be expected to foretell them better.
+    """Mean tau between the seeds of training alone: no ranking can be expected to predict them better.
 
     Args:
         epes: per seed, the EPE of every subnet, pixels.
@@ -81,7 +81,7 @@ def ceiling(epes: Sequence[Sequence[float]]) -> float | None:
 
 
 def _defined(x: Any, y: Any, correlation: str) -> float | None:
-    # SciPy takes a second to import, and the rules import this room while they are read.
+    # SciPy takes a second to import, and the rules import this module while Snakemake parses them.
     from scipy import stats
 
     if np.ptp(x) == 0 or np.ptp(y) == 0:

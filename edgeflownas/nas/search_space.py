@@ -47,7 +47,7 @@ class SearchSpace:
         return math.prod(len(block.options) for block in self.blocks)
 
     def facts(self) -> dict[str, Any]:
-        """All that makes it this space, as JSON values by dotted key. Its name is not: a file may change under it."""
+        """Everything that defines the space, as JSON values by dotted key; not its name, whose file may change."""
         return {
             "search_space.order": [block.name for block in self.blocks],
             "search_space.reference": list(self.reference),
@@ -56,7 +56,7 @@ class SearchSpace:
 
 
 def result_values(config: Config) -> dict[str, Any]:
-    """The values that change what a run computes, with what the file of its search space says now.
+    """The values that change what a run computes, with the current content of its search-space file.
 
     Raises:
         UserError: the search space cannot be read.

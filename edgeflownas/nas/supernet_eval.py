@@ -1,4 +1,4 @@
-"""The command that judges subnets of a trained supernet, and changes nothing."""
+"""The command that evaluates subnets of a trained supernet, and changes nothing."""
 
 import argparse
 import sys
@@ -27,16 +27,16 @@ EXAMPLES = (
 
 
 def _parser() -> argparse.ArgumentParser:
-    description = "Recalibrate and judge subnets of a checkpoint: the eval pool, or the codes given."
+    description = "Recalibrate and evaluate subnets of a checkpoint: the eval pool, or the given codes."
     parser = command_parser("edgeflownas.nas.supernet_eval", description, EXAMPLES)
     add_config_flags(parser)
     add = parser.add_argument
     add("--eval_only", action="store_true", help="accepted and without effect: this command never trains")
     add("--bn_recal_batches", type=int, metavar="N", help="batches to recalibrate batch norm on")
     add("--checkpoint", default="last", metavar="best|last|FILE", help="which checkpoint (%(default)s)")
-    add("--arch", nargs="+", metavar="CODE", help="arch codes to judge instead of the eval pool")
+    add("--arch", nargs="+", metavar="CODE", help="arch codes to evaluate instead of the eval pool")
     add_data_root_flag(parser)
-    add("--gpu_device", type=int, metavar="N", help="index of the GPU; without one the CPU does the work")
+    add("--gpu_device", type=int, metavar="N", help="index of the GPU; without a GPU the CPU is used")
     add("--output_dir", metavar="FOLDER", help="the run directory")
     add(
         "--out",
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="where to write the result (supernet_eval.json in the run directory)",
     )
-    add("--quiet", action="store_true", help="do not print which subnets are being judged")
+    add("--quiet", action="store_true", help="do not print which subnets are being evaluated")
     add_json_flag(parser)
     return parser
 
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 def evaluate(
     config: Config, checkpoint_name: str, codes: Sequence[str] | None, watch: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """Judge the eval pool, or `codes`, with the weights of a checkpoint; `watch` is told what is being judged.
+    """Evaluate the eval pool, or `codes`, with the weights of a checkpoint; `watch` is called with what is evaluated.
 
     Returns:
         The content of `supernet_eval.json`.
@@ -69,7 +69,7 @@ def evaluate(
     cycles = eval_pool(space) if wanted is None else np.stack([complete_cycle(code, space) for code in wanted])
     results = evaluator.judge(cycles, data.recalibration(), data.validation(), watch)
     if wanted is not None:
-        # Each code is the first path of its own cycle; the others only keep it company.
+        # Each code is the first path of its own cycle; the results of the other paths are not used.
         results = results[:: space.cycle_length]
     mean_epe, std_epe, noise_epe = pool_summary(results)
     return {

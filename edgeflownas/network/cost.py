@@ -8,7 +8,7 @@ def subnet_cost(space: SearchSpace, code: ArchCode, height: int, width: int, ini
     """Cost of one subnet on one `height` × `width` input.
 
     Returns:
-        `params`: trainable parameters (kernels, and scale and offset of the batch norms the subnet meets).
+        `params`: trainable parameters (kernels, and scale and offset of the batch norms that the subnet passes).
         `macs`: multiply-accumulates of the convolutions, every output pixel counted with the whole kernel.
     """
     params = macs = 0

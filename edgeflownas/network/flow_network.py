@@ -52,7 +52,7 @@ class FlowNetwork(keras.layers.Layer):
 
     Weights are a pure function of `seed` and do not depend on the backend. Their names are unique and stable
     (`EB0.option1.block0.conv0.kernel`); checkpoints use them as keys. `rewritten` chooses how slow convolutions are
-    computed, not what they give; by default where it was measured to be faster: TensorFlow on a CPU, in float32.
+    computed, not their results; the default is on where it was measured to be faster: TensorFlow on a CPU, in float32.
     `precision` is that of the convolutions (`layers.Conv`).
     """
 
@@ -74,7 +74,8 @@ class FlowNetwork(keras.layers.Layer):
         stages = network_stages(space, init_neurons)
         for stage, following in zip(stages, [*stages[1:], None], strict=True):
             strides = 2 if stage.scale > scale else 1
-            # Folding pays where few channels come out, and one can stay folded until then: before the output heads.
+            # Folding pays off if there are few output channels and the array can stay folded up to them: before the
+            # output heads.
             folds = rewritten and following is not None and following.head
             self.stage_layers.append(StageLayer(stage, strides, seed, precision, folds))
             scale = stage.scale
@@ -117,5 +118,5 @@ class FlowNetwork(keras.layers.Layer):
 
 
 def network_of(config: Config, space: SearchSpace) -> FlowNetwork:
-    """The network that a configuration describes: whoever trains, judges or checks it takes it from here."""
+    """The network that a configuration describes; training, evaluation and checks all build it here."""
     return FlowNetwork(space, config["network.init_neurons"], config["seed"], config["train.precision"])

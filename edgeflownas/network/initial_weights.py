@@ -1,4 +1,4 @@
-"""What every kernel starts from, as a pure function of seed and name. Imports no Keras, so that gates can compare."""
+"""The initial value of every kernel, as a pure function of seed and name. Keras-free, so that gates can compare."""
 
 import hashlib
 from collections.abc import Iterator

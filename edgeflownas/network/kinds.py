@@ -1,7 +1,7 @@
-"""The kinds of choice block, each one class: its options, convolutions, layers, words, and what that costs.
+"""The kinds of choice block, each one class: its options, convolutions, layers, labels and cost.
 
-All that the project knows of a kind is here. A new one is a class with these methods, an entry in `KINDS`, and its name
-in `schemas/search_space.schema.json`. Imports no Keras: only `layers` and `run` are for the Keras model.
+Everything that the project knows about a kind is here. A new one is a class with these methods, an entry in `KINDS`,
+and its name in `schemas/search_space.schema.json`. Imports no Keras: only `layers` and `run` are for the Keras model.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Build:
 class Kind(Protocol):
     """A kind of choice block; `value` is one of a block's options, as the search space gives it.
 
-    place: the kind of stage that it can stand at: 'depth' keeps the size of what comes in, and has its batch norms
+    place: the kind of stage at which it can be used: 'depth' keeps the size of what comes in, and has its batch norms
         inside; 'kernel' may change it, and a batch norm and ReLU that all options share follow it, but for a head.
     """
 
@@ -104,7 +104,7 @@ class Depth:
         return [ResidualBlock(spec, build.seed, f"{name}.block{index}", build.precision) for index in range(value)]
 
     def run(self, layers: list[Any], x: Any, size: tuple[int, int] | None, statistics: Any) -> Any:
-        """One block after another; the size stays."""
+        """One block after another; the size does not change."""
         for layer in layers:
             x = layer(x, statistics=statistics)
         return x

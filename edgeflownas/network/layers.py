@@ -1,6 +1,6 @@
 """The layers of the network. All take x of shape (P, B, H, W, C): paths, batch, height, width, channels.
 
-On CPUs some of them answer, and take, the same activations folded: (P, B, H/2, W/2, 4, C), see `rewritings`.
+On CPUs some of them return, and accept, the same activations folded: (P, B, H/2, W/2, 4, C), see `rewritings`.
 """
 
 from collections.abc import Callable
@@ -38,8 +38,8 @@ class Conv(keras.layers.Layer):
     """Bias-free 'same' convolution, after a bilinear resize where the input does not have the wanted size.
 
     `precision` is Keras's dtype policy: 'mixed_bfloat16' multiplies in bfloat16 and keeps the weights in float32; the
-    other layers work in float32. With `folds`, what it resizes by exactly 2 comes out folded; what comes in folded
-    stays so where no resize is asked for.
+    other layers work in float32. With `folds`, the output is folded if it resizes by exactly 2; a folded input stays
+    folded if there is no resize.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Conv(keras.layers.Layer):
 
 
 class BatchNorm(keras.layers.Layer):
-    """Batch norm by statistics it is handed; its only weights are scale and offset (Ioffe & Szegedy, 1502.03167)."""
+    """Batch norm with given statistics; its only weights are scale and offset (Ioffe & Szegedy, 1502.03167)."""
 
     def __init__(self, channels: int, name: str) -> None:
         super().__init__(name=name.replace(".", "_"))
@@ -94,11 +94,11 @@ class BatchNorm(keras.layers.Layer):
 
     def call(self, x: Any, statistics: Any) -> Any:
         """Normalise x (P, B, …, C) per path and channel, by the mean and variance that `statistics` has for it."""
-        # Copies are tensors: TensorFlow's custom gradients do not take variables.
+        # Copied into tensors: TensorFlow's custom gradients do not accept variables.
         gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
         if len(x.shape) == 5:
             return statistics.normalise(x, gamma, beta)
-        # Folded: in which order the pixels lie makes no difference here.
+        # Folded: the order of the pixels makes no difference here.
         paths, _, height, width, pixels, channels = x.shape
         y = statistics.normalise(ops.reshape(x, (paths, -1, height, width * pixels, channels)), gamma, beta)
         return ops.reshape(y, (paths, -1, *x.shape[2:]))

@@ -1,10 +1,11 @@
-"""Exact rewritings of slow operations, for CPUs. Values and gradients are those of the plain way, up to rounding.
+"""Exact rewritings of slow operations, for CPUs. Values and gradients equal those of plain operations, up to rounding.
 
-A third of a training step goes into wide kernels on large, narrow activations: H1, H2 and the output heads behind them.
-The same sums come out of convolutions at half the resolution with four times the channels, which CPUs handle better
-and which, for 7×7 behind a resize, need half the multiplications. Their activations stay *folded* between the two: a
-folded array (..., h, w, 4, C) holds the pixel (2i + a, 2j + b) of (..., 2h, 2w, C) at [..., i, j, 2a + b, :]. Batch
-norm and ReLU do not care.
+A third of a training step is spent on wide kernels on large, narrow activations: H1, H2 and the output heads behind
+them. The same sums can be computed by convolutions at half the resolution with four times the channels, which CPUs
+handle better and which, for 7×7 behind a resize, need half the multiplications. Their activations stay *folded* between
+the
+two: a folded array (..., h, w, 4, C) holds the pixel (2i + a, 2j + b) of (..., 2h, 2w, C) at [..., i, j, 2a + b, :].
+Batch norm and ReLU do not care.
 
 All of it rests on one fact: an output pixel 2i + a (a = 0 or 1) that reads the fine pixel 2i + a + d reads pixel
 (a + d) mod 2 of the coarse cell i + floor((a + d) / 2).
@@ -20,7 +21,7 @@ from edgeflownas.devices import onednn_computes
 from edgeflownas.network.readers import readers
 
 SMALLEST = 4
-"""Cells, in height and in width, that `upsampled_convolution` needs: its two borders must not meet."""
+"""Cells, in height and in width, that `upsampled_convolution` needs: its two borders must not overlap."""
 
 
 def upsampled_kernels() -> tuple[int, ...]:
@@ -162,7 +163,7 @@ def _resize_taps(size: int) -> np.ndarray:
 
 @lru_cache
 def _edge_taps(size: int) -> np.ndarray:
-    """(R, 2, size): how tap d of output pixel a in cell i, counted from an edge, meets the error there.
+    """(R, 2, size): how tap d of output pixel a in cell i, counted from an edge, reads the error there.
 
     The true fine pixel 0 is the edge pixel itself where zeros around x give 3/4 of it; the true fine pixel -1 is the
     convolution's zero where they give 1/4.

@@ -1,11 +1,10 @@
-"""How the paths of a forward pass go through a choice block's options.
+"""How the paths of a forward pass go through a choice block's options. A route takes the block's digit position, its
+options as functions, and x (P, B, H, W, C) with the paths as leading axis. P is 1 as long as all paths still share
+everything. There are three:
 
-A route is handed the block's digit position, its options as functions, and x (P, B, H, W, C) with the paths as
-leading axis. P is 1 as long as all paths still share everything. There are three:
-
-- `FairCycle`: all paths of a fair cycle at once, as a static graph. Every option runs the same number of times
-  whatever the codes are, so the paths are gathered into option order, each option runs on its own, and the results
-  are scattered back: no branch, no mask, one compilation for every subnet.
+- `FairCycle`: all paths of a fair cycle at once, as a static graph. Every option runs the same number of times for any
+codes, so the paths are gathered into option order, each option runs on its own, and the results are scattered back: no
+branch, no mask, one compilation for every subnet.
 - `SwitchedPath`: one path whose code is data; a branch at every block, one compilation.
 - `FixedPath`: one path whose code is known when the graph is built: only its options are in the graph.
 """
@@ -83,5 +82,5 @@ class FixedPath:
         self.code = code
 
     def __call__(self, digit: int, options: Options, x: Any) -> Any:
-        """Run the one option that is there."""
+        """Run the only option."""
         return options[self.code[digit]](x)

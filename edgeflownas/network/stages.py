@@ -22,7 +22,7 @@ class Stage:
     kind: what its options are, by its name in `kinds.KINDS`.
     scale: how often the output is halved against the input. One more than the stage before means stride 2; less
         means that a bilinear resize to that scale's size comes first.
-    head: the stage reads the trunk and emits flow, without batch norm; the trunk goes on past it. Every other
+    head: the stage reads the trunk and emits flow, without batch norm; the trunk continues past it. Every other
         convolution stage ends in batch norm and ReLU, shared by its options.
     digit: position of the stage's digit in an arch code, None where there is nothing to choose.
     """
@@ -42,7 +42,7 @@ class Stage:
         return {self.option_name(option) + place: convolution for place, convolution in found.items()}
 
     def option_name(self, option: int) -> str:
-        """What the names of an option's weights begin with."""
+        """The prefix of the names of an option's weights."""
         return f"{self.name}.option{option}"
 
     def option_norms(self, option: int) -> int:
@@ -69,7 +69,7 @@ def network_stages(space: SearchSpace, init_neurons: int) -> tuple[Stage, ...]:
         UserError: a choice block names no stage of the network, or has another kind than that stage.
     """
     w = init_neurons
-    # A stage that the space does not make a choice keeps the one option given here.
+    # A stage that is no choice in the space has the one option given here.
     skeleton = (
         Stage("E0", "kernel", (7,), INPUT_CHANNELS, w, 1),
         Stage("E1", "kernel", (5,), w, 2 * w, 2),

@@ -1,8 +1,7 @@
-"""Batch-norm statistics as explicit inputs and outputs: the network keeps none of its own.
+"""Batch-norm statistics as explicit inputs and outputs: the network itself keeps none.
 
-A forward pass is handed one of these objects, and every batch norm on the way lets it normalise. Statistics come in the
-order of execution, which is the same for every route, so those that one pass recorded can be given to another.
-"""
+A forward pass takes one of these objects, and every batch norm normalises through it. Statistics are in the order of
+execution, which is the same for every route, so the statistics that one pass recorded can be used by another."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -44,7 +43,7 @@ class RecordedStatistics:
 
 
 class GivenStatistics:
-    """Statistics taken earlier, handed out in the order in which they were taken."""
+    """Statistics recorded earlier, used in the order in which they were recorded."""
 
     def __init__(self, statistics: Iterable[MeanAndVariance]) -> None:
         self._remaining = iter(statistics)
@@ -71,10 +70,9 @@ def normalised(x: Any, statistics: MeanAndVariance, gamma: Any, beta: Any) -> An
 def normalised_by_batch(x: Any, gamma: Any, beta: Any, average: Average) -> Any:
     """x (P, B, H, W, C) normalised by the statistics of the batch, then scaled by gamma and shifted by beta, both (C,).
 
-    With the gradient in closed form (Ioffe & Szegedy, arXiv:1502.03167, section 3), which visits the activations half
-    as often as the chain rule through the statistics does. Where devices share the batch, `average` makes the
-    statistics of the whole, and those of its gradient, out of theirs; the gradient is that of the sum of the devices'
-    losses.
+    With the gradient in closed form (Ioffe & Szegedy, arXiv:1502.03167, section 3), which reads the activations half as
+    often as the chain rule through the statistics. If devices share the batch, `average` combines their statistics, and
+    those of the gradient, into those of the whole batch; the gradient is that of the sum of the devices' losses.
     """
     axes = (1, 2, 3)
 

@@ -1,4 +1,4 @@
-"""Pictures of predicted flow beside the true one, of a few fixed validation samples of a run."""
+"""Pictures of predicted and true flow, for a few fixed validation samples of a run."""
 
 import argparse
 from collections.abc import Sequence
@@ -106,7 +106,7 @@ def _draw_legend(axis: "Axes", radius: float) -> None:
 
 
 def predict_samples(run: RunDirectory, checkpoint_name: str, codes: Sequence[str], count: int) -> FlowSamples:
-    """Let subnets of a run's checkpoint predict, recalibrated as they are judged. Imports the backend.
+    """Predict flow with subnets of a run's checkpoint, recalibrated as in the evaluation. Imports the backend.
 
     Args:
         run: a run directory with `config.json`, `data_index.json` and the checkpoint.
@@ -129,7 +129,7 @@ def predict_samples(run: RunDirectory, checkpoint_name: str, codes: Sequence[str
     if not wanted:
         return take_flow_samples(evaluator, data, eval_pool(space)[0], count, origin)
     cycles = [complete_cycle(code, space) for code in wanted]
-    # Each code is the first path of its own cycle; the others only keep it company.
+    # Each code is the first path of its own cycle; the results of the other paths are not used.
     return select_subnets([take_flow_samples(evaluator, data, cycle, count, origin) for cycle in cycles])
 
 
@@ -138,14 +138,14 @@ def _parser() -> argparse.ArgumentParser:
         "edgeflownas.reporting.flow_pictures",
         "Draw frames, true and predicted flow, error and uncertainty of a few validation samples. A run that came to "
         "its own end kept what a few subnets predict (flow_samples.npz), and that is drawn. Otherwise, and with "
-        "--checkpoint, --arch or --samples, the checkpoint is recalibrated and predicts anew.",
+        "--checkpoint, --arch or --samples, the checkpoint is recalibrated and predicts again.",
         EXAMPLES,
     )
     add = parser.add_argument
     add("--run_dir", type=Path, required=True, metavar="FOLDER", help="the run directory")
-    add("--checkpoint", metavar="best|last|FILE", help="predict anew, with this checkpoint")
-    add("--arch", nargs="+", default=[], metavar="CODE", help="predict anew, with these subnets")
-    add("--samples", type=int, metavar="N", help="predict anew, for so many validation samples")
+    add("--checkpoint", metavar="best|last|FILE", help="predict again, with this checkpoint")
+    add("--arch", nargs="+", default=[], metavar="CODE", help="predict again, with these subnets")
+    add("--samples", type=int, metavar="N", help="predict again, for this many validation samples")
     add("--out", type=require_writable, metavar="FOLDER", help="where the pictures go (pictures/ in the run directory)")
     return parser
 

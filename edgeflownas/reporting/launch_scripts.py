@@ -23,7 +23,7 @@ RESOURCE_FLAGS = frozenset({"--gpu_device", "train.gpu_device", "data.workers"})
 
 @dataclass(frozen=True)
 class Resources:
-    """What the long run asks of a cluster; `site` holds further sbatch options, such as `--partition=gpu`."""
+    """What the long run requests from a cluster; `site` holds further sbatch options, such as `--partition=gpu`."""
 
     cpus: int
     mem_mb: int
@@ -67,7 +67,7 @@ def _wrapped(command: Sequence[str]) -> str:
 def parse_script(text: str, name: str) -> dict[str, str | None]:
     """The flags of the command that a launch script ends in: `--flag` -> value, and for `--set` key -> value.
 
-    The program itself stands under `command`. Paths of the interpreter count as `python`.
+    The program itself is under `command`. Paths of the interpreter count as `python`.
 
     Raises:
         UserError: there is no single `exec` line.

@@ -15,7 +15,7 @@ from edgeflownas.console.durations import duration
 PROVENANCE, REPORT, REPORT_MARKDOWN = "provenance.html", "report.html", "supernet_training_report.md"
 # The run whose report gate 4 publishes as `<output_dir>/report.html`.
 SHORT_RUN = "gate4"
-# What stands in an output directory, if it was drawn.
+# The pages of an output directory, if they were written.
 PAGES = (
     ("Provenance", Path(PROVENANCE)),
     ("Report of the short run", Path(REPORT)),
@@ -25,7 +25,7 @@ PAGES = (
 
 @dataclass(frozen=True)
 class PageLink:
-    """An entry of the navigation; `href` is relative to the page it stands on, None on that page itself."""
+    """An entry of the navigation; `href` is relative to the page that shows it, None for that page itself."""
 
     label: str
     href: str | None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito (2008): eight colours that people of any colour vision tell apart; the yellow is too light for lines.
+# Okabe & Ito (2008): eight colours that people of any colour vision can distinguish; the yellow is too light for lines.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 # For amounts: grows evenly in lightness, so it also reads in grey.
@@ -27,11 +27,11 @@ WIDTH = 6.0
 
 
 def draw_svg(draw: Callable[["Figure"], None], height: float = 2.7, width: float = WIDTH) -> str:
-    """An SVG of what `draw` does to an empty figure of that size, inches. Its text stays text."""
+    """An SVG of what `draw` adds to an empty figure of that size, inches. Its text remains text."""
     target = io.StringIO()
     _draw(draw, (width, height), target, format="svg", metadata={"Date": None, "Creator": None})
     text = re.sub(r"\A.*?(?=<svg )", "", target.getvalue(), flags=re.DOTALL)
-    # Without XML's own headers, and without names for everything: several figures may stand in one page.
+    # Without XML's own headers, and without names for everything: several figures may be on one page.
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     return re.sub(r'<g id="[^"]*">', "<g>", text)
 

@@ -103,7 +103,7 @@ def render_page(stages: Sequence[StageView], pages: Sequence[PageLink], output_d
         drawn=drawn,
         marks=MARKS,
         summary=_summary(stages),
-        # Where a gate does not stand, its last attempt is what one came to see; where all do, all of them are.
+        # If a gate is not up to date, its last attempt is opened; if all are, the last attempt of each.
         all_passed=all(stage.state == "passed" for stage in stages[:-1]),
         diff_limit=DIFF_LINES,
     )
@@ -113,8 +113,8 @@ def _summary(stages: Sequence[StageView]) -> str:
     gates = stages[:-1]
     others = [f"{gate.label.lower()} is {gate.state}" for gate in gates if gate.state != "passed"]
     if not others:
-        return f"All {len(gates)} gates stand."
-    return f"{len(gates) - len(others)} of {len(gates)} gates stand; {', '.join(others)}."
+        return f"All {len(gates)} gates are up to date."
+    return f"{len(gates) - len(others)} of {len(gates)} gates are up to date; {', '.join(others)}."
 
 
 def _diff_kind(line: str) -> str:

@@ -168,7 +168,7 @@ class RunFacts:
         return f"{total:.0f} s: {', '.join(shares)}"
 
     def cautions(self) -> list[str]:
-        """What a reader should be careful about."""
+        """Cautions for the reader."""
         manifest, data = self.manifest, self.manifest["data"]
         cautions = []
         if manifest["global_step"] < FEW_STEPS:
@@ -197,7 +197,7 @@ class RunFacts:
             cautions.append(f"GPU {manifest['device']['requested']} was asked for; the CPU did the work.")
         cautions += segment_cautions(manifest["segments"])
         return cautions + (
-            self._cautions_of_the_result() if self.history else ["No epoch was completed, so nothing was judged."]
+            self._cautions_of_the_result() if self.history else ["No epoch was completed, so nothing was evaluated."]
         )
 
     def _unseen(self) -> list[str]:
@@ -211,7 +211,7 @@ class RunFacts:
         if seen < data["train_samples"]:
             cautions.append(f"Only {seen} of the {data['train_samples']} training pairs were seen.")
         if limit is not None and limit < listed:
-            cautions.append(f"Only the first {limit} of {listed} {values['eval.split']} pairs were judged.")
+            cautions.append(f"Only the first {limit} of {listed} {values['eval.split']} pairs were evaluated.")
         return cautions
 
     def _cautions_of_the_result(self) -> list[str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HISTORY, TRACE, COUNTS = "eval_epe_history.csv", "trace.jsonl", "fairness_counts.json"
-# From so many points on a line needs no markers.
+# A line with at least this many points needs no markers.
 MANY_POINTS = 25
 
 
@@ -200,7 +200,7 @@ def _time(facts: RunFacts) -> RunFigure:
         count_axis(axis, "epoch")
         figure.legend(loc="outside lower center", ncols=5)
 
-    caption = "What the time of each epoch went on; an epoch in which a run began or was resumed builds graphs as well."
+    caption = "Where the time of each epoch went; an epoch in which a run started or was resumed also builds graphs."
     return RunFigure("time", "Time per phase", caption, (HISTORY,), draw_svg(draw))
 
 

@@ -14,7 +14,7 @@ from edgeflownas.reporting.run_figures import RunFigure, run_figures
 
 PICTURES = "pictures"
 FLOW_SHEET = f"{PICTURES}/flow.png"
-# A longer history is shown in part; all of it stands in eval_epe_history.csv, and on the page.
+# A longer history is shown in part; all of it is in eval_epe_history.csv, and on the page.
 EPOCHS_SHOWN = 20
 
 
@@ -37,7 +37,7 @@ def draw(facts: RunFacts) -> Drawn:
 
 
 def report_markdown(facts: RunFacts, drawn: Drawn) -> str:
-    """The report; its pictures are those that `write_report` puts beside it."""
+    """The report; its pictures are those that `write_report` puts next to it."""
     lines = [f"# Supernet training report: {facts.name}", "", facts.summary(), ""]
     lines += ["## Cautions", "", *(f"- {words}" for words in facts.cautions() or ["nothing"]), ""]
     if facts.history:

@@ -1,4 +1,4 @@
-"""What decides: one row per change of the configuration, all under the same small budget, with several seeds.
+"""Ablation: one row per change of the configuration, all under the same small budget, with several seeds.
 
 `<runs>/<row>_seed<k>` are the run directories. A row is better or worse than the first one only where the difference
 exceeds twice its standard error, which comes from the differences between seeds, pooled over all rows.

@@ -1,7 +1,8 @@
 """Compare the supernet's ranking of subnets with that of the same subnets trained alone from scratch.
 
 `<alone>/<digits>_seed<k>` are the run directories of the subnets; each FILE is a supernet's `supernet_eval.json` over
-them. It states numbers and judges none: with few subnets the intervals are wide. Beside the report a scatter plot.
+them. It reports numbers and has no criterion: with few subnets the intervals are wide. A scatter plot is written next
+to the report.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,13 +36,13 @@ def fidelity_report(
         seeds: with which each was trained.
 
     Raises:
-        UserError: a run is missing, or the supernets judged different subnets.
+        UserError: a run is missing, or the supernets evaluated different subnets.
     """
     space = load_search_space(space_name)
     first, *others = supernets.values()
     codes = [row["code"] for row in first["subnets"]]
     if any([row["code"] for row in other["subnets"]] != codes for other in others):
-        raise UserError("the supernets judged different subnets; judge them with the same --arch")
+        raise UserError("the supernets evaluated different subnets; evaluate them with the same --arch")
     runs = [[read_run(alone / f"{code.replace(',', '')}_seed{seed}") for seed in seeds] for code in codes]
     shape = runs[0][0].manifest["input_shape"]
     width = runs[0][0].manifest["init_neurons"]
@@ -137,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--alone", type=Path, required=True, metavar="DIR", help="where the subnets' runs lie")
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="with which each of them was trained")
     parser.add_argument("--supernet", nargs="+", required=True, metavar="NAME=FILE", help="evaluations over them")
-    parser.add_argument("--out", type=require_writable, required=True, help="the report; the plot is beside it, .svg")
+    parser.add_argument("--out", type=require_writable, required=True, help="the report; the plot is next to it, .svg")
     arguments = parser.parse_args(argv)
     files = dict(word.partition("=")[::2] for word in arguments.supernet)
     supernets = {name: read_json(file, schema="supernet_eval.schema.json") for name, file in files.items()}

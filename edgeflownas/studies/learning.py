@@ -1,6 +1,6 @@
-"""Judge whether the supernet learns: did it memorise a few pairs, and does it generalise to scenes it has not seen?
+"""Check whether the supernet learns: did it memorise a few pairs, and does it generalise to scenes it has not seen?
 
-Exit code 1 if a criterion is not met.
+Exit code 1 if a criterion fails.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ SWAP_DISTANCE = 0.1
 GENERALISED = 0.5
 """The goal on held-out scenes, for runs of the size that can reach it."""
 PHOTOMETRIC = 0.8
-"""Colour difference along the flow over that without motion, that correct data stay below."""
+"""Upper bound for correct data: colour difference along the flow over that without motion."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Evidence:
     """What the criteria look at.
 
     memorise: the run on the overfit set. swapped: `supernet_eval.json` of the same checkpoint on its swapped pairs.
-    generalise: the run on generated scenes. claims: whether its size allows to judge it.
+    generalise: the run on generated scenes. claims: whether it is large enough for a criterion.
     """
 
     memorise: Run
@@ -158,7 +158,7 @@ CRITERIA: tuple[Criterion[Evidence], ...] = (
 
 
 def judge(evidence: Evidence) -> list[dict[str, Any]]:
-    """Every criterion's sentence, what was observed and expected, and whether it is met."""
+    """Every criterion's sentence, what was observed and expected, and whether it holds."""
     return [*judge_criteria(CRITERIA, evidence)]
 
 
@@ -183,9 +183,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--memorise", type=Path, required=True, metavar="RUN", help="the run on the overfit set")
     parser.add_argument("--swapped", type=Path, required=True, metavar="FILE", help="its evaluation on swapped pairs")
     parser.add_argument("--generalise", type=Path, required=True, metavar="RUN", help="the run on generated scenes")
-    parser.add_argument("--claim", action="store_true", help="that run is large enough to be judged by its error")
+    parser.add_argument("--claim", action="store_true", help="that run is large enough for a criterion on its error")
     parser.add_argument("--out", type=require_writable, required=True, help="where to write the report, passed or not")
-    parser.add_argument("--ticket", type=require_writable, help="a file to write when every criterion is met")
+    parser.add_argument("--ticket", type=require_writable, help="a file to write if every criterion holds")
     arguments = parser.parse_args(argv)
     swapped = read_json(arguments.swapped, schema="supernet_eval.schema.json")
     evidence = Evidence(read_run(arguments.memorise), swapped, read_run(arguments.generalise), arguments.claim)

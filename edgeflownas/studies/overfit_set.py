@@ -1,7 +1,7 @@
 """Make a data set to overfit: centre crops of the first training pairs of another one.
 
 In train/ are the pairs, at the size of the crop, so that training always sees all of them. In val/ are the same pairs
-with the two frames in each other's place, and the flow as it was. `eval.split` chooses which of both are judged.
+with the two frames swapped and the flow unchanged. `eval.split` chooses which split is evaluated.
 """
 
 from pathlib import Path

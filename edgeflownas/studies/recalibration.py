@@ -1,7 +1,7 @@
 """How much batch-norm recalibration matters: the pool's EPE and ranking with 0, 1, 8 and 32 batches, in one table.
 
-Nothing is trained. With 0 batches every batch norm has mean 0 and variance 1, as a fresh one: the supernet keeps no
-running statistics, because those of a mixture of subnets are nobody's.
+Nothing is trained. With 0 batches every batch norm has mean 0 and variance 1, like a new one: the supernet keeps no
+running statistics, because those of a mixture of subnets would fit none of them.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ BATCHES = (0, 1, 8, 32)
 
 
 def recalibration_table(run_dir: Path, batches: Sequence[int]) -> dict[str, Any]:
-    """The content of `recalibration.json`: the pool of a run's last checkpoint, judged once per number of batches.
+    """The content of `recalibration.json`: the pool of a run's last checkpoint, evaluated once per number of batches.
 
     Raises:
         UserError: the run, its data or its checkpoint cannot be read.
