@@ -39,7 +39,7 @@ def write_atomic(path: Path | str, write: Callable[[BinaryIO], None], keep: Path
     """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it over `path`.
 
     Readers see the old file or the new one, never a part. A failed write leaves the old file. `keep` is another name
-    in the same folder: there the old file stays once the new one is complete.
+    in the same folder: the old file is kept there once the new one is complete.
 
     Raises:
         CannotWrite: the system refuses; the message is for the user.
@@ -67,7 +67,7 @@ def _replace(path: Path, write: Callable[[BinaryIO], None], keep: Path | None) -
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote left in `folder` and below."""
+    """Remove temporary files that killed processes left in `folder` and below."""
     for unfinished in folder.rglob(f".*{TEMPORARY}"):
         with writing(unfinished):
             unfinished.unlink(missing_ok=True)
@@ -181,8 +181,8 @@ def validate(value: Any, schema: str, where: str) -> None:
 def schema_check(schema: dict[str, Any]) -> Callable[[Any], bool]:
     """A function that is true of the JSON values that fit `schema` (JSON Schema 2020-12), by jsonschema-rs.
 
-    It takes a hundredth of the time that `jsonschema` takes, which a long list of samples needs. Where it says no,
-    `jsonschema` has the last word: it words the faults, and reads a pattern as Python does.
+    It takes a hundredth of the time of `jsonschema`, which matters for a long list of samples. If it finds a fault,
+    `jsonschema` decides: it words the faults, and reads patterns as Python does.
     """
     validator = jsonschema_rs.Draft202012Validator(schema)
 

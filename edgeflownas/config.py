@@ -22,7 +22,7 @@ from edgeflownas.yaml_files import parse_yaml, read_yaml
 SCHEMA = "config.schema.json"
 # Where a value came from, besides a config file.
 DEFAULT, COMMAND_LINE = "default", "command line"
-# So many faults are told in full, the others counted.
+# This many faults are listed, the others counted.
 MAX_FAULTS = 50
 
 
@@ -42,7 +42,7 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of `result_values`: independent of comments, order, paths and where a run stops."""
+        """SHA-256 of `result_values`: independent of comments, order, paths and the step at which a run stops."""
         return sha256_of(self.result_values())
 
     def resolved(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def resolve_config(path: Path | str | None, overrides: Mapping[str, Any]) -> Con
 
 
 def _origin_of(path: Path | str) -> str:
-    """The file's name, which a file that is called as one of the other origins has with its folder."""
+    """The file's name; with its folder if the name equals one of the other origins."""
     return os.path.join(".", path) if str(path) in (DEFAULT, COMMAND_LINE) else str(path)
 
 
@@ -134,7 +134,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 @cache
 def schema_leaves() -> dict[str, dict[str, Any]]:
-    """What the schema says of each key, by dotted key, in its order."""
+    """The schema of each key, by dotted key, in its order."""
 
     def walk(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, child in node["properties"].items():
@@ -163,14 +163,14 @@ def _merge(
             origins[key] = where
         elif any(known.startswith(f"{key}.") for known in values):
             if value not in (None, {}):
-                faults.append(f"{where}: {key} is a section and takes keys of its own, got {_shown(value)}")
+                faults.append(f"{where}: {key} is a section with its own keys, got {_shown(value)}")
         else:
             hint = _hint(key) if len(faults) < MAX_FAULTS else ""
             faults.append(f"{where}: unknown key {key[:100]}; {hint}")
 
 
 def _hint(key: str) -> str:
-    """The known keys that somebody who wrote `key` may have meant, or those that stand beside it."""
+    """The known keys that `key` may have been meant for, or those of its section."""
     section, _, name = key.rpartition(".")
     known = {other: other.rpartition(".") for other in schema_leaves()}
     beside = [leaf for parent, _, leaf in known.values() if parent == section]
@@ -188,7 +188,7 @@ def _hint(key: str) -> str:
 
 def _fault(value: Any, leaf: dict[str, Any]) -> str | None:
     """What is allowed and what was found, if a value does not fit its leaf of the schema."""
-    # JSON's types leave these open: numbers that no arithmetic survives, and text that names no place anywhere.
+    # JSON's types leave these open: numbers that are not finite, and text that cannot be a path.
     if isinstance(value, float):
         sound = math.isfinite(value)
     else:
@@ -237,7 +237,7 @@ def _as_typed(value: Any, leaf: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule between keys, which no schema of a single key can say.
+    """A rule between several keys, which a JSON Schema of single keys cannot express.
 
     `contradiction` takes their values and returns what is wrong and what to do, or None.
     """
@@ -263,7 +263,7 @@ def _unclear_root(of_file: Mapping[str, Any], values: Mapping[str, Any], given: 
     if source != "synthetic" or root is None or not changed or both_given:
         return None
     return (
-        f"{changed[0]} is given alone: does {_shown(root)} hold your own data, or are scenes to be generated there? "
+        f"{changed[0]} is given alone: does {_shown(root)} hold your own data, or should scenes be generated there? "
         "Give data_root=FOLDER (--data_root FOLDER), or both data.source synthetic and data.root"
     )
 
@@ -279,7 +279,7 @@ def _fusing_needs_cycles(mode: str, execution: str) -> str | None:
 def _sharing_needs_fusing(distribution: str, execution: str) -> str | None:
     if distribution == "none" or execution == "fused":
         return None
-    return f"train.distribution {distribution} shares out whole fair cycles: set train.execution to fused"
+    return f"train.distribution {distribution} splits whole fair cycles: set train.execution to fused"
 
 
 def _run_apart_from_data(root: str | None, output: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Choosing the device before the backend is imported, and telling afterwards which one does the work."""
+"""Choosing the device before the backend is imported, and reporting afterwards which one is used."""
 
 import gc
 import itertools
@@ -22,12 +22,12 @@ CHATTER = re.compile(rb"WARNING: All log messages before absl|I0000 .*(oneDNN cu
 
 # The backends that train here; Keras has others, which cannot.
 BACKENDS = ("tensorflow", "jax")
-# Keras's own switches, on which no run here is to depend.
+# Keras's own environment variables, on which no run may depend.
 KERAS_SWITCHES = ("KERAS_NNX_ENABLED", "KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 
 
 def backend_name() -> str:
-    """The backend that KERAS_BACKEND names; TensorFlow where it names none.
+    """The backend that KERAS_BACKEND names; TensorFlow if it names none.
 
     Raises:
         UserError: it names one that cannot train.
@@ -39,7 +39,7 @@ def backend_name() -> str:
 
 
 def granted_gpus() -> list[str] | None:
-    """The GPUs that CUDA_VISIBLE_DEVICES grants to this process, read as CUDA does; None where it is not set.
+    """The GPUs that CUDA_VISIBLE_DEVICES lists for this process, read as CUDA does; None if it is not set.
 
     An entry is an index, or the UUID of a GPU or of a part of one (`GPU-…`, `MIG-…`). The first entry that is neither
     (-1, or Slurm's NoDevFiles) ends the list.
@@ -52,11 +52,11 @@ def granted_gpus() -> list[str] | None:
 
 
 def check_backend(config: Config) -> None:
-    """Whether the backend and the GPU that were asked for can be had, as far as that is known without an import.
+    """Check that the requested backend and GPU are available, as far as that is known without an import.
 
     Raises:
-        UserError: an unknown backend or one that is not installed, a GPU that CUDA_VISIBLE_DEVICES does not grant, or
-            one that is required where it hides all.
+        UserError: an unknown backend or one that is not installed, a GPU that CUDA_VISIBLE_DEVICES does not list, or
+        one that is required while it hides all.
     """
     name = backend_name()
     if find_spec("keras") is None or find_spec(name) is None:
@@ -66,16 +66,16 @@ def check_backend(config: Config) -> None:
     index, granted = config["train.gpu_device"], granted_gpus()
     if granted and index is not None and index >= len(granted):
         raise UserError(
-            f"train.gpu_device {index}: CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r} and grants "
+            f"train.gpu_device {index}: CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r} and lists "
             f"{len(granted)} GPU{'s' if len(granted) > 1 else ''}, among which the index counts; expected at most "
             f"{len(granted) - 1}"
         )
     if granted == [] and config["train.require_gpu"]:
-        raise UserError(f"train.require_gpu is set, but {_hidden()}; ask for a GPU, or unset it")
+        raise UserError(f"train.require_gpu is set, but {_hidden()}; request a GPU, or unset it")
 
 
 def _choose_gpu(index: int) -> None:
-    """Leave one GPU visible. The index counts among those granted, under Slurm those of the job; none stays none."""
+    """Leave one GPU visible. The index counts among those listed, under Slurm those of the job; none remains none."""
     granted = granted_gpus()
     if granted != []:
         os.environ["CUDA_VISIBLE_DEVICES"] = granted[index] if granted else str(index)
@@ -86,8 +86,8 @@ def _hidden() -> str:
 
 
 def prepare_backend(config: Config) -> None:
-    """Import the backend, and set before what it reads then: the visible GPU, deterministic kernels, a quiet log, and
-    Keras's settings, whatever the user's keras.json says.
+    """Import the backend, after setting what it reads on import: the visible GPU, deterministic kernels, a quiet log,
+    and Keras's settings, whatever the user's keras.json says.
 
     Raises:
         UserError: as `check_backend`, or the backend cannot be imported or finds nothing to compute on.
@@ -102,7 +102,7 @@ def prepare_backend(config: Config) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    # A folder that nobody can have: Keras finds no keras.json and writes none.
+    # A folder that cannot exist: Keras finds no keras.json and writes none.
     os.environ |= {"KERAS_BACKEND": backend_name(), "KERAS_HOME": os.devnull}
     for name in KERAS_SWITCHES:
         os.environ.pop(name, None)
@@ -114,7 +114,7 @@ def prepare_backend(config: Config) -> None:
         else:
             keep_order_of_sums()
     except (ImportError, RuntimeError, AssertionError) as error:
-        # The last two are JAX's, where JAX_PLATFORMS names what is not there.
+        # The last two are JAX's, if JAX_PLATFORMS names a platform that does not exist.
         platforms = os.environ.get("JAX_PLATFORMS")
         where = f" with JAX_PLATFORMS={platforms}" if platforms and backend_name() == "jax" else ""
         why = " ".join(str(error).split()) or "it finds no device"
@@ -124,9 +124,9 @@ def prepare_backend(config: Config) -> None:
 def keep_order_of_sums() -> None:
     """Keep TensorFlow from rewriting a + b + c into one `AddN`, which sums in an order that depends on its threads.
 
-    `AddN` begins with the first input whose buffer nobody else still reads, under `TF_DETERMINISTIC_OPS`, too: the loss
-    of the same step differed in its last bit. The whole rewriting of arithmetic goes with it, which costs no time that
-    could be measured (`benchmarks/README.md`). Where gradients meet, `network.readers` does its part.
+    `AddN` starts with the first input whose buffer has no other reader left, also with `TF_DETERMINISTIC_OPS`: the loss
+    of the same step differed in its last bit. All arithmetic rewriting is turned off with it, which costs no measurable
+    time (`benchmarks/README.md`). `network.readers` does the same for sums of gradients.
     """
     import tensorflow as tf
 
@@ -135,10 +135,9 @@ def keep_order_of_sums() -> None:
 
 @contextmanager
 def _out_of_collections() -> Iterator[None]:
-    """Import without Python's search for cycles, and leave what was imported out of all later ones.
+    """Import with the cyclic garbage collector off, and freeze what was imported.
 
-    Modules stay. To go through their objects again and again took 3 of the 17 s until a first step was taken and the
-    process had ended.
+    Modules are never freed. Traversing them again and again took 3 of the 17 s of a process that takes one step.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -152,7 +151,7 @@ def _out_of_collections() -> Iterator[None]:
 
 @contextmanager
 def _without_start_up_chatter() -> Iterator[None]:
-    """Leave out what TensorFlow's C++ writes to stderr on import whatever its log level; let all else through."""
+    """Filter what TensorFlow's C++ writes to stderr on import at any log level; pass everything else on."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as caught:
@@ -180,9 +179,9 @@ def gpu_visible() -> bool:
 
 @cache
 def onednn_computes() -> bool:
-    """Whether TensorFlow computes with oneDNN: where the CPU has instructions for neural networks, unless told.
+    """Whether TensorFlow computes with oneDNN: if the CPU has instructions for neural networks, unless set otherwise.
 
-    Its convolutions are two to eight times as fast as those of Eigen, which TensorFlow uses elsewhere.
+    Its convolutions are two to eight times as fast as those of Eigen, which TensorFlow uses otherwise.
     """
     told = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
     if told in ("0", "1"):
@@ -195,9 +194,9 @@ def onednn_computes() -> bool:
 
 
 def check_device(config: Config) -> dict[str, Any]:
-    """The device that does the work: kind, name, and the index asked for. Imports the backend.
+    """The device in use: kind, name, and the requested index. Imports the backend.
 
-    A GPU that was asked for and is not there is a loud warning on stderr.
+    If a requested GPU is not there, there is a warning on stderr.
 
     Raises:
         UserError: the same, with `train.require_gpu`.

@@ -1,4 +1,4 @@
-"""What the user can fix, as exceptions: a mistake, or a place that cannot be written to; and how commands end on it."""
+"""What the user can fix, as exceptions: mistakes, and paths that cannot be written to; and how commands end on them."""
 
 import errno
 import io
@@ -16,17 +16,17 @@ EXIT_CHECK_FAILED = 1
 EXIT_WRONG_USE = 2
 EXIT_INTERRUPTED = 3
 
-# What the system refuses because of the place and not because of a bug, and what to do.
+# System errors that come from the path and not from a bug, and what to do.
 REMEDIES = {
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "give a place that you may use, or ask its owner"),
-    errno.EROFS: "give a place on a file system that can be written to",
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space there, or give another place"),
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or give another place",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "give a path that you may write to, or ask its owner"),
+    errno.EROFS: "give a path on a writable file system",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space there, or give another path"),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or give another path",
     errno.ENAMETOOLONG: "give a shorter name",
-    errno.ELOOP: "its links lead in a circle: give another place",
+    errno.ELOOP: "its links are circular: give another path",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
-    errno.EPIPE: "whoever read it has ended",
-    **dict.fromkeys((errno.EIO, errno.ESTALE), "look at the disk or the network file system, or give another place"),
+    errno.EPIPE: "the process that read it has ended",
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "check the disk or the network file system, or give another path"),
 }
 
 
@@ -47,11 +47,11 @@ class UserError(Exception):
 
 
 class CheckFailed(Exception):
-    """What was asked for was done and came out wrong: the message is the finding, the exit code 1."""
+    """The command ran, and its check failed: the message is the finding, the exit code 1."""
 
 
 class CannotWrite(OSError):
-    """Something of ours cannot be written: its text, one line, says what, why, and what to do.
+    """An output cannot be written: the text, one line, says what, why, and what to do.
 
     An OSError and no UserError: a full disk must not be taken for a damaged record or a wrong config.
     """
@@ -79,7 +79,7 @@ def writing(path: Path | str) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it; one that is there is fine.
+    """Make a folder and its parents; it may exist already.
 
     Raises:
         CannotWrite: it cannot be made.
@@ -108,12 +108,12 @@ def require_writable(path: Path | str) -> Path:
 
 
 def remedy_of(error: OSError) -> str:
-    """What to do about a place that the system refuses."""
-    return REMEDIES.get(error.errno or 0, "give another place")
+    """What to do about a path that the system refuses."""
+    return REMEDIES.get(error.errno or 0, "give another path")
 
 
 def one_line(error: BaseException) -> str | None:
-    """What to tell a user of a mistake, or of a place that the system refuses; None for a bug: it keeps its trace."""
+    """The message for a user's mistake or a path that the system refuses; None for a bug, which keeps its trace."""
     if isinstance(error, UserError | CannotWrite):
         return str(error)
     if isinstance(error, OSError) and error.errno in REMEDIES:
@@ -129,7 +129,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     trace.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A locale that has no ± or × must not end a training.
+        # A locale without ± or × must not end a run.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with interruptible():
@@ -140,7 +140,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         if text is None:
             raise
         if isinstance(error, OSError) and error.filename is None:
-            # Nobody takes what is left of the output, and Python would try once more at its end.
+            # Nobody reads the rest of the output, and Python would try to write it again when it exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"error: {text}", file=sys.stderr)
         code = EXIT_WRONG_USE

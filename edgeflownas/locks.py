@@ -1,4 +1,4 @@
-"""A lock that dies with its owner, and says who that is."""
+"""A lock that is released when its owner ends, and that names its owner."""
 
 import fcntl
 from pathlib import Path
@@ -8,7 +8,7 @@ from edgeflownas.errors import writing
 
 
 class LockHeld(Exception):
-    """Somebody else holds the lock; the message says who."""
+    """Another process holds the lock; the message names it."""
 
 
 def take_lock(path: Path, owner: str) -> IO[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 wrong use or input, 3 interrupted, can be resumed"
-# Every module that `python -m` starts as a command; one that is forgotten here has no page in the reference.
+# Every module that `python -m` starts as a command; a command missing here has no page in the reference.
 COMMANDS = (
     "edgeflownas.data.index",
     "edgeflownas.data.synthetic",
@@ -33,7 +33,7 @@ COMMANDS = (
 
 
 def command_parser(module: str, description: str, examples: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of `python -m <module>`; `examples` are what follows that on the command line."""
+    """The parser of `python -m <module>`; `examples` are its arguments."""
     command = f"python -m {module}"
     return argparse.ArgumentParser(prog=command, **help_texts(command, description, examples))
 

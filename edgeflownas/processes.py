@@ -1,4 +1,4 @@
-"""Who is still at work: owners of attempts as host and process (or Slurm job), and whether they live."""
+"""Owners of attempts, as host and process (or Slurm job), and whether they are still running."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from edgeflownas.slurm import ENDED, SlurmSilent, slurm_job_state
 
 
 def this_process(pid: int | None = None) -> dict[str, Any]:
-    """A process of this host in a form that survives reuse of its number, with the Slurm job it runs in."""
+    """A process of this host, identified even if its number is reused, with the Slurm job it runs in."""
     pid = os.getpid() if pid is None else pid
     return {
         "host": socket.gethostname(),
@@ -21,10 +21,10 @@ def this_process(pid: int | None = None) -> dict[str, Any]:
 
 
 def living(owner: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The owner, unless it is gone for certain.
+    """The owner, unless it has certainly ended.
 
-    Where nobody here can tell (Slurm does not answer, or it is a process of another host), `doubt` is added and says
-    why: it may live, so nothing may be started beside it.
+    If that cannot be determined (Slurm does not answer, or it is a process of another host), `doubt` is added with the
+    reason: it may still be running, so nothing else may be started.
     """
     if owner is None:
         return None
@@ -35,7 +35,7 @@ def living(owner: dict[str, Any] | None) -> dict[str, Any] | None:
             return owner | {"doubt": str(silence)}
         return None if state is None or state in ENDED else owner
     if owner["host"] != socket.gethostname():
-        return owner | {"doubt": "it is on another host, and only that can tell"}
+        return owner | {"doubt": "it is on another host, where only that host can check it"}
     return owner if _process_runs(owner) else None
 
 
@@ -45,7 +45,7 @@ def is_alive(owner: dict[str, Any] | None) -> bool:
 
 
 def describe(owner: dict[str, Any]) -> str:
-    """Where to look for it, and why that is in doubt: `Slurm job 17 on host tuna`, `process 4711 on host tuna`."""
+    """Where to look for it, and any doubt about it: `Slurm job 17 on host tuna`, `process 4711 on host tuna`."""
     what = f"process {owner['pid']}" if owner["slurm_job_id"] is None else f"Slurm job {owner['slurm_job_id']}"
     doubt = f"; whether it still runs is not known: {owner['doubt']}" if "doubt" in owner else ""
     return f"{what} on host {owner['host']}{doubt}"

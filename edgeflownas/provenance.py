@@ -33,8 +33,8 @@ RESULT_VARIABLES = (
     "OMP_NUM_THREADS",
     "PYTHONHASHSEED",
 )
-# The packages that compute, by the names of their distributions; what only draws, records or runs commands is none of
-# them. A backend's own packages count where it is the one in use.
+# The packages that compute, by the names of their distributions; not those that only draw, record or run commands. A
+# backend's own packages count if it is in use.
 BACKEND_PACKAGES = {
     "tensorflow": ("tensorflow",),
     "jax": ("jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin"),
@@ -66,7 +66,7 @@ def git_state(root: Path = PROJECT_ROOT) -> dict[str, Any]:
     """Commit, branch and whether tracked or new files differ from it; `why` says why one of them is null, if one is."""
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        # A copy without git may lie within somebody else's repository, which tracks none of it.
+        # A copy without git may be inside another repository, which tracks none of its files.
         if not _git(root, "ls-files"):
             raise _GitSilent("the git repository around it tracks none of its files")
     except _GitSilent as silence:
@@ -90,14 +90,14 @@ def git_words(git: Mapping[str, Any]) -> str:
 def dirty_diff(root: Path = PROJECT_ROOT, shown: Collection[str] = ()) -> str:
     """The difference between the working tree and its commit, as `git apply` takes it.
 
-    New files named in `shown` (paths below `root`) are part of it; others are only named, because nobody can tell
-    what is in them.
+    New files named in `shown` (paths below `root`) are part of it; others are only named, because their content may be
+    confidential.
     """
     plain = ("diff", "--no-color", "--no-ext-diff", "--binary")
     try:
         parts = [_git(root, *plain, "HEAD")]
         new = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-        # The exit code says whether the two differ, and they do.
+        # Exit code 1 means that the two differ, as expected.
         parts += [
             _git(root, *plain, "--no-index", "--", "/dev/null", name, success=(0, 1)) for name in new if name in shown
         ]
@@ -108,11 +108,11 @@ def dirty_diff(root: Path = PROJECT_ROOT, shown: Collection[str] = ()) -> str:
 
 
 class _GitSilent(Exception):
-    """Git does not tell; the message says why."""
+    """Git failed; the message says why."""
 
 
 def _git(root: Path, *words: str, success: Collection[int] = (0,)) -> str:
-    """What git says of the checkout in `root`, also of one that belongs to somebody else: this code runs anyway."""
+    """The output of git for the checkout in `root`, even if another user owns it: this code runs anyway."""
     command = ["git", "--no-optional-locks", "-c", f"safe.directory={root.resolve()}", "-C", str(root), *words]
     try:
         done = subprocess.run(
@@ -174,7 +174,7 @@ def that_compute(
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
+    except (OSError, KeyError):  # a user without a name, in a container
         return f"uid {os.getuid()}"
 
 

@@ -1,6 +1,6 @@
-"""Which source files decide the numbers of a training run: found by following imports from the trainer's command.
+"""Which source files determine the numbers of a training run: found by following imports from the trainer's command.
 
-A file that nobody thought of is part of it as soon as it is imported; only what is named in `ONLY_TELL` is not.
+A new file is part of it as soon as it is imported; only those in `ONLY_TELL` are not.
 """
 
 import ast
@@ -11,8 +11,8 @@ from edgeflownas.artifacts import PROJECT_ROOT, sha256_file
 
 PACKAGE = "edgeflownas"
 TRAINING_COMMAND = f"{PACKAGE}/train_supernet.py"
-# What a run prints, logs and records. Nothing that is computed depends on it, so it may change under a run, and what
-# only these files import is not followed either.
+# What a run prints, logs and records. No computed number depends on it, so it may change during a run; what only these
+# files import is not followed either.
 ONLY_TELL = (
     f"{PACKAGE}/parsers.py",
     f"{PACKAGE}/provenance.py",
@@ -24,7 +24,7 @@ ONLY_TELL = (
 
 
 def training_source(root: Path = PROJECT_ROOT) -> dict[str, str]:
-    """SHA-256 of every source file that decides what a training run computes, by its path below `root`."""
+    """SHA-256 of every source file that determines what a training run computes, by its path below `root`."""
     return {path: sha256_file(root / path) for path in sorted(reached_from([TRAINING_COMMAND], root))}
 
 

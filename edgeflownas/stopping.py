@@ -1,7 +1,8 @@
-"""Signals that ask a process to stop: at once, or where whoever is at work says that it is a good moment.
+"""Signals that ask a process to stop: at once, or at a point where the running code allows it.
 
-They are SIGTERM (`kill`, and twice from Slurm), SIGINT (Ctrl-C) and SIGHUP (a terminal that is closed). One that is
-ignored, as `nohup` ignores SIGHUP, stays ignored. Only the main thread can listen; elsewhere nothing is changed.
+They are SIGTERM (`kill`, and twice from Slurm), SIGINT (Ctrl-C) and SIGHUP (a terminal that is closed). A signal that
+is ignored, as `nohup` ignores SIGHUP, is still ignored. Only the main thread can handle signals; in other threads
+nothing changes.
 """
 
 import os
@@ -15,12 +16,12 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# They come twice without haste: from Slurm, and from the terminal and the one who started us. The third one kills.
+# A signal often comes twice: from Slurm, or from the terminal and from the parent process. Only the third one kills.
 SIGNALS_BEFORE_KILL = 3
 
 
 class Stopped(Exception):
-    """The process was asked to stop, and what it was doing is left undone."""
+    """The process was asked to stop, and its current work was abandoned."""
 
 
 class StopRequest:
@@ -43,7 +44,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note signals, and interrupt nothing, within the block."""
+    """Within the block, record signals without interrupting anything."""
     request = StopRequest()
 
     # No lock in here (as `threading.Event` has one): a second signal interrupts the handler of the first.
@@ -60,7 +61,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let the first signal raise KeyboardInterrupt in the block, which is to be the last thing that the process does.
+    """Let the first signal raise KeyboardInterrupt in the block, which must be the last thing that the process does.
 
     After that the second one, which often follows, disturbs nothing, and the third one kills.
     """
@@ -85,7 +86,7 @@ def interruptible() -> Iterator[None]:
 
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """What handled the signals so far, by number."""
+    """The previous handlers of the signals, by number."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     before = {number: signal.getsignal(number) for number in SIGNALS}

@@ -44,10 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_parser("edgeflownas.train_supernet", description, EXAMPLES)
     add_config_flags(parser)
     add = parser.add_argument
-    add("--gpu_device", type=int, metavar="N", help="index of the GPU; without one the CPU does the work")
+    add("--gpu_device", type=int, metavar="N", help="index of the GPU; without a GPU the CPU is used")
     add("--num_epochs", type=int, metavar="N", help="length of the run and of the learning-rate schedule")
-    add("--max_epochs", type=int, metavar="N", help="stop after so many epochs, schedule unchanged")
-    add("--max_steps", type=int, metavar="N", help="stop after so many steps, schedule unchanged")
+    add("--max_epochs", type=int, metavar="N", help="stop after this many epochs, schedule unchanged")
+    add("--max_steps", type=int, metavar="N", help="stop after this many steps, schedule unchanged")
     add("--batch_size", type=int, metavar="N", help="pairs per step")
     add("--lr", type=float, metavar="RATE", help="initial learning rate")
     add("--supernet_mode", choices=("strict_fairness", "expectation_fairness"), help="how paths are drawn")
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const="required",
         choices=("required", "auto"),
-        help="continue from the run directory's last checkpoint; auto: or start where there is none",
+        help="continue from the run directory's last checkpoint; auto: or start if there is none",
     )
     add(
         "--accept_changed_code",
@@ -82,7 +82,7 @@ def _config(arguments: argparse.Namespace) -> Config:
     flags: dict[str, Any] = {f"train.{key}": getattr(arguments, key) for key in TRAIN_FLAGS}
     flags["seed"] = arguments.seed
     config = config_from_flags(arguments, flags)
-    # What the search space's file must have, so that a dry run finds its faults, too.
+    # Read the search space here, so that a dry run also finds its faults.
     space = load_search_space(config["network.search_space"])
     network_stages(space, config["network.init_neurons"])
     eval_pool(space)
@@ -100,15 +100,15 @@ def print_config(config: Config) -> None:
 
 
 def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
-    """Train as `config` says and leave a complete run directory.
+    """Train as `config` says and write a complete run directory.
 
     Args:
         config: the resolved configuration.
-        resume: None to start anew, 'required' to continue, 'auto' to continue if there is something to continue.
+        resume: None to start a new run, 'required' to continue, 'auto' to continue if there is something to continue.
         verbosity: how much it prints.
 
     Raises:
-        UserError: anything the user can mend.
+        UserError: anything that the user can fix.
     """
     from edgeflownas.devices import check_backend, check_device, prepare_backend
     from edgeflownas.runs.data_index import find_index

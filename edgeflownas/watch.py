@@ -1,4 +1,4 @@
-"""The command that follows a run which goes on elsewhere: another terminal, another node; from its files alone."""
+"""The command that follows a run from another terminal or node, by reading its files."""
 
 import argparse
 import time
@@ -25,8 +25,8 @@ EPOCHS_SHOWN = 5
 class RunStatus:
     """The state of a run, by its files.
 
-    state: `running`; `ended`, as the run itself said; `gone`, when its process is and it said nothing.
-    progress: `progress.json` of the run that was last at work; None before the first.
+    state: `running`; `ended`, as the run itself reported; `gone`, if its process disappeared without reporting an end.
+    progress: `progress.json` of the most recently active run; None before the first.
     gate: the attempt at a gate, or at the long run, under way, with the command that runs; None if there is none.
     """
 
@@ -38,7 +38,7 @@ class RunStatus:
 
     @property
     def exit_code(self) -> int:
-        """That of the run, as far as the files tell."""
+        """The exit code of the run, as far as the files show."""
         if self.state != "ended" or self.progress is None:
             return EXIT_DONE if self.state == "running" else EXIT_CHECK_FAILED
         reason = self.progress["stopped_because"]
@@ -48,16 +48,16 @@ class RunStatus:
 
 
 def read_status(folder: Path) -> RunStatus:
-    """Read a run directory, or a folder where gates publish, and find the run that was last at work in it.
+    """Read a run directory, or a folder where gates publish, and find the most recently active run in it.
 
     Raises:
-        UserError: it is neither, or nothing has begun there.
+        UserError: it is neither, or nothing has started there.
     """
     gate = _gate_under_way(folder)
     run = _latest_run(folder)
     if run is None and gate is None:
         raise UserError(
-            f"{folder}: no run has begun here; expected a run directory, or the folder where gates publish "
+            f"{folder}: no run has started here; expected a run directory, or the folder where gates publish "
             "(workflow.output_dir)"
         )
     progress = read_json(run.progress, schema="progress.schema.json") if run else None
@@ -95,7 +95,7 @@ def _gate_line(gate: dict[str, Any]) -> str:
 
 
 class StatusPrinter:
-    """Prints what is new since it last did."""
+    """Prints what is new since the last call."""
 
     def __init__(self, printer: Printer) -> None:
         self._printer = printer
@@ -104,7 +104,7 @@ class StatusPrinter:
         self._epochs = 0
 
     def print(self, status: RunStatus) -> None:
-        """Print what has changed, and where the run is."""
+        """Print what has changed, and the state of the run."""
         gate = _gate_line(status.gate) if status.gate else None
         if gate and gate != self._gate:
             self._printer.print(gate)
@@ -143,11 +143,11 @@ def _as_json(status: RunStatus) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "edgeflownas.watch",
-        "Follow a run that goes on elsewhere, from its files alone, until it ends; exit as the run did.",
+        "Follow a run by reading its files until it ends; exit with the run's exit code.",
         ("outputs/supernet", "outputs/supernet/runs/supernet --once", "outputs/supernet --once --json"),
     )
     parser.add_argument("folder", type=Path, help="a run directory, or the folder where gates publish")
-    parser.add_argument("--once", action="store_true", help="say where it stands, and exit with 0")
+    parser.add_argument("--once", action="store_true", help="print the current state, and exit with 0")
     add_json_flag(parser)
     return parser
 

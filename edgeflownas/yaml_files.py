@@ -1,7 +1,7 @@
 """Reading YAML the way people write it, and nothing more of YAML than a config needs.
 
 `1e-4` is a number, `010` is ten, `yes` and `2020-01-01` are text (YAML 1.2). A key given twice is a mistake. Refused
-are tags, which could construct objects, aliases for more than a single value, which could stand for gigabytes, deep
+are tags, which could construct objects, aliases for more than a single value, which could expand to gigabytes, deep
 nesting and long files.
 """
 
@@ -27,7 +27,7 @@ _MEANING = {f"tag:yaml.org,2002:{name}": meaning for name, (_, meaning) in _SCAL
 
 
 class _Reader(yaml.SafeLoader):
-    """Reads null, booleans, numbers, text, lists and mappings, and goes on after a fault where it can."""
+    """Reads null, booleans, numbers, text, lists and mappings, and continues after a fault if it can."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
@@ -41,7 +41,7 @@ class _Reader(yaml.SafeLoader):
         problem = f"nested deeper than {MAX_DEPTH} levels" if self._depth == MAX_DEPTH else None
         if isinstance(event, yaml.AliasEvent):
             if isinstance(self.anchors.get(event.anchor), yaml.CollectionNode):
-                problem = f"the alias *{event.anchor} stands for a list or a mapping; write it out"
+                problem = f"the alias *{event.anchor} refers to a list or a mapping; write it out"
         elif event.tag not in (None, "!"):
             self.faults.append((event.start_mark, f"the tag {event.tag!r} is not allowed; write a plain value"))
             event.tag = None
@@ -55,7 +55,7 @@ class _Reader(yaml.SafeLoader):
         return node
 
     def value(self, node: yaml.Node) -> Any:
-        """What a composed node stands for."""
+        """The value of a composed node."""
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item) for item in node.value]
         if not isinstance(node, yaml.MappingNode):

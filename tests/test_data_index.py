@@ -263,7 +263,7 @@ def test_all_bad_samples_of_both_splits_are_told_at_once(root: Path, tmp_path: P
     for number in range(7, 19):
         (root / "train" / f"{number:07d}-img_0.png").write_bytes(b"")
     truncated_flow(Sample(root / "val", "0000002"))
-    with pytest.raises(UserError, match=r"13 bad sample.*0000016: .*; and 3 more, all in (\S+)\. Mend") as caught:
+    with pytest.raises(UserError, match=r"13 bad sample.*0000016: .*; and 3 more, all in (\S+)\. Fix") as caught:
         build_index(root, CROP, folder=tmp_path / "out")
     assert "0000017" not in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -110,7 +110,7 @@ def test_a_sample_whose_names_nearly_match_is_a_bad_sample(root: Path, pattern: 
 def test_one_file_in_capitals_is_missing_and_named(root: Path) -> None:
     path = root / "train" / "0000002-img_1.png"
     path.rename(path.with_name("0000002-IMG_1.PNG"))
-    with pytest.raises(UserError, match=r"missing 0000002-img_1.png \(found 0000002-IMG_1.PNG: rename it\)\. Mend"):
+    with pytest.raises(UserError, match=r"missing 0000002-img_1.png \(found 0000002-IMG_1.PNG: rename it\)\. Fix"):
         build_index(root, CROP)
 
 

@@ -87,9 +87,9 @@ def test_the_index_counts_among_the_granted_gpus_and_none_stays_none(value, inde
 @pytest.mark.parametrize(
     ("value", "settings", "words"),
     [
-        ("3", {"gpu_device": 1}, r"train\.gpu_device 1: CUDA_VISIBLE_DEVICES is '3' and grants 1 GPU, .* at most 0"),
-        ("3,-1,5", {"gpu_device": 1}, "is '3,-1,5' and grants 1 GPU"),
-        ("MIG-a,MIG-b", {"gpu_device": 2}, "grants 2 GPUs, among which the index counts; expected at most 1"),
+        ("3", {"gpu_device": 1}, r"train\.gpu_device 1: CUDA_VISIBLE_DEVICES is '3' and lists 1 GPU, .* at most 0"),
+        ("3,-1,5", {"gpu_device": 1}, "is '3,-1,5' and lists 1 GPU"),
+        ("MIG-a,MIG-b", {"gpu_device": 2}, "lists 2 GPUs, among which the index counts; expected at most 1"),
         ("", {"gpu_device": 0, "require_gpu": True}, "require_gpu is set, but CUDA_VISIBLE_DEVICES is '', which hides"),
         ("NoDevFiles", {"require_gpu": True}, "CUDA_VISIBLE_DEVICES is 'NoDevFiles', which hides every GPU"),
     ],

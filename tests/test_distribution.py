@@ -80,7 +80,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(synthetic_root, tmp_path):
         synthetic_root, tmp_path / "run", "--set", "train.distribution=data_parallel", "--set", "train.batch_size=3"
     )
     assert done.returncode == 2
-    assert "train.batch_size 3 cannot be shared out evenly over 2 devices" in done.stderr
+    assert "train.batch_size 3 cannot be split evenly over 2 devices" in done.stderr
 
 
 @pytest.mark.slow

@@ -159,7 +159,7 @@ def test_progress_json_fits_its_schema_in_every_phase(tmp_path):
     run.steps(4)
     assert (run.facts()["phase"], run.facts()["loss"], run.facts()["clip_rate"]) == ("training", 2.0, 1.0)
     run.monitor.judging(run.progress, where("validation", 2, 10))
-    assert progress_line(run.facts()) == "epoch 1/3 judging subnets 10 to 12 of 12, validation batch 2"
+    assert progress_line(run.facts()) == "epoch 1/3 evaluating subnets 10 to 12 of 12, validation batch 2"
     run.epoch()
     assert (run.facts()["epoch"], run.facts()["step"], run.facts()["mean_epe_12"]) == (1, 4, 4.0)
     run.steps(2)

@@ -78,12 +78,12 @@ def test_a_folder_that_is_no_run_directory_is_not_moved_aside(
 ) -> None:
     somebodys = tmp_path / "home"
     (somebodys / "letters").mkdir(parents=True)
-    with pytest.raises(UserError, match="home: holds files and is no run directory; give a new or an empty folder"):
+    with pytest.raises(UserError, match="home: contains files and is no run directory; give a new or an empty folder"):
         main(tiny_flags(synthetic_root, somebodys))
     assert [path.name for path in tmp_path.rglob("*")] == ["home", "letters"]
     monkeypatch.chdir(somebodys / "letters")
     config = ["--config", str(PROJECT_ROOT / "config/config.yaml")]
     for place in (".", "..", str(tmp_path)):
-        with pytest.raises(UserError, match="is where you are, or above it"):
+        with pytest.raises(UserError, match="is the current folder, or above it"):
             main([*tiny_flags(synthetic_root, Path(place)), *config])
     assert [path.name for path in tmp_path.rglob("*")] == ["home", "letters"]

@@ -196,7 +196,7 @@ def test_a_folder_that_nobody_may_write_to_is_refused_at_the_start(flags_of, pla
     fault.mend()
     assert code == 2
     assert words.startswith(f"error: {place / 'run'}")
-    assert f": {fault.words}; give a place" in words
+    assert f": {fault.words}; give a path" in words
 
 
 @pytest.mark.slow
@@ -210,7 +210,7 @@ def test_a_run_whose_folder_is_deleted_stops_and_does_not_make_it_anew(flags_of,
     with once_there(run.last, delete):
         code, words = exit_code_and_words(capsys, flags_of(run.path, *SIX_STEPS))
     assert code == 2
-    assert words == f"error: {run.path}: the run directory was deleted or moved away under the run, which stops here"
+    assert words == f"error: {run.path}: the run directory was deleted or moved during the run, which stops here"
     assert list(tmp_path.iterdir()) == []
 
 

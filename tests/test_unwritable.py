@@ -18,7 +18,7 @@ from tests.handmade_runs import make_config, make_run
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 NOBODY = 65534
 DENIED = "Permission denied"
-ASK = "give a place that you may use, or ask its owner"
+ASK = "give a path that you may write to, or ask its owner"
 
 
 def without_privileges() -> None:
@@ -133,7 +133,7 @@ def test_full_output_is_one_line() -> None:
             [sys.executable, "-m", "edgeflownas.nas.eval_pool"], stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert done.returncode == 2
-    assert done.stderr == "error: standard output: No space left on device; free space there, or give another place\n"
+    assert done.stderr == "error: standard output: No space left on device; free space there, or give another path\n"
 
 
 @pytest.fixture
@@ -155,8 +155,7 @@ def test_a_full_disk_is_told_with_the_path_and_leaves_the_old_file(full: Path) -
     with pytest.raises(CannotWrite) as told:
         write_json(path, ["x" * 10_000])
     assert (
-        str(told.value)
-        == f"{path}: cannot be written: No space left on device; free space there, or give another place"
+        str(told.value) == f"{path}: cannot be written: No space left on device; free space there, or give another path"
     )
     assert path.read_text() == "[\n  1\n]\n"
     assert sorted(file.name for file in full.iterdir()) == ["filler", "value.json"]
@@ -183,7 +182,7 @@ def test_a_tensorboard_log_on_a_full_disk_is_told_in_the_same_words(full: Path) 
 def test_a_file_where_a_folder_is_wanted_and_a_name_that_is_too_long_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path, words in (
-        (tmp_path / "file" / "value.json", "file: cannot be written: File exists; give another place"),
+        (tmp_path / "file" / "value.json", "file: cannot be written: File exists; give another path"),
         (tmp_path / ("x" * 250), "File name too long; give a shorter name"),
     ):
         with pytest.raises(CannotWrite, match=words):

@@ -103,5 +103,5 @@ def test_json_for_programs(tmp_path):
 
 
 def test_a_folder_without_a_run_is_refused_with_what_was_expected(tmp_path):
-    with pytest.raises(UserError, match="no run has begun here; expected a run directory"):
+    with pytest.raises(UserError, match="no run has started here; expected a run directory"):
         watch.main([str(tmp_path)])

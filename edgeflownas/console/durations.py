@@ -1,4 +1,4 @@
-"""How a length of time is written for a person."""
+"""Durations, written for people."""
 
 
 def duration(seconds: float, tenths: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""What a run prints: one line that is written over on a terminal, plain lines with the time anywhere else.
+"""What a run prints: one line that is updated on a terminal, plain lines with the time anywhere else.
 
 Used by the process that trains and by `edgeflownas.watch`, which prints the same from the run's files.
 """
@@ -14,12 +14,12 @@ from edgeflownas.console.durations import duration
 from edgeflownas.console.terminal import is_live
 
 Verbosity = Literal["quiet", "normal", "verbose"]
-# Seconds between two looks at a terminal, and between two plain lines.
+# Seconds between two updates of the line on a terminal, and between two plain lines.
 LIVE_EVERY, PLAIN_EVERY = 0.2, 30.0
 
 
 class Printer:
-    """Prints to one stream; `quiet` prints nothing, `verbose` has a plain line of its own for every step."""
+    """Prints to one stream; `quiet` prints nothing, `verbose` prints a plain line for every step."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Printer:
         return not self._quiet and self._clock() >= self._due
 
     def progress(self, line: Callable[[], str]) -> None:
-        """Show where things stand, at a bearable rate; `line` is asked only when it will be shown."""
+        """Show the progress, at a limited rate; `line` is called only if it will be shown."""
         if not self.is_due():
             return
         self._due = self._clock() + self._every
@@ -53,13 +53,13 @@ class Printer:
             self._write(f"{_now()} {line()}\n")
 
     def print(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         if not self._quiet:
             self.end_line()
             self._write(f"{text}\n" if self._live else f"{_now()} {text}\n")
 
     def end_line(self) -> None:
-        """Take the line of progress away, so that other output starts at the left."""
+        """Erase the progress line, so that other output starts at the left."""
         if self._line_is_open:
             self._write("\r\x1b[K")
             self._line_is_open = False
@@ -70,7 +70,7 @@ class Printer:
 
 
 def progress_line(facts: Mapping[str, Any]) -> str:
-    """Where a run stands, in one line; the most needed first, because a narrow terminal cuts it."""
+    """The state of a run in one line; the most important first, because a narrow terminal truncates it."""
     place = f"epoch {facts['epoch']}/{facts['epochs']}"
     if facts["phase"] == "starting":
         return f"{place} starting: building the graph takes half a minute and more"
@@ -92,10 +92,10 @@ def progress_line(facts: Mapping[str, Any]) -> str:
 
 
 def judging_line(judging: Mapping[str, Any]) -> str:
-    """Which subnets are judged, and with what."""
+    """Which subnets are evaluated, and on what."""
     last = min(judging["subnet"] + judging["at_once"] - 1, judging["subnets"])
     subnets = f"subnets {judging['subnet']} to {last} of {judging['subnets']}"
-    return f"judging {subnets}, {judging['part']} batch {judging['batch']}"
+    return f"evaluating {subnets}, {judging['part']} batch {judging['batch']}"
 
 
 def epoch_line(row: Mapping[str, Any], epochs: int, best_epoch: int) -> str:

@@ -1,4 +1,4 @@
-"""The data index of a run. Imports no Keras: a fault in the data is told before the backend is loaded."""
+"""The data index of a run. Imports no Keras: a fault in the data is reported before the backend is loaded."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One row of `eval_epe_history.csv`: what training and judging gave in an epoch."""
+"""One row of `eval_epe_history.csv`: the results of training and evaluation in an epoch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,10 +17,10 @@ def epoch_row(
     zero_flow_epe: float,
     results: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The row of the epoch that was just judged (`schemas/history_row.schema.json`).
+    """The row of the epoch that was just evaluated (`schemas/history_row.schema.json`).
 
     Args:
-        progress: with the epoch's evaluation noted, and the epoch not finished.
+        progress: with the epoch's evaluation recorded, and the epoch not finished.
         config: of the run.
         steps_per_epoch: of the run.
         lr: learning rate of the epoch's last step.

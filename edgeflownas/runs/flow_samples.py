@@ -21,7 +21,7 @@ class FlowSamples:
     names: (N,) names of the samples.
     codes: (P,) arch codes.
     frames: (N, H, W, 6) uint8, RGB of frame 1, then RGB of frame 2.
-    flow: (N, H, W, 2) float32, the true flow as the subnets are judged by it.
+    flow: (N, H, W, 2) float32, the true flow, as used in the evaluation.
     predicted: (P, N, H, W, 2) float32.
     uncertainty: (P, N, H, W) float32, the length of the two components' sigmas.
     """

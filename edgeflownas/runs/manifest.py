@@ -43,10 +43,10 @@ def write_manifest(
 ) -> None:
     """Write the manifest of a run that has ended, or was stopped. Paths in it are relative to its folder.
 
-    What came last stands at its top, what came before in its segments.
+    Its top level describes the last process, its segments all of them.
 
     Args:
-        index: of the data that it was trained by.
+        index: of the data that it was trained on.
         optimizer: its name and constants.
         distribution: over how many devices, and whose statistics batch norm took.
         device: what `devices.check_device` found.

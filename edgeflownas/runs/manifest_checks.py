@@ -1,9 +1,9 @@
-"""Whether a training manifest, and everything that it names, is right. The command is `edgeflownas.nas.check_manifest`.
+"""Whether a training manifest, and all that it names, is correct. The command is `edgeflownas.nas.check_manifest`.
 
 Checked: the manifest's schema, the digest and size of each file it names, the fairness counts (equal over complete
 cycles), the history (finite, one row per epoch), the eval pool, the config hash, the segments and the headers of the
 checkpoints.
-`strict` asks for more than a valid run: a commit to check out again, the same source from the first step to the last,
+`strict` requires more than a valid run: a commit to check out again, the same source from the first step to the last,
 no sample left out, no step without an update, and a run that came to its own end.
 """
 
@@ -18,7 +18,7 @@ from edgeflownas.runs.records import COMPLETED, read_history, subnet_epes
 
 
 def manifest_faults(path: Path, strict: bool = False) -> list[str]:
-    """Everything that is wrong with a manifest and the files it names, one line each; empty when all is right.
+    """Everything that is wrong with a manifest and the files it names, one line each; empty if nothing is.
 
     Raises:
         UserError: there is no manifest at `path`.
@@ -120,14 +120,12 @@ def _history_faults(manifest: dict[str, Any], path: Path) -> list[str]:
 
 def _pool_faults(manifest: dict[str, Any], path: Path, folder: Path) -> list[str]:
     pool = read_json(path, schema="eval_pool.schema.json")
-    # A run that ended no epoch has none.
+    # A run that finished no epoch has none.
     entry = manifest["files"].get("history")
     history = folder / entry["path"] if entry else None
     rows = read_history(history) if history and history.is_file() else []
     codes = {code.replace(",", "") for code in pool["codes"]}
-    return [
-        f"epoch {row['epoch']} of the history judges other subnets" for row in rows if set(subnet_epes(row)) != codes
-    ]
+    return [f"epoch {row['epoch']} of the history has other subnets" for row in rows if set(subnet_epes(row)) != codes]
 
 
 def _config_faults(manifest: dict[str, Any], path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: to its terminal, and to those who watch from elsewhere by `progress.json`."""
+"""What a run reports while it is running: on its terminal, and in `progress.json` for `watch`."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ class RunLength:
 
 
 class RunMonitor:
-    """Told of every step, judged batch and epoch; works only when somebody would see it."""
+    """Called at every step, evaluated batch and epoch; does work only if its output would be shown."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class RunMonitor:
         }
 
     def starting(self, progress: RunState) -> None:
-        """The run directory is claimed; the first step follows."""
+        """The run directory is locked; the first step follows."""
         self._tell(progress, at_once=True, phase="starting")
 
     def step(self, progress: RunState, observed: Mapping[str, Any], lr: float) -> None:
@@ -72,7 +72,7 @@ class RunMonitor:
             self._tell(progress, phase="training", judging=None)
 
     def judging(self, progress: RunState, where: Mapping[str, Any]) -> None:
-        """Some subnets meet a batch of the evaluation (`judging` in `progress.json`)."""
+        """Some subnets are about to evaluate a batch (`judging` in `progress.json`)."""
         first = self._facts["phase"] != "judging"
         if first:
             self._throughput.pause_begins(self._clock())
@@ -80,7 +80,7 @@ class RunMonitor:
             self._tell(progress, at_once=first, phase="judging", judging=dict(where))
 
     def epoch(self, progress: RunState) -> None:
-        """An epoch is judged and saved."""
+        """An epoch is evaluated and saved."""
         assert progress.best is not None
         self._throughput.pause_ends(self._clock())
         self._printer.print(epoch_line(progress.history[-1], self._length.epochs, progress.best["epoch"]))
@@ -108,7 +108,7 @@ class RunMonitor:
     def _now(self, progress: RunState) -> dict[str, Any]:
         steps = self._length.steps_per_epoch
         done = progress.epochs_done
-        # Between two epochs a run stands at the end of the one that is done.
+        # Between two epochs a run is at the end of the finished one.
         epoch = done if done and progress.global_step == done * steps else done + 1
         left = self._length.last_step - progress.global_step
         judgements = self._length.last_step // steps - progress.global_step // steps
@@ -126,10 +126,10 @@ class RunMonitor:
 
     def _write(self, progress: RunState) -> None:
         self._write_due = self._clock() + WRITE_EVERY
-        # Nobody's training ends because it cannot be watched: a full disk is the checkpoints' business.
+        # Training must not end because progress cannot be written: checkpoints report a full disk.
         with contextlib.suppress(OSError):
-            # Atomic for readers, but not forced to the disk, which would take longer than all the rest: after a power
-            # cut nobody needs it.
+            # Atomic for readers, but not flushed to disk, which would take longer than everything else: it is not
+            # needed after a power cut.
             temporary = self._path.with_name(f".{self._path.name}")
             temporary.write_text(json.dumps(self._now(progress), indent=2, allow_nan=False), encoding="utf-8")
             temporary.replace(self._path)

@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is not finite: what is written down about it, in data and in words."""
+"""A step whose loss or gradient is not finite: what is recorded about it, and how it is reported."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from edgeflownas.nas.arch_codec import format_code
 def nonfinite_finding(
     step: int, codes: np.ndarray, observed: Mapping[str, Any], samples: Sequence[str]
 ) -> dict[str, Any]:
-    """What was found in such a step, as an entry of `nonfinite.json`.
+    """Arch codes, samples and losses of such a step, as an entry of `nonfinite.json`.
 
     Args:
         step: index of the fair cycle.
@@ -20,7 +20,7 @@ def nonfinite_finding(
         samples: names of the samples of its batch.
 
     Raises:
-        RuntimeError: the optimizer made an update all the same.
+        RuntimeError: the optimizer made an update nevertheless.
     """
     if observed["optimizer_step"]:
         raise RuntimeError(f"step {step} made an update although {observed} is not finite")

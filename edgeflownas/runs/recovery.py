@@ -1,4 +1,4 @@
-"""Which checkpoint a resumed run continues from: the last one, or the newest whole one where that is damaged."""
+"""Which checkpoint a resumed run continues from: the last one, or the newest intact one if that is damaged."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from edgeflownas.runs.checkpoints import Checkpoint, load_checkpoint
 from edgeflownas.runs.run_directory import RunDirectory
 
 RECOVERIES_SCHEMA = "recoveries.schema.json"
-# What a header must hold to continue from, and as what.
+# What a header must contain to continue from it, with types.
 STATE = {
     **{"identity": dict, "progress": dict, "global_step": int, "epoch": int},
     **{"segments": list, "source_files": dict},
@@ -26,9 +26,9 @@ def find_checkpoint(
 ) -> Checkpoint:
     """The checkpoint to continue from.
 
-    Every checkpoint of a run continues to the same bits; an older one only repeats more steps. So where the last one
-    is missing or cannot be used, it is the newest of the others. What cannot be used is renamed, never overwritten,
-    and `recoveries.json` says so.
+    Every checkpoint of a run continues to the same bits; an older one only repeats more steps. So if the last one is
+    missing or cannot be used, the newest of the others is used. What cannot be used is renamed, never overwritten, and
+    `recoveries.json` says so.
 
     Args:
         identity: what must be the same for a resumed run to give the same result.
@@ -46,7 +46,7 @@ def find_checkpoint(
     usable = [checkpoint for checkpoint in others if checkpoint]
     if not usable:
         raise UserError(f"cannot resume: {_told_together(faults)}")
-    # Of an epoch that was saved before and after it was judged, the judged one.
+    # Of an epoch that was saved before and after its evaluation, the evaluated one.
     newest = max(usable, key=lambda checkpoint: (checkpoint.header["global_step"], checkpoint.header["epoch"]))
     check(newest)
     _set_aside(run, faults, newest, print_line)
@@ -54,7 +54,7 @@ def find_checkpoint(
 
 
 def recoveries(run: RunDirectory) -> list[dict[str, Any]]:
-    """What `recoveries.json` says: each time that the last checkpoint could not be used."""
+    """The content of `recoveries.json`: each time that the last checkpoint could not be used."""
     recorded: list[dict[str, Any]] = read_json(run.recoveries, RECOVERIES_SCHEMA) if run.recoveries.is_file() else []
     return recorded
 

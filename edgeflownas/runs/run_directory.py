@@ -1,4 +1,4 @@
-"""The run directory: what one training run leaves, under the same names for every run."""
+"""The run directory: what one training run writes, under the same names for every run."""
 
 import csv
 import io
@@ -44,15 +44,15 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> list[Path]:
-        """The checkpoints that are there and hold all that it takes to continue, the last one first."""
+        """The existing checkpoints from which a run can continue, the last one first."""
         return [path for path in (self.last, self.previous, self.best) if path.is_file()]
 
     @contextmanager
     def claimed(self, fresh: bool) -> Iterator[Path | None]:
-        """Hold this directory for one run; the system frees the claim when its owner dies.
+        """Lock this directory for one run; the system releases the lock when its owner ends.
 
         Args:
-            fresh: an earlier run that is there is moved to `<name>.1`, `<name>.2`, …: nothing is overwritten.
+            fresh: an earlier run in it is moved to `<name>.1`, `<name>.2`, …: nothing is overwritten.
 
         Yields:
             Where the earlier run went, or None.
@@ -77,14 +77,14 @@ class RunDirectory:
             raise UserError(f"{error.filename or self.path}: {error.strerror}; {advice}") from error
 
     def check_claim(self) -> None:
-        """Raises: UserError if the claimed folder is no longer at its place: what is written now would be lost."""
+        """Raises: UserError if the locked folder was deleted or moved: what is written now would be lost."""
         assert self._claim is not None
         try:
             here = os.path.samestat(os.fstat(self._claim.fileno()), os.stat(self.path / LOCK))
         except FileNotFoundError:
             here = False
         if not here:
-            raise UserError(f"{self.path}: the run directory was deleted or moved away under the run, which stops here")
+            raise UserError(f"{self.path}: the run directory was deleted or moved during the run, which stops here")
 
     def _moved_aside(self) -> Path | None:
         with self._lock():
@@ -108,23 +108,23 @@ class RunDirectory:
             yield lock
 
     def refuse_foreign_folder(self) -> None:
-        """Before a new run, which moves what is there aside whole.
+        """Check before a new run, which moves existing content aside completely.
 
         Raises:
-            UserError: what is there is no run directory, or the working directory lies in it.
+            UserError: there is something that is no run directory, or the working directory is in it.
         """
         if Path.cwd().is_relative_to(self.path.resolve()):
-            raise UserError(f"{self.path}: is where you are, or above it; give a run directory of its own")
+            raise UserError(f"{self.path}: is the current folder, or above it; give a separate run directory")
         ours = (LOCK, self.config.name, self.last.parent.name, JOURNAL_FILE)
         if self.path.is_dir() and any(self.path.iterdir()) and not any((self.path / name).exists() for name in ours):
-            raise UserError(f"{self.path}: holds files and is no run directory; give a new or an empty folder")
+            raise UserError(f"{self.path}: contains files and is no run directory; give a new or an empty folder")
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration with origins and hash."""
         write_json(self.config, config.resolved(), schema="resolved_config.schema.json")
 
     def read_config(self, changes: Mapping[str, Any]) -> Config:
-        """The configuration that the run was trained by, wherever it lies now, with its own data index, and `changes`.
+        """The configuration of the run, with the run's current folder and data index, and `changes`.
 
         Raises:
             UserError: there is none, or it is not valid.
@@ -152,7 +152,7 @@ class RunDirectory:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def cut_trace(self, step: int) -> None:
-        """Drop the steps from `step` on: a resumed run does them again, and a step must stand there once."""
+        """Drop the steps from `step` on: a resumed run repeats them, and each step must be listed once."""
         if self.trace.is_file():
             lines = self.trace.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]

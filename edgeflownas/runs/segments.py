@@ -1,6 +1,6 @@
-"""By what a run was computed, stretch by stretch: a segment for every process that worked on it.
+"""What computed a run, stretch by stretch: a segment for every process that worked on it.
 
-The checkpoint carries them, so that what came before a resume is told by it and not forgotten.
+The checkpoint carries them, so that a resumed run still knows what computed the earlier steps.
 """
 
 import platform
@@ -18,12 +18,12 @@ from edgeflownas.runs.checkpoints import Checkpoint
 from edgeflownas.source_code import changed_files
 
 Segment = dict[str, Any]
-# So many changed files are named in a message, the others counted.
+# A message names this many changed files, and counts the others.
 NAMED = 5
 
 
 def first_segment(config: Config, backend: str, device: Mapping[str, Any], source: Mapping[str, str]) -> Segment:
-    """The segment of this process, as it is where a run begins.
+    """The segment of this process, as at the start of a run.
 
     Args:
         config: the run's.
@@ -54,10 +54,10 @@ def continued(checkpoint: Checkpoint, segment: Segment, source: Mapping[str, str
         checkpoint: the one to continue from.
         segment: this process's, from `first_segment`.
         source: what `source_code.training_source` found.
-        accepted: whether the run may go on although the checkpoint was trained by other source.
+        accepted: whether the run may continue although the checkpoint was trained by other source.
 
     Raises:
-        UserError: it was, and that is not accepted; names the files.
+        UserError: it was trained by other source, and that is not accepted; names the files.
     """
     before: list[Segment] = checkpoint.header["segments"]
     changed = changed_files(checkpoint.header["source_files"], source)
@@ -67,7 +67,7 @@ def continued(checkpoint: Checkpoint, segment: Segment, source: Mapping[str, str
         _warn(f"other source: {', '.join(changed)}")
     now = segment | {"from_step": checkpoint.header["global_step"], "changed_files": changed}
     for line in changes_between(before[-1], now):
-        _warn(f"{line}; expect what an uninterrupted run gives only up to rounding")
+        _warn(f"{line}; expect the results of an uninterrupted run only up to rounding")
     return [*before, now]
 
 
@@ -76,7 +76,7 @@ def _refusal(path: Path, changed: Sequence[str], commit: str | None) -> str:
     return (
         f"cannot resume: {path}: was trained by other source: {', '.join([*changed[:NAMED], *more])}. "
         f"Undo that{f' (it was at commit {commit[:12]})' if commit else ''}, start a new run in another --output_dir, "
-        "or go on all the same with --accept_changed_code (Snakemake: --config 'train={accept_changed_code: true}'), "
+        "or continue with --accept_changed_code (Snakemake: --config 'train={accept_changed_code: true}'), "
         "which manifest and report then say"
     )
 
@@ -86,7 +86,7 @@ def _warn(what: str) -> None:
 
 
 def changes_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What else computed a segment than the one before: `another numpy: 2.0 -> 2.1`, one line each; not the source."""
+    """What computed a segment, against the one before: `another numpy: 2.0 -> 2.1`, one line each; not the source."""
     old, new = (
         {"backend": found["backend"], "device": found["device"]["name"], **found["versions"]} for found in (before, now)
     )
@@ -94,7 +94,7 @@ def changes_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
 
 
 def segment_cautions(segments: Sequence[Segment]) -> list[str]:
-    """What a reader of a result should know of the changes under its run."""
+    """What a reader of a result should know about changes during its run."""
     cautions = []
     for before, now in pairwise(segments):
         since = f"From step {now['from_step']} on the run continued with"
@@ -105,7 +105,7 @@ def segment_cautions(segments: Sequence[Segment]) -> list[str]:
 
 
 def segment_words(segment: Segment) -> str:
-    """By what a segment was computed, in a line."""
+    """What computed a segment, in one line."""
     where = f"{segment['backend']} on {segment['device']['name']}"
     return f"commit {commit_words(segment)}, source {segment['source'][:12]}, {where}"
 

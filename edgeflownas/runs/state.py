@@ -12,7 +12,7 @@ from edgeflownas.runs.timing import PHASES
 
 @dataclass
 class RunState:
-    """What a checkpoint's header holds of it.
+    """The state, as it is in a checkpoint's header.
 
     global_step: fair cycles done, skipped ones too, which is also the index of the next one.
     history: one row of `eval_epe_history.csv` per completed epoch.
@@ -38,11 +38,11 @@ class RunState:
 
     @property
     def epochs_done(self) -> int:
-        """Completed (trained and judged) epochs."""
+        """Completed (trained and evaluated) epochs."""
         return len(self.history)
 
     def awaits_judging(self, steps_per_epoch: int) -> bool:
-        """Whether the epoch under way is trained to its end, and only its evaluation is missing."""
+        """Whether the current epoch is fully trained, and only its evaluation is missing."""
         return self.global_step == (self.epochs_done + 1) * steps_per_epoch
 
     def to_header(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class RunState:
         self.epoch_norms.append(observed["global_grad_norm_before"])
 
     def record_skip(self, finding: dict[str, Any]) -> None:
-        """Count one fair cycle that was done and made no update."""
+        """Count one fair cycle that was computed but made no update."""
         self.global_step += 1
         self.skipped.append(finding)
 

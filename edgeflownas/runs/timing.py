@@ -1,13 +1,13 @@
-"""How fast a run goes, how long it still takes, and on what its time goes."""
+"""The throughput of a run, the time left, and where its time goes."""
 
 import time
 from collections import deque
 from collections.abc import Callable
 
 PHASES = ("waiting", "training", "recalibration", "validation", "saving")
-"""What a run spends its seconds on: waiting for the input, fair cycles, the two parts of judging, checkpoints."""
+"""What a run spends its time on: waiting for input, fair cycles, the two parts of the evaluation, checkpoints."""
 
-# Steps that the rate is taken over: enough to be steady, few enough to follow a change.
+# Steps over which the rate is averaged: enough to be steady, few enough to follow a change.
 WINDOW = 50
 
 
@@ -30,7 +30,7 @@ class Throughput:
         self._last = now
 
     def pause_begins(self, now: float) -> None:
-        """Something else than steps is done from `now` on: judging."""
+        """From `now` on something other than steps is done: the evaluation."""
         self._pause_began, self._last = now, None
 
     def pause_ends(self, now: float) -> None:
@@ -40,12 +40,12 @@ class Throughput:
 
     @property
     def steps_per_second(self) -> float | None:
-        """None until two steps followed one another."""
+        """None until two steps in a row have finished."""
         total = sum(self._seconds)
         return len(self._seconds) / total if total > 0 else None
 
     def seconds_left(self, steps: int, pauses: int) -> float | None:
-        """For so many steps and pauses, each pause as long as the last one; None while the rate is not known."""
+        """Seconds for this many steps and pauses, each as long as the last one; None if the rate is unknown."""
         rate = self.steps_per_second
         return None if rate is None else steps / rate + pauses * (self._pause or 0.0)
 
@@ -59,7 +59,7 @@ class PhaseTimer:
         self._phase: str | None = None
 
     def enter(self, phase: str, seconds: dict[str, float]) -> None:
-        """A phase begins, or goes on; what the one before took is added to `seconds`."""
+        """Start or continue a phase; the time of the previous one is added to `seconds`."""
         now = self._clock()
         if self._phase is not None:
             seconds[self._phase] += now - self._since

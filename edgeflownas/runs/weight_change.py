@@ -1,4 +1,4 @@
-"""Has every option learned? The kernels of a checkpoint against what they started from. Imports no Keras."""
+"""Has every option learned? The kernels of a checkpoint against their initial values. Imports no Keras."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.initial_weights import option_kernels
 
 ROUNDING = 1e-6
-"""A relative change below this is none."""
+"""A relative change below this counts as none."""
 
 
 def option_weight_changes(

@@ -1,1 +1,1 @@
-"""Training and judging the supernet: losses, metrics, trainer, evaluation, checkpoints."""
+"""Training and evaluating the supernet: losses, metrics, trainer, evaluation, checkpoints."""

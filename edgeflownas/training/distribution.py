@@ -46,14 +46,14 @@ class JaxReplicas(OneDevice):
         self.devices = self._distribution.num_model_replicas
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Keras places what is built from here on."""
+        """From here on, Keras places what is built."""
         keras.distribution.set_distribution(self._distribution)
         return nullcontext()
 
 
 def _share_images() -> Any:
     class ShareImages(keras.distribution.DataParallel):
-        """Shares out arrays of images; codes and statistics, of any other rank, go to every device whole."""
+        """Splits arrays of images; every device gets codes and statistics, which have other ranks, completely."""
 
         def get_data_layout(self, data_shape: tuple[int, ...]) -> Any:
             """Where an input goes."""
@@ -130,7 +130,7 @@ def replicas_of(config: Config) -> OneDevice | TensorFlowReplicas:
     """The devices that a run trains on, as `train.distribution` says. Imports the backend.
 
     Raises:
-        UserError: `data_parallel` where the batch cannot be shared out evenly, or batch norm cannot be what was asked.
+        UserError: `data_parallel` if the batch cannot be split evenly, or the requested batch norm is not possible.
     """
     if config["train.distribution"] == "none":
         return OneDevice()
@@ -138,14 +138,14 @@ def replicas_of(config: Config) -> OneDevice | TensorFlowReplicas:
     replicas = kind(config["train.sync_batch_norm"])
     if config["train.batch_size"] % replicas.devices:
         raise UserError(
-            f"train.batch_size {config['train.batch_size']} cannot be shared out evenly over {replicas.devices} "
+            f"train.batch_size {config['train.batch_size']} cannot be split evenly over {replicas.devices} "
             "devices; expected a multiple, or fewer devices (CUDA_VISIBLE_DEVICES)"
         )
     return replicas
 
 
 def distribution_facts(config: Config, replicas: OneDevice | TensorFlowReplicas) -> dict[str, Any]:
-    """What the manifest says of the devices of a run."""
+    """What the manifest records about the devices of a run."""
     return {
         "kind": config["train.distribution"],
         "devices": replicas.devices,

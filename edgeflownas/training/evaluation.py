@@ -1,7 +1,7 @@
-"""Judging subnets: recalibrate batch norm on fixed training batches, then measure on the validation set.
+"""Evaluating subnets: recalibrate batch norm on fixed training batches, then measure on the validation set.
 
-Subnets are judged a fair cycle at a time through the same graph that trains them, so any number of cycles costs two
-traces. Nothing here assigns a variable: judging a subnet changes nothing.
+Subnets are evaluated one fair cycle at a time through the same graph that trains them, so any number of cycles needs
+only two traces. Nothing here assigns a variable: evaluating a subnet changes nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,8 +19,9 @@ from edgeflownas.runs.records import METRICS
 from edgeflownas.training.supernet_model import MetricsModel, PredictionModel, RecalibrationModel
 
 Watch = Callable[[dict[str, Any]], None]
-"""Told, before subnets meet a batch, which: `part` of the evaluation, `batch`, `subnet` (the first of them), `at_once`
-and `subnets` (all), numbered from 1. What it raises ends the evaluation, which leaves nothing behind."""
+"""Called before each batch with what comes next: `part` of the evaluation, `batch`, `subnet` (the first of them),
+`at_once` and `subnets` (all), numbered from 1. An exception that it raises ends the evaluation, which has changed
+nothing."""
 CycleStatistics = list[list[np.ndarray]]
 """[mean, variance] of every batch norm in order of execution; each (paths that ran it, 1, 1, 1, channels)."""
 
@@ -35,7 +36,7 @@ class Batch:
 
 
 class Evaluator:
-    """Recalibrates and judges the subnets of one network."""
+    """Recalibrates and evaluates the subnets of one network."""
 
     def __init__(self, network: FlowNetwork, init_neurons: int, flow_scale: float) -> None:
         self.space = network.space
@@ -52,17 +53,17 @@ class Evaluator:
         validation: Iterable[Batch],
         watch: Watch | None = None,
     ) -> list[dict[str, Any]]:
-        """Judge every subnet of some fair cycles.
+        """Evaluate every subnet of some fair cycles.
 
         Args:
             cycles: (cycles, paths, blocks) int32.
-            recalibration: fixed training batches; the statistics are their cumulative average, from nothing.
+            recalibration: fixed training batches; the statistics are their cumulative average, starting from none.
             validation: batches of one size, each sample once.
-            watch: told what is being judged.
+            watch: called with what is being evaluated.
 
         Returns:
-            Per subnet, in order: what `measure` gives, `bn_recal_batches`, and `bn_shift`, how far the statistics
-            still moved with the last batch.
+            Per subnet, in order: what `measure` gives, `bn_recal_batches`, and `bn_shift`, how much the last batch
+            still changed the statistics.
         """
         statistics, shifts, batches = self.recalibrate(cycles, recalibration, watch)
         results = self.measure(cycles, statistics, validation, watch)
@@ -109,13 +110,13 @@ class Evaluator:
     def predict(
         self, codes: np.ndarray, recalibration: Iterable[Batch], frames: np.ndarray, watch: Watch | None = None
     ) -> tuple[np.ndarray, np.ndarray, int]:
-        """What the subnets of one fair cycle predict for some frame pairs, recalibrated as they are judged.
+        """What the subnets of one fair cycle predict for some frame pairs, recalibrated as in the evaluation.
 
         Args:
             codes: (paths, blocks) int32.
             recalibration: fixed training batches.
             frames: (B, H, W, 6) float32 in [-1, 1].
-            watch: told of the recalibration.
+            watch: called during the recalibration.
 
         Returns:
             Flow and its uncertainty, (paths, B, H, W, 2) each, pixels; and the number of recalibration batches.
@@ -190,7 +191,7 @@ def _cumulative_average(
 
 
 def batch_norm_owners(space: SearchSpace, init_neurons: int) -> list[tuple[int, int] | None]:
-    """For every batch norm in order of execution: the (digit, option) it belongs to, None if all paths meet it."""
+    """For every batch norm in order of execution: the (digit, option) it belongs to, None if all paths pass it."""
     owners: list[tuple[int, int] | None] = []
     for stage in network_stages(space, init_neurons):
         for option in range(len(stage.options)):
@@ -209,7 +210,7 @@ def path_statistics(
         users = np.arange(len(codes)) if owner is None else np.flatnonzero(codes[:, owner[0]] == owner[1])
         if path not in users:
             continue
-        # Before the first choice all paths are one, and a norm there has a single row.
+        # Before the first choice all paths are the same, and a batch norm there has a single row.
         row = 0 if len(norm[0]) == 1 else int(np.flatnonzero(users == path)[0])
         picked.append([values[row : row + 1] for values in norm])
     return picked

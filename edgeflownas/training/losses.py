@@ -14,7 +14,7 @@ MIN_SIGMA = 1e-3
 
 
 def sigma_of(logits: Any) -> Any:
-    """The sigma that an uncertainty logit stands for, in units of `data.flow_scale`."""
+    """The sigma of an uncertainty logit, in units of `data.flow_scale`."""
     return ops.maximum(ops.softplus(logits + MIN_SIGMA), MIN_SIGMA)
 
 

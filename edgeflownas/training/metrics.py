@@ -1,4 +1,4 @@
-"""How the field judges optical flow. All in pixels at full resolution."""
+"""The usual metrics of optical flow. All in pixels at full resolution."""
 
 from typing import Any
 

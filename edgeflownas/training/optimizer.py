@@ -1,4 +1,4 @@
-"""Adam over one flat vector, with L2 in the gradient, a bound on its norm, and eyes: what it saw is kept for the trace.
+"""Adam over one flat vector, with L2 in the gradient and clipping; what it observed is kept for the trace.
 
 Keras's own Adam builds some 60 operations for each of the 181 weights, which took more than half of the time to
 trace a training step. One vector needs as many operations as one weight.
@@ -22,7 +22,7 @@ class FlatAdam(keras.optimizers.Optimizer):
     (AdamW, Loshchilov & Hutter, arXiv:1711.05101) takes `lr * weight_decay * w` off instead: 4e-5 × 1e-4 does nothing.
     `passes` backward passes make one update, and `iterations` counts updates.
 
-    A gradient that is not finite leaves weights, moments and `iterations` as they were; `global_norms` shows it.
+    A gradient that is not finite leaves weights, moments and `iterations` unchanged; `global_norms` shows it.
 
     After each call: `option_gradients` (options,) holds the squared norm of the loss gradient that reached each
     option in the last backward pass (without L2, which reaches all); `global_norms` (2,) the norm of the whole
@@ -57,7 +57,7 @@ class FlatAdam(keras.optimizers.Optimizer):
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def facts(self) -> dict[str, Any]:
-        """Its name and constants, as the manifest has them."""
+        """Its name and constants, as in the manifest."""
         return {"name": "Adam", "beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
 
     def build(self, variables: list[Any]) -> None:
@@ -170,7 +170,7 @@ def _flat(values: Sequence[Any]) -> Any:
 
 
 def _shaped(value: Any, shape: tuple[int, ...]) -> Any:
-    # Most weights are vectors already, and a graph of fewer operations starts sooner.
+    # Most weights are vectors already, and a graph with fewer operations starts sooner.
     return value if len(value.shape) == len(shape) == 1 else ops.reshape(value, shape)
 
 

@@ -1,4 +1,4 @@
-"""A trained network out of a checkpoint, ready to recalibrate and judge subnets on the data of its run."""
+"""A trained network from a checkpoint, ready to recalibrate and evaluate subnets on the data of its run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeflownas.training.evaluation import Evaluator
     from edgeflownas.training.run_data import RunData
 
-# What makes a network this one: keys of a checkpoint's identity, and beginnings of keys.
+# What identifies a network: keys of a checkpoint's identity, and prefixes of keys.
 NETWORK_KEYS = (
     "network.init_neurons",
     "train.precision",
@@ -27,7 +27,7 @@ NETWORK_KEYS = (
 
 
 def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpoint", "Evaluator", "RunData"]:
-    """A checkpoint's path and content, and its network, ready to recalibrate and judge on the run's data.
+    """A checkpoint's path and content, and its network, ready to recalibrate and evaluate on the run's data.
 
     Args:
         config: `train.output_dir` is the run directory.

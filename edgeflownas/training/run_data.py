@@ -1,4 +1,4 @@
-"""The data of one run: training, recalibration and validation batches as the config asks for them."""
+"""The data of one run: training, recalibration and validation batches according to the config."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -57,7 +57,7 @@ class RunData:
         self.val_samples = len(val_samples)
         self._val_samples = val_samples
         self._shared = shared
-        # Full batches that wrap round: one trace serves the last one too, and its repeats do not count.
+        # Full batches that wrap around, so that the last one needs no other trace; its repeated samples do not count.
         self._validation = FlowBatches(
             val_samples,
             batch_size=config["eval.batch_size"],
@@ -84,7 +84,7 @@ class RunData:
         return self._read(self._validation)
 
     def examples(self, count: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Names, frames and flow of `count` validation samples (fewer if there are not so many), spread evenly."""
+        """Names, frames and flow of `count` validation samples (or all, if there are fewer), spread evenly."""
         picked = np.unique(np.linspace(0, self.val_samples - 1, count).round().astype(int))
         samples = [self._val_samples[index] for index in picked]
         frames, flow = FlowBatches(samples, batch_size=len(samples), mode="fixed", **self._shared).batch(0, 0)

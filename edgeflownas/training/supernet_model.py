@@ -1,4 +1,4 @@
-"""The network as Keras models: one that trains, one that recalibrates, one that predicts, one that judges."""
+"""The network as Keras models: one that trains, one that recalibrates, one that predicts, one that evaluates."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -26,7 +26,7 @@ FORMAT = "brain.Event:2"
 
 
 def require_tensorboard() -> None:
-    """Tell before anything is imported that logs cannot be written.
+    """Check before anything is imported that logs can be written.
 
     Raises:
         UserError: another backend than TensorFlow.
@@ -110,7 +110,7 @@ class TensorBoardLog:
         try:
             yield
         except self._refusal as error:
-            # TensorFlow has errors of its own for what the system refuses, and ends their text with the system's word.
+            # TensorFlow has its own errors for failed writes, and ends their text with the system's message.
             words = error.message.rpartition("; ")[2]
             number = next((number for number in REMEDIES if os.strerror(number) == words), 0)
             raise CannotWrite(self._path, OSError(number, words)) from error

@@ -1,8 +1,8 @@
 """The training loop: fair cycles, evaluation after every epoch, checkpoints, early stopping, exact resume.
 
-Order, crops and architectures are functions of the step, and the rest stands in the checkpoint, so a run that was
-stopped anywhere continues with the same bits. An epoch is saved before it is judged, and judging changes nothing: who
-is stopped while judging loses the judging alone, and judges first when resumed.
+Order, crops and arch codes are functions of the step, and everything else is in the checkpoint, so a run that was
+stopped anywhere continues with the same bits. An epoch is saved before it is evaluated, and evaluation changes nothing:
+a run that is stopped during the evaluation loses only that, and evaluates first when resumed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -205,7 +205,7 @@ class Trainer:
                 self._tensorboard.add_step(step, observed, lr)
 
     def _skip_or_stop(self, step: int, codes: np.ndarray, observed: Mapping[str, Any]) -> None:
-        """Record what was found in a step that is not finite; the optimizer left weights and moments as they were.
+        """Record a step that is not finite; the optimizer left weights and moments unchanged.
 
         Raises:
             CheckFailed: unless `train.on_nonfinite` is skip and `train.max_skipped_steps` is not reached. The last
@@ -220,7 +220,7 @@ class Trainer:
             self.print(f"{what}: skipped, {len(self.progress.skipped)} of at most {allowed}")
             return
         self._save_last()
-        remedy = "--resume --set train.on_nonfinite=skip goes on without this update"
+        remedy = "--resume --set train.on_nonfinite=skip continues without this update"
         if allowed:
             remedy = f"train.max_skipped_steps {allowed} is used up"
         raise CheckFailed(
@@ -229,11 +229,11 @@ class Trainer:
         )
 
     def _judge_epoch(self) -> None:
-        """Judge the epoch that is trained and saved, and save what came out.
+        """Evaluate the epoch that was trained and saved, and save the results.
 
         Raises:
-            Stopped: before anything of it was noted; the last checkpoint then holds the epoch trained and not judged.
-            CheckFailed: there is nothing to judge, or an EPE is not finite.
+            Stopped: before anything was recorded; the last checkpoint then holds the epoch trained and not evaluated.
+            CheckFailed: there is nothing to evaluate, or an EPE is not finite.
         """
         progress = self.progress
         if not progress.epoch_losses:
@@ -259,7 +259,7 @@ class Trainer:
         lr = cosine_lr(progress.global_step - 1, self.total_steps, self.config["train.lr"])
         row = epoch_row(progress, self.config, self.steps_per_epoch, lr, summary, zero_flow_epe, results)
         progress.finish_epoch(row, results)
-        # Best before last: a run killed between the two judges the epoch again and writes the same best again.
+        # Best before last: a run killed between the two evaluates the epoch again and writes the same best again.
         if improved:
             self._save(self.run.best)
         self._save_last()
@@ -278,7 +278,7 @@ class Trainer:
         self.stop.check()
 
     def _write_records(self) -> None:
-        """What people read while a run goes on, from what the last checkpoint holds."""
+        """Write what people read during a run, from what the last checkpoint holds."""
         progress = self.progress
         self.run.write_history(progress.history)
         if progress.pool_results:
@@ -309,7 +309,7 @@ class Trainer:
             self._last_saved = self._place()
 
     def _place(self) -> tuple[int, int]:
-        """Steps trained and epochs judged."""
+        """Steps trained and epochs evaluated."""
         return self.progress.global_step, self.progress.epochs_done
 
     def _save(self, path: Path) -> None:
