@@ -1,4 +1,4 @@
-# EdgeFlowNAS: four gates, each of which must pass before the next one starts, and the long run after them.
+# EdgeFlowNAS: gates, each of which must pass before the next one starts, and the long run after them.
 #   snakemake gate4 --profile local
 from snakemake.utils import min_version
 
@@ -9,39 +9,22 @@ report: "rules/report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/data.smk"
-include: "rules/gate1.smk"
-include: "rules/gate2.smk"
-include: "rules/gate3.smk"
-include: "rules/gate4.smk"
 include: "rules/gates.smk"
 include: "rules/supernet.smk"
 include: "rules/learning.smk"
 include: "rules/fidelity.smk"
 
 
-rule gate4:
-    default_target: True
-    input:
-        passable("gate4"),
-        passed_until("gate4"),
+for gate in GATES:
 
-
-rule gate1:
-    input:
-        passable("gate1"),
-        passed_until("gate1"),
-
-
-rule gate2:
-    input:
-        passable("gate2"),
-        passed_until("gate2"),
-
-
-rule gate3:
-    input:
-        passable("gate3"),
-        passed_until("gate3"),
+    rule:
+        name:
+            gate.name
+        default_target: gate.name == DEFAULT_TARGET
+        localrule: True
+        input:
+            passable(gate.name),
+            passed_until(gate.name),
 
 
 rule data:
@@ -71,10 +54,6 @@ rule ablation:
 
 
 localrules:
-    gate1,
-    gate2,
-    gate3,
-    gate4,
     data,
     supernet,
     learning,

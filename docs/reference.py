@@ -14,9 +14,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from edgeflownas.artifacts import SCHEMA_FOLDER, load_schema
-from edgeflownas.gates.criteria import COMMON
-from edgeflownas.gates.gate import GATES
-from edgeflownas.gates.lifecycle.evaluation import CRITERIA
+from edgeflownas.gates.lifecycle.evaluation import COMMON
+from edgeflownas.gates.registry import GATES
 from edgeflownas.parsers import COMMANDS
 
 CONFIG_SCHEMA = "config.schema.json"
@@ -50,7 +49,7 @@ def criteria_page() -> str:
     for gate in GATES:
         lines += ["", f"## Gate {gate.number}: {gate.title}", ""]
         lines += ["| criterion | evaluated on | if it fails |", "|---|---|---|"]
-        for criterion in CRITERIA[gate.name]:
+        for criterion in gate.criteria:
             evaluated_on = ", ".join(f"`{name}`" for name in criterion.commands)
             lines.append(f"| {_cell(criterion.sentence)} | {evaluated_on} | {_cell(criterion.remedy)} |")
         lines += ["", f"Publishes {', '.join(f'`{path}`' for path in gate.publishes)}."]

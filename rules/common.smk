@@ -8,7 +8,7 @@ from edgeflownas.artifacts import sha256_of
 from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError, one_line
 from edgeflownas.slurm import check_feasible
-from edgeflownas.gates.gate import DEFAULT_TARGET, GATES, find_gate
+from edgeflownas.gates.registry import DEFAULT_TARGET, GATES, find_gate
 from edgeflownas.gates.workflow.log_filter import LogFilter
 from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import failures_since
@@ -66,14 +66,15 @@ TRAIN = ["-m", "edgeflownas.train_supernet"]
 DATA_INDEX = f"{OUT}/data_index.json"
 LONG_RUN = f"{OUT}/supernet.json"
 LONG_RUN_REPORT = f"{OUT}/runs/supernet/report.html"
-# Filled by gate1.smk to gate4.smk; gates.smk makes the rules of them.
-COMMANDS, INPUTS, RESOURCES = {}, {}, {}
 # For commands that only look at code and config, for those that train a little, and for the long run. The minutes of a
 # gate's commands add up to the time limit of its Slurm job.
 GPU = int(CONFIG["train.require_gpu"])
 LIGHT = {"threads": 1, "mem_mb": 2000, "runtime": 10, "gpu": 0}
 TRAINING = {"threads": 8, "mem_mb": 16000, "runtime": 60, "gpu": GPU}
 LONG = {"threads": 8, "mem_mb": 32000, "runtime": 1440, "gpu": GPU}
+# What a command says goes to the terminal and to the rule's log, and its exit code is the rule's.
+TEE = " > >(tee {log:q}) 2>&1"
+RUN = "exec {PYTHON:q} {params.command:q}" + TEE
 
 # How often Slurm may cut the long run short before it is left to its owner.
 LONG_RUN_SUBMISSIONS = 20
@@ -225,6 +226,8 @@ def jobs_to_submit():
 
 WITH_DATA = PLAN.config_flags(data__index=DATA_INDEX)
 TRAINING_SOURCE = training_source()
+# The long run, as `snakemake supernet` and both launch scripts run it.
+SUPERNET = [*TRAIN, *WITH_DATA, "--output_dir", run_dir("supernet"), "--resume", "auto"]
 
 
 onstart:

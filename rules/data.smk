@@ -52,7 +52,7 @@ if SYNTHETIC:
         resources:
             **asked(LIGHT),
         shell:
-            "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
+            RUN
 
 
 rule data_index:
@@ -77,4 +77,4 @@ rule data_index:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
+        RUN

@@ -103,7 +103,7 @@ rule fidelity_expectation:
     resources:
         **asked(TRAINING | {"gpu": int(RANKED_CONFIG["train.require_gpu"])}),
     shell:
-        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
+        RUN
 
 
 rule fidelity_supernet:
@@ -145,7 +145,7 @@ rule fidelity_report:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
+        RUN
 
 
 rule ablation_run:
@@ -186,4 +186,4 @@ rule ablation_report:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
+        RUN

@@ -1,69 +1,97 @@
-# The rules of every gate: begin an attempt, run its commands one after another, judge it. One group, so one Slurm job.
-# All that they declare are done files, in a folder of each attempt's own.
-for gate in [gate.name for gate in GATES]:
+# The rules of every gate of the list: begin an attempt, run its commands one after another, judge it. One group, so one
+# Slurm job. All that they declare are done files, in a folder of each attempt's own.
+from edgeflownas.gates.gate import Context
+from edgeflownas.nas.search_space import load_search_space
+
+try:
+    CONTEXT = Context(
+        config=CONFIG,
+        space=load_search_space(CONFIG["network.search_space"]),
+        output_dir=OUT,
+        config_flags=PLAN.config_flags(),
+        data_flags=WITH_DATA,
+        long_run=SUPERNET,
+        long_run_resources=LONG,
+    )
+except UserError as error:
+    refuse(error)
+
+
+def recorded_by_gate(gate, command):
+    """What makes, of the resources of its job, the command line of one of a gate's commands."""
+
+    def made(resources):
+        words = command.words(replace(CONTEXT, job=resources))
+        return recorded(gate.name, command.name, *words, expect=command.expect, quiet=command.quiet)
+
+    return made
+
+
+for gate in GATES:
+    CLASS = {"light": LIGHT, "training": TRAINING}[gate.resources]
 
     rule:
         name:
-            f"{gate}_start"
+            f"{gate.name}_start"
         input:
-            passable(gate),
-            judged_before(gate),
-            INPUTS[gate],
+            passable(gate.name),
+            judged_before(gate.name),
+            [DATA_INDEX] if gate.uses_data else [],
         output:
-            ticket_of(gate, "start"),
+            ticket_of(gate.name, "start"),
         params:
-            command=untracked(start(gate)),
+            command=untracked(start(gate.name)),
         log:
-            log_of(gate, "start"),
+            log_of(gate.name, "start"),
         benchmark:
-            benchmark_of("start", gate)
+            benchmark_of("start", gate.name)
         group:
-            gate
+            gate.name
         threads: LIGHT["threads"]
         resources:
             **asked(LIGHT),
         shell:
-            "exec {params.command:q} > >(tee {log:q}) 2>&1"
+            "exec {params.command:q}" + TEE
 
-    for before, name in zip(["start", *COMMANDS[gate]], COMMANDS[gate]):
+    for before, command in zip(["start", *gate.command_names], gate.commands):
 
         rule:
             name:
-                f"{gate}_{name}"
+                f"{gate.name}_{command.name}"
             input:
-                ticket_of(gate, before),
+                ticket_of(gate.name, before),
             output:
-                ticket_of(gate, name),
+                ticket_of(gate.name, command.name),
             params:
-                trigger=PLAN.triggers[gate],
-                command=untracked(COMMANDS[gate][name]),
+                trigger=PLAN.triggers[gate.name],
+                command=untracked(recorded_by_gate(gate, command)),
             log:
-                log_of(gate, name),
+                log_of(gate.name, command.name),
             benchmark:
-                benchmark_of(name, gate)
+                benchmark_of(command.name, gate.name)
             group:
-                gate
-            threads: RESOURCES[gate]["threads"]
+                gate.name
+            threads: CLASS["threads"]
             resources:
-                **asked(RESOURCES[gate]),
+                **asked(CLASS),
             shell:
                 "exec {params.command:q}"
 
     rule:
         name:
-            f"{gate}_judge"
+            f"{gate.name}_judge"
         input:
-            [ticket_of(gate, name) for name in COMMANDS[gate]],
+            [ticket_of(gate.name, name) for name in gate.command_names],
         output:
-            ticket_of(gate, "judge"),
+            ticket_of(gate.name, "judge"),
         params:
-            command=untracked(judge(gate)),
+            command=untracked(judge(gate.name)),
         log:
-            log_of(gate, "judge"),
+            log_of(gate.name, "judge"),
         benchmark:
-            benchmark_of("judge", gate)
+            benchmark_of("judge", gate.name)
         group:
-            gate
+            gate.name
         threads: LIGHT["threads"]
         resources:
             **asked(LIGHT),

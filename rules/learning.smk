@@ -25,7 +25,7 @@ rule overfit_set:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
+        RUN
 
 
 rule learning_memorise:
@@ -44,7 +44,7 @@ rule learning_memorise:
     resources:
         **asked(TRAINING),
     shell:
-        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
+        RUN
 
 
 rule learning_swapped:
@@ -77,7 +77,7 @@ rule learning_scenes:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
+        RUN
 
 
 rule learning_generalise:
@@ -96,7 +96,7 @@ rule learning_generalise:
     resources:
         **asked(TRAINING | {"gpu": int(SCENES["train.require_gpu"])}),
     shell:
-        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
+        RUN
 
 
 # The report itself is not declared: it stays when a criterion is not met.
@@ -119,4 +119,4 @@ rule learning_judge:
     resources:
         **asked(LIGHT),
     shell:
-        "exec {PYTHON:q} {params.command:q} > >(tee {log:q}) 2>&1"
+        RUN

@@ -57,7 +57,7 @@ rule long_run_report:
     log:
         f"{OUT}/logs/long_run_report.log",
     shell:
-        "{{ {params.report:q} && {params.provenance:q}; }} > >(tee {log:q}) 2>&1"
+        "{{ {params.report:q} && {params.provenance:q}; }}" + TEE
 
 
 localrules:

@@ -11,12 +11,12 @@ from typing import Any
 
 from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config
-from edgeflownas.gates.gate import GATES, find_gate
 from edgeflownas.gates.lifecycle import starting
 from edgeflownas.gates.lifecycle.attempts import Attempt, next_attempt
 from edgeflownas.gates.lifecycle.digests import computing_now, gate_digests, relevant_config, source_files
 from edgeflownas.gates.lifecycle.evaluation import judge_gate
 from edgeflownas.gates.lifecycle.evidence import Evidence
+from edgeflownas.gates.registry import GATES, find_gate
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import check_sampler, fair_cycle
 from edgeflownas.reporting.launch_scripts import Resources, render_scripts
@@ -32,7 +32,7 @@ def make_evidence(gate_name: str, output_dir: Path) -> Evidence:
     attempt = next_attempt(output_dir, gate_name)
     digests = gate_digests(gate, source_files(), config, output_dir)
     _write_start(attempt, config, relevant_config(gate, config), digests)
-    for name in gate.commands:
+    for name in gate.command_names:
         code = 2 if name.startswith("wrong_") else 0
         attempt.write_command(
             {

@@ -7,7 +7,7 @@ import pytest
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.errors import UserError
-from edgeflownas.gates.lifecycle.publishing import rebased
+from edgeflownas.gates.definitions.gate4 import rebased
 from edgeflownas.nas.check_manifest import main
 from edgeflownas.runs.manifest_checks import manifest_faults
 from tests.handmade_runs import edit_history, edit_json, make_config, make_run

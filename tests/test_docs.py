@@ -196,7 +196,7 @@ def test_the_site_needs_no_other_host(site):
 
 @pytest.mark.slow
 def test_the_reference_has_every_key_file_criterion_and_command(site):
-    from edgeflownas.gates.lifecycle.evaluation import CRITERIA
+    from edgeflownas.gates.registry import GATES
     from tests.test_commands import COMMANDS
 
     def words_of(name: str) -> str:
@@ -209,6 +209,6 @@ def test_the_reference_has_every_key_file_criterion_and_command(site):
     assert [name for name in schemas if f"schemas/{name}" not in artifacts] == []
     assert "mean_epe_12" in artifacts
     assert load_schema("progress.schema.json")["properties"]["loss"]["description"] in artifacts
-    sentences = [criterion.sentence for of_gate in CRITERIA.values() for criterion in of_gate]
+    sentences = [criterion.sentence for gate in GATES for criterion in gate.criteria]
     assert [sentence for sentence in sentences if sentence not in criteria] == []
     assert [module for module in COMMANDS if f"usage: python -m {module} " not in commands] == []

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from edgeflownas.config import schema_leaves
-from edgeflownas.gates.criteria import COMMON, judge_criteria, reasons
-from edgeflownas.gates.gate import GATES, LONG_RUN
-from edgeflownas.gates.lifecycle.evaluation import CRITERIA
+from edgeflownas.gates.criteria import judge_criteria, reasons
+from edgeflownas.gates.lifecycle.evaluation import COMMON
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.long_run import LEARNED, judge_long_run
-from edgeflownas.gates.lifecycle.publishing import ARTIFACTS
+from edgeflownas.gates.registry import GATES, LONG_RUN, find_gate
 from edgeflownas.network.initial_weights import option_kernels
 from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.studies.learning import CRITERIA as LEARNING
@@ -191,7 +190,7 @@ BREAKS: list[tuple[str, Break, str]] = [
 
 @pytest.mark.parametrize("gate", [gate.name for gate in GATES])
 def test_good_attempt_meets_every_criterion(gate: str, tmp_path: Path) -> None:
-    findings = list(judge_criteria((*COMMON, *CRITERIA[gate]), make_evidence(gate, tmp_path)))
+    findings = list(judge_criteria((*COMMON, *find_gate(gate).criteria), make_evidence(gate, tmp_path)))
     assert [finding for finding in findings if not finding["passed"]] == []
 
 
@@ -200,7 +199,9 @@ def test_broken_attempt_fails_its_criterion(gate: str, damage: Break, sentence: 
     evidence = make_evidence(gate, tmp_path)
     damage(evidence)
     failed = [
-        finding["sentence"] for finding in judge_criteria((*COMMON, *CRITERIA[gate]), evidence) if not finding["passed"]
+        finding["sentence"]
+        for finding in judge_criteria((*COMMON, *find_gate(gate).criteria), evidence)
+        if not finding["passed"]
     ]
     assert any(sentence in words for words in failed), failed
 
@@ -209,7 +210,7 @@ def why_of(tmp_path: Path, damage: Break) -> list[str]:
     """Why gate 3 does not pass after some damage."""
     evidence = make_evidence("gate3", tmp_path)
     damage(evidence)
-    return reasons(judge_criteria(CRITERIA["gate3"], evidence))
+    return reasons(judge_criteria(find_gate("gate3").criteria, evidence))
 
 
 def test_a_gate_that_fails_though_nothing_is_broken_says_which_keys_to_look_at(tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_validation_without_motion_is_a_failure_and_no_trace(tmp_path: Path) -> 
 
 
 def test_every_remedy_names_keys_that_there_are() -> None:
-    criteria = [*LEARNED, *LEARNING, *(criterion for of_gate in CRITERIA.values() for criterion in of_gate)]
+    criteria = [*LEARNED, *LEARNING, *(criterion for gate in GATES for criterion in gate.criteria)]
     remedies = [criterion.remedy for criterion in criteria if criterion.remedy]
     assert len(remedies) > 10
     for remedy in remedies:
@@ -246,19 +247,18 @@ def test_every_remedy_names_keys_that_there_are() -> None:
 def test_every_criterion_is_broken_once() -> None:
     for gate in GATES:
         words = [words for name, _, words in BREAKS if name == gate.name]
-        for criterion in CRITERIA[gate.name]:
+        for criterion in gate.criteria:
             assert any(part in criterion.sentence for part in words), criterion.sentence
-
-
-def test_published_artifacts_are_the_declared_ones() -> None:
-    for gate in GATES:
-        assert {artifact.path for artifact in ARTIFACTS[gate.name]} == set(gate.publishes)
 
 
 def test_missing_evidence_fails_and_names_the_file(tmp_path: Path) -> None:
     evidence = make_evidence("gate3", tmp_path)
     (evidence.run("gate3_trace") / "trace.jsonl").unlink()
-    observed = [finding["observed"] for finding in judge_criteria(CRITERIA["gate3"], evidence) if not finding["passed"]]
+    observed = [
+        finding["observed"]
+        for finding in judge_criteria(find_gate("gate3").criteria, evidence)
+        if not finding["passed"]
+    ]
     assert all("trace.jsonl: No such file" in words for words in observed)
     assert observed
 

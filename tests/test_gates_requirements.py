@@ -9,7 +9,7 @@ import pytest
 from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config, resolve_config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.gate import GATES
+from edgeflownas.gates.registry import GATES
 from edgeflownas.gates.requirements import require_passable, steps_per_epoch
 
 EXPECTATION = {"train.supernet_mode": "expectation_fairness", "train.execution": "sequential"}

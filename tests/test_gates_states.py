@@ -17,7 +17,6 @@ from edgeflownas.artifacts import write_json
 from edgeflownas.config import differences, resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.__main__ import main
-from edgeflownas.gates.gate import GATES, find_gate
 from edgeflownas.gates.lifecycle import digests, states
 from edgeflownas.gates.lifecycle.attempts import Attempt, open_attempt
 from edgeflownas.gates.lifecycle.digests import relevant_config, relevant_source
@@ -26,6 +25,7 @@ from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import failures_since
 from edgeflownas.gates.lifecycle.starting import close_ended, close_interrupted, start_gate, start_lock
 from edgeflownas.gates.lifecycle.states import GateState, gate_states, require_standing, verdict_path
+from edgeflownas.gates.registry import GATES, find_gate
 from edgeflownas.nas.search_space import SEARCH_SPACE_FOLDER
 from edgeflownas.processes import this_process
 from edgeflownas.source_code import reached_from
@@ -460,7 +460,7 @@ def test_reproduce_prints_the_commands_of_an_attempt(tmp_path: Path, capsys: pyt
     assert main(["reproduce", "gate2", "--attempt", "1", "--output_dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("# gate2 attempt 1, ")
-    assert lines[-3:] == [f"python -m {name}" for name in find_gate("gate2").commands]
+    assert lines[-3:] == [f"python -m {name}" for name in find_gate("gate2").command_names]
     with pytest.raises(UserError, match="gate2 has no attempt 7; there are: 1, 2"):
         main(["reproduce", "gate2", "--attempt", "7", "--output_dir", str(tmp_path)])
 

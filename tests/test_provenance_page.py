@@ -9,9 +9,9 @@ import cv2
 import pytest
 
 from edgeflownas.gates.__main__ import main
-from edgeflownas.gates.gate import GATES
 from edgeflownas.gates.lifecycle import page
 from edgeflownas.gates.lifecycle.evaluation import judge_gate
+from edgeflownas.gates.registry import GATES
 from tests.browser import open_page, require_chromium, screenshot
 from tests.handmade_gates import make_evidence
 from tests.handmade_runs import OVERRIDES

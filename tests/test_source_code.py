@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from edgeflownas.artifacts import PROJECT_ROOT
-from edgeflownas.gates.gate import find_gate
 from edgeflownas.gates.lifecycle.digests import depends_on
+from edgeflownas.gates.registry import find_gate
 from edgeflownas.source_code import ONLY_TELL, reached_from, training_source
 
 

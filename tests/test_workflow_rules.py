@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.artifacts import PROJECT_ROOT, read_json
-from edgeflownas.gates.gate import GATES
 from edgeflownas.gates.lifecycle.starting import start_lock
+from edgeflownas.gates.registry import GATES
 from edgeflownas.runs.manifest_checks import manifest_faults
 from tests.toy_workflow import ToyWorkflow, end
 
@@ -141,10 +141,11 @@ def test_failed_gate_is_repaired_inside_that_gate(toy: ToyWorkflow) -> None:
 @pytest.mark.slow
 def test_criterion_that_is_not_met_says_what_to_repeat_and_what_changed(toy: ToyWorkflow) -> None:
     toy.toy("gate1", "print('a line <b>of the log</b>')\n")
-    with open(toy.root / "edgeflownas/gates/lifecycle/evaluation.py", "a") as file:
+    with open(toy.root / "edgeflownas/gates/registry.py", "a") as file:
         file.write(
             "from edgeflownas.gates.criteria import Criterion, same\n"
-            "CRITERIA['gate1'] = (Criterion('the answer is 42', lambda evidence: same(41, 42), ('work',)),)\n"
+            "ASKED = (Criterion('the answer is 42', lambda evidence: same(41, 42), ('work',)),)\n"
+            "GATES = (dataclasses.replace(GATES[0], criteria=ASKED), *GATES[1:])\n"
         )
     said = toy.snakemake("gate1").stdout
     report = (toy.root / "outputs/supernet/gates/gate1/attempts/0001/report.md").read_text()
@@ -344,12 +345,8 @@ def test_a_forced_part_of_a_gate_is_the_whole_gate(toy: ToyWorkflow) -> None:
 
 @pytest.mark.slow
 def test_a_refused_start_unmakes_nothing(toy: ToyWorkflow) -> None:
-    for module, change in {
-        "gate.py": "GATES = tuple(dataclasses.replace(g, publishes=('config.json',)) for g in GATES)\n",
-        "publishing.py": "ARTIFACTS = dict.fromkeys(ARTIFACTS, (Artifact('config.json', None, _resolved_config),))\n",
-    }.items():
-        with open(toy.root / "edgeflownas/gates" / module, "a") as file:
-            file.write(change)
+    with open(toy.root / "edgeflownas/gates/registry.py", "a") as file:
+        file.write("GATES = tuple(dataclasses.replace(g, artifacts=gate1.GATE.artifacts) for g in GATES)\n")
     assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, ["gate1"])
     verdict = (toy.root / "outputs/supernet/gates/gate1.json").read_bytes()
     # Its start is refused, because another process is starting it.

@@ -9,15 +9,34 @@ import time
 from pathlib import Path
 
 from edgeflownas.artifacts import PROJECT_ROOT, read_json
+from edgeflownas.gates.registry import GATES
 
 COPIED = ("Snakefile", "rules", "edgeflownas", "schemas", "config", "scripts", "profiles", "local")
 # A command named `work` per gate, which appends to ran.txt and then does what the gate's line in toys/ says.
-TOY_RULES = """
-COMMANDS["{gate}"] = {{"work": recorded("{gate}", "work", "toys/{gate}.py")}}
-INPUTS["{gate}"] = []
-RESOURCES["{gate}"] = LIGHT
+TOY_GATES = """
+
+import dataclasses
+from edgeflownas.gates.gate import Command
+
+
+class Toy(Command):
+    def words(self, context):
+        return [self.module]
+
+
+GATES = tuple(
+    dataclasses.replace(
+        gate,
+        commands=(Toy("work", f"toys/{gate.name}.py", None),),
+        criteria=(),
+        artifacts=(),
+        uses_data=False,
+        resources="light",
+    )
+    for gate in GATES
+)
 """
-TOY_SUPERNET = 'SUPERNET = ["toys/supernet.py"]\n'
+TOY_SUPERNET = '\nSUPERNET = ["toys/supernet.py"]\n'
 TOY = "open('ran.txt', 'a').write('{name} ')\n"
 TOY_REPORT = """from pathlib import Path
 page = Path("outputs/supernet/runs/supernet/report.html")
@@ -25,15 +44,11 @@ page.parent.mkdir(parents=True, exist_ok=True)
 page.touch()
 """
 PATCHES = {
-    "edgeflownas/gates/gate.py": (
-        "import dataclasses\n"
-        "GATES = tuple(dataclasses.replace(g, commands=('work',), publishes=(), uses_data=False) for g in GATES)\n"
-    ),
-    "edgeflownas/gates/lifecycle/publishing.py": "ARTIFACTS = {name: () for name in ARTIFACTS}\n",
+    "edgeflownas/gates/registry.py": TOY_GATES,
+    "rules/gates.smk": TOY_SUPERNET,
     "edgeflownas/gates/lifecycle/long_run.py": (
         "def judge_long_run(attempt, output_dir):\n    return close_attempt(attempt, 'passed', [])\n"
     ),
-    "edgeflownas/gates/lifecycle/evaluation.py": "CRITERIA = {name: () for name in CRITERIA}\n",
 }
 
 
@@ -56,11 +71,8 @@ class ToyWorkflow:
         # A toy of a long run leaves nothing to report on.
         (root / "edgeflownas/reporting/training_report.py").write_text(TOY_REPORT)
         (root / "toys").mkdir()
-        for number in (1, 2, 3, 4):
-            (root / f"rules/gate{number}.smk").write_text(TOY_RULES.format(gate=f"gate{number}"))
-            self.toy(f"gate{number}")
-        with open(root / "rules/gate4.smk", "a") as file:
-            file.write(TOY_SUPERNET)
+        for gate in GATES:
+            self.toy(gate.name)
         self.toy("supernet")
 
     def toy(self, name: str, then: str = "") -> None:

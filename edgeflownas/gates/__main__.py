@@ -10,7 +10,6 @@ from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.config import Config, parse_assignment, resolve_config
 from edgeflownas.console.terminal import GREEN, RED, painted
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
-from edgeflownas.gates.gate import LONG_RUN, find_gate
 from edgeflownas.gates.lifecycle.attempts import latest_attempt, open_attempt
 from edgeflownas.gates.lifecycle.long_run import judge_long_run, start_long_run
 from edgeflownas.gates.lifecycle.recorder import command_line, record_command
@@ -25,6 +24,7 @@ from edgeflownas.gates.lifecycle.reports import (
 from edgeflownas.gates.lifecycle.starting import close_interrupted, start_gate, start_lock
 from edgeflownas.gates.lifecycle.states import DAMAGED, gate_states
 from edgeflownas.gates.parser import gates_parser
+from edgeflownas.gates.registry import LONG_RUN, find_gate
 from edgeflownas.parsers import print_json
 
 

@@ -1,12 +1,10 @@
-"""What a criterion is, and the two that every gate has: its commands ended well, and nothing moved under it."""
+"""What a criterion is, and how it is evaluated."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from edgeflownas.errors import UserError
-from edgeflownas.gates.lifecycle.digests import gate_digests, source_files
-from edgeflownas.gates.lifecycle.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -78,27 +76,3 @@ def reasons(findings: Iterable[Mapping[str, Any]]) -> list[str]:
         for finding in findings
         if not finding["passed"]
     ]
-
-
-def _commands_done(evidence: Evidence) -> Finding:
-    done = {record["name"]: record for record in evidence.attempt.commands()}
-    faults = []
-    for name in evidence.gate.commands:
-        if name not in done:
-            faults.append(f"{name} was not run")
-        elif done[name]["status"] != "done":
-            faults.append(f"{name} ended with exit code {done[name].get('exit_code')}")
-    return none_of(faults, f"{len(evidence.gate.commands)} commands")
-
-
-def _nothing_moved(evidence: Evidence) -> Finding:
-    began = evidence.attempt.start["digests"]
-    ended = gate_digests(evidence.gate, source_files(), evidence.config, evidence.output_dir)
-    moved = [f"{name} changed while the gate ran" for name in began if began[name] != ended[name]]
-    return none_of(moved, "code, config, data index and versions")
-
-
-COMMON = (
-    Criterion("every command ended with the exit code expected of it", _commands_done),
-    Criterion("code, config, data and versions are the same at the end as at the start", _nothing_moved),
-)

@@ -1,120 +1,96 @@
-"""The four gates as data: what each runs, what it depends on and what it publishes. Imports nothing heavy.
+"""What a gate is made of: each module in `definitions/` declares one, `registry.py` lists them."""
 
-The command lines stand in `rules/gateN.smk`, the criteria in `criteria_gateN.py`.
-"""
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from dataclasses import dataclass
+from edgeflownas.config import Config
+from edgeflownas.gates.criteria import Criterion
+from edgeflownas.gates.lifecycle.evidence import Evidence
+from edgeflownas.gates.lifecycle.publishing import Artifact
+from edgeflownas.gates.requirements import Requirement
+from edgeflownas.nas.search_space import SearchSpace
 
-from edgeflownas.errors import UserError
-from edgeflownas.provenance import COMPUTING_PACKAGES, NETWORK_PACKAGES
+
+@dataclass(frozen=True)
+class Context:
+    """What the argument vectors of a gate's commands are made of.
+
+    `config_flags` hand the configuration to a command, `data_flags` the data index besides. `long_run` is the command
+    that trains the supernet, `long_run_resources` what its job asks for, and `job` what the command's own job is given.
+    """
+
+    config: Config
+    space: SearchSpace
+    output_dir: str
+    config_flags: Sequence[str]
+    data_flags: Sequence[str]
+    long_run: Sequence[str]
+    long_run_resources: Mapping[str, int]
+    job: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, name: str) -> str:
+        """A run directory."""
+        return f"{self.output_dir}/runs/{name}"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of a gate: the name under which it is recorded, the module that Python runs, and its arguments.
+
+    `options` are Python's own, `expect` is the exit code that it should have, `quiet` keeps it off the terminal.
+    """
+
+    name: str
+    module: str
+    arguments: Callable[[Context], Sequence[Any]]
+    options: tuple[str, ...] = ()
+    expect: int = 0
+    quiet: bool = False
+
+    def words(self, context: Context) -> list[str]:
+        """What follows the interpreter on the command line."""
+        return [*self.options, "-m", self.module, *map(str, self.arguments(context))]
 
 
 @dataclass(frozen=True)
 class Gate:
     """One gate.
 
-    `commands` are the names under which its commands are recorded, in order. `run_directories` lie below
-    `<output_dir>/runs/` and are emptied when an attempt starts. `config_keys` are the dotted prefixes of the
-    configuration that its verdict depends on ("" is everything), `packages` those whose versions it depends on, and
-    `uses_data` says whether it depends on the data index. `publishes` are the artifacts that stand below
-    `<output_dir>/` once it passed.
+    `commands` run in order. `run_directories` lie below `<output_dir>/runs/` and are emptied when an attempt starts.
+    `config_keys` are the dotted prefixes of the configuration that its verdict depends on ("" is everything),
+    `packages` those whose versions it depends on, and `uses_data` says whether it depends on the data index.
+    `resources` is the class of its jobs: `light` or `training`. `artifacts` stand below `<output_dir>/` once it passed.
     """
 
     number: int
     title: str
-    commands: tuple[str, ...]
-    run_directories: tuple[str, ...]
+    commands: tuple[Command, ...]
+    criteria: tuple[Criterion[Evidence], ...]
+    artifacts: tuple[Artifact, ...]
     config_keys: tuple[str, ...]
-    packages: tuple[str, ...]
-    uses_data: bool
-    publishes: tuple[str, ...]
+    requirements: tuple[Requirement, ...] = ()
+    run_directories: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    uses_data: bool = False
+    resources: str = "training"
 
     @property
     def name(self) -> str:
-        """`gate1` … `gate4`."""
+        """`gate1`, `gate2`, …"""
         return f"gate{self.number}"
 
+    @property
+    def command_names(self) -> tuple[str, ...]:
+        """The names under which its commands are recorded, in order."""
+        return tuple(command.name for command in self.commands)
 
-# What the training report shows, beside it.
-REPORT_PICTURES = (
-    "pictures/epe.svg",
-    "pictures/subnets.svg",
-    "pictures/loss.svg",
-    "pictures/gradients.svg",
-    "pictures/ranking.svg",
-    "pictures/time.svg",
-    "pictures/fairness.svg",
-    "pictures/flow.png",
-)
-_MODEL_KEYS = ("seed", "network.", "search_space.", "train.supernet_mode", "train.precision")
-_TRAINING_KEYS = (*_MODEL_KEYS, "data.", "train.", "eval.")
-
-GATES = (
-    Gate(
-        number=1,
-        title="foundation",
-        commands=("help", "dry_run", "dry_run_imports", "self_test", "wrong_length", "wrong_digit"),
-        run_directories=(),
-        config_keys=("",),
-        packages=(),
-        uses_data=False,
-        publishes=("config.json",),
-    ),
-    Gate(
-        number=2,
-        title="model and sampling",
-        commands=("model_shape_check", "fair_sampler", "fair_sampler_repeat"),
-        run_directories=("gate2",),
-        config_keys=_MODEL_KEYS,
-        packages=NETWORK_PACKAGES,
-        uses_data=False,
-        publishes=("fair_sampler_check.json",),
-    ),
-    Gate(
-        number=3,
-        title="training loop",
-        commands=("trace", "trace_repeat", "epochs", "resume", "evaluate"),
-        run_directories=("gate3_trace", "gate3_trace_repeat", "gate3_epochs"),
-        config_keys=_TRAINING_KEYS,
-        packages=COMPUTING_PACKAGES,
-        uses_data=True,
-        publishes=("checkpoints/supernet_best.ckpt", "checkpoints/supernet_last.ckpt", "eval_pool_12.json"),
-    ),
-    Gate(
-        number=4,
-        title="delivery",
-        commands=("train", "check_manifest", "launch_scripts", "training_report"),
-        run_directories=("gate4",),
-        config_keys=(*_TRAINING_KEYS, "fast_mode.", "workflow."),
-        packages=COMPUTING_PACKAGES,
-        uses_data=True,
-        publishes=(
-            "train_manifest.json",
-            "fairness_counts.json",
-            "eval_epe_history.csv",
-            "supernet_training_report.md",
-            *REPORT_PICTURES,
-            "report.html",
-            "scripts/hpc/run_supernet_train.sh",
-            "scripts/local/run_supernet_train.sh",
-        ),
-    ),
-)
-# The long run is recorded like a gate, but it judges nothing and keeps its run directory, from which it resumes.
-LONG_RUN = "supernet"
-# All of which attempts are kept, in the order in which they run.
-STAGES = (*(gate.name for gate in GATES), LONG_RUN)
-# What `snakemake` without a target makes.
-DEFAULT_TARGET = "gate4"
+    @property
+    def publishes(self) -> tuple[str, ...]:
+        """The paths of its artifacts below `<output_dir>/`."""
+        return tuple(artifact.path for artifact in self.artifacts)
 
 
-def find_gate(name: str) -> Gate:
-    """The gate of that name.
-
-    Raises:
-        UserError: there is none.
-    """
-    for gate in GATES:
-        if gate.name == name:
-            return gate
-    raise UserError(f"gate {name!r}: expected one of {', '.join(gate.name for gate in GATES)}")
+# What gates that build networks depend on, and those that train them.
+MODEL_KEYS = ("seed", "network.", "search_space.", "train.supernet_mode", "train.precision")
+TRAINING_KEYS = (*MODEL_KEYS, "data.", "train.", "eval.")

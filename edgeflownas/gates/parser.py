@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.errors import EXIT_DONE, require_writable
-from edgeflownas.gates.gate import GATES, STAGES
+from edgeflownas.gates.registry import GATES, STAGES
 from edgeflownas.parsers import add_json_flag, command_parser, help_texts
 
 MODULE = "edgeflownas.gates"

@@ -1,73 +1,36 @@
 """What a gate asks of the configuration: one that no attempt could pass is refused before the first command runs.
 
-The numbers are those of the gates' commands and criteria. Where a command's own flag outdoes a key of the
+A gate's own requirements stand in its module; here is what several ask. Where a command's own flag outdoes a key of the
 configuration, nothing is asked of that key. Only gates ask: studies and trainings by hand take any configuration.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.gate import Gate
 
-# Gate 3: steps of the traced run, epochs before and after the resume, and batches of each recalibration.
-TRACED_STEPS = 30
-EPOCHS_BEFORE_RESUME, EPOCHS_AFTER_RESUME = 3, 5
-RECALIBRATION_BATCHES = 8
-# Gate 4: epochs of the complete short run.
-SHORT_RUN_EPOCHS = 2
+if TYPE_CHECKING:
+    from edgeflownas.gates.gate import Gate
 
 Requirement = Callable[[Config, int | None], str | None]
 """Takes the configuration and the steps of an epoch (None: not known yet); says what is wrong and what to do."""
 
 
-def gate3_epochs(config: Config) -> int:
-    """The epochs of gate 3's resumed run: 5, or all where a run has fewer."""
-    return min(EPOCHS_AFTER_RESUME, config["train.num_epochs"])
-
-
-def _strict_fairness(config: Config, steps: int | None) -> str | None:
+def strict_fairness(config: Config, steps: int | None) -> str | None:
+    """Whether all options are trained equally often: that is what is certified."""
     mode = config["train.supernet_mode"]
     if mode == "strict_fairness":
         return None
     return (
-        f"train.supernet_mode is {mode}, an ablation whose option counts are equal only on average; gates 2 to 4 "
-        "certify strict_fairness"
+        f"train.supernet_mode is {mode}, an ablation whose option counts are equal only on average; "
+        "strict_fairness is what is certified"
     )
 
 
-def _recalibration_as_judged(config: Config, steps: int | None) -> str | None:
-    batches = config["eval.bn_recal_batches"]
-    if batches == RECALIBRATION_BATCHES:
-        return None
-    return (
-        f"eval.bn_recal_batches is {batches}, but every subnet is to be judged with {RECALIBRATION_BATCHES}, in "
-        f"training as by the gate; set it to {RECALIBRATION_BATCHES}"
-    )
-
-
-def _epochs_left_to_resume(config: Config, steps: int | None) -> str | None:
-    epochs = config["train.num_epochs"]
-    if epochs > EPOCHS_BEFORE_RESUME:
-        return None
-    return (
-        f"train.num_epochs is {epochs}, which leaves nothing to resume after {EPOCHS_BEFORE_RESUME} epochs; expected "
-        f"at least {EPOCHS_BEFORE_RESUME + 1}"
-    )
-
-
-def _full_batch(config: Config, steps: int | None) -> str | None:
-    if steps != 0:
-        return None
-    return (
-        f"train.batch_size is {config['train.batch_size']}, more than there are training samples, so an epoch has no "
-        "step; lower it, or set train.steps_per_epoch"
-    )
-
-
-def _steps_for(epochs: int, config: Config, steps: int | None) -> str | None:
+def steps_for(epochs: int, config: Config, steps: int | None) -> str | None:
     """Whether `train.max_steps` lets so many epochs end; each has at least one step."""
     limit, needed = config["train.max_steps"], epochs * (steps or 1)
     if limit is None or limit >= needed:
@@ -79,7 +42,7 @@ def _steps_for(epochs: int, config: Config, steps: int | None) -> str | None:
     )
 
 
-def _patience_for(epochs: int, patience: int, config: Config) -> str | None:
+def patience_for(epochs: int, patience: int, config: Config) -> str | None:
     """Whether early stopping, which an epoch that is no better may start at once, comes after so many epochs."""
     if config["train.early_stop_patience"] >= patience:
         return None
@@ -89,56 +52,7 @@ def _patience_for(epochs: int, patience: int, config: Config) -> str | None:
     )
 
 
-def _resumed_run_comes_to_its_end(config: Config, steps: int | None) -> str | None:
-    return _steps_for(gate3_epochs(config), config, steps)
-
-
-def _resumed_run_is_not_stopped_early(config: Config, steps: int | None) -> str | None:
-    # The first epoch is always the best so far, and the last may be the one that stops.
-    epochs = gate3_epochs(config)
-    return _patience_for(epochs, epochs - 1, config)
-
-
-def _short_run_comes_to_its_end(config: Config, steps: int | None) -> str | None:
-    return _steps_for(SHORT_RUN_EPOCHS, config, config["fast_mode.steps_per_epoch"])
-
-
-def _short_run_is_not_cut(config: Config, steps: int | None) -> str | None:
-    limit = config["train.max_epochs"]
-    if limit is None or limit >= SHORT_RUN_EPOCHS:
-        return None
-    return (
-        f"train.max_epochs is {limit}, which ends the run before its {SHORT_RUN_EPOCHS} epochs; expected at least "
-        f"{SHORT_RUN_EPOCHS}, or null"
-    )
-
-
-def _short_run_is_not_stopped_early(config: Config, steps: int | None) -> str | None:
-    # It must end because its epochs are over, so that even the last may not be the one that stops.
-    return _patience_for(SHORT_RUN_EPOCHS, SHORT_RUN_EPOCHS, config)
-
-
-REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
-    "gate1": (),
-    "gate2": (_strict_fairness,),
-    "gate3": (
-        _strict_fairness,
-        _recalibration_as_judged,
-        _epochs_left_to_resume,
-        _full_batch,
-        _resumed_run_comes_to_its_end,
-        _resumed_run_is_not_stopped_early,
-    ),
-    "gate4": (
-        _strict_fairness,
-        _short_run_comes_to_its_end,
-        _short_run_is_not_cut,
-        _short_run_is_not_stopped_early,
-    ),
-}
-
-
-def require_passable(gates: Sequence[Gate], config: Config, index: Path) -> None:
+def require_passable(gates: Sequence["Gate"], config: Config, index: Path) -> None:
     """Refuse a configuration with which one of the gates can never pass; all that is wrong in one sentence each.
 
     Args:
@@ -152,7 +66,7 @@ def require_passable(gates: Sequence[Gate], config: Config, index: Path) -> None
     faults: dict[str, str] = {}
     steps = steps_per_epoch(config, index)
     for gate in gates:
-        for requirement in REQUIREMENTS[gate.name]:
+        for requirement in gate.requirements:
             if fault := requirement(config, steps):
                 faults.setdefault(fault, gate.name)
     if faults:

@@ -1,13 +1,19 @@
 """Gate 1, foundation: the command line, the configuration and the arch codec say what they do."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
+from edgeflownas.artifacts import write_json
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
+from edgeflownas.gates.gate import Command, Context, Gate
 from edgeflownas.gates.lifecycle.evidence import Evidence
+from edgeflownas.gates.lifecycle.publishing import Artifact
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.search_space import SearchSpace
 
 HELP_FLAGS = ("gpu_device", "num_epochs", "batch_size", "lr", "config", "supernet_mode")
+TRAINER, CODEC = "edgeflownas.train_supernet", "edgeflownas.nas.arch_codec"
 GRAPH_PACKAGES = ("tensorflow", "keras", "jax", "torch")
 
 
@@ -91,4 +97,42 @@ CRITERIA = (
         ("wrong_digit",),
     ),
     Criterion("both refusals end with exit code 2", _exit_codes_of_refusals, ("wrong_length", "wrong_digit")),
+)
+
+
+def _dry_run(context: Context) -> list[str]:
+    return [*context.config_flags, "--dry_run"]
+
+
+def _codec(context: Context, *flags: str) -> list[str]:
+    return ["--space", context.config["network.search_space"], *flags]
+
+
+def _describe_wrong(which: str) -> Callable[[Context], list[str]]:
+    return lambda context: _codec(context, "--describe", wrong_codes(context.space)[which])
+
+
+COMMANDS = (
+    Command("help", TRAINER, lambda context: ["--help"], quiet=True),
+    Command("dry_run", TRAINER, _dry_run, quiet=True),
+    Command("dry_run_imports", TRAINER, _dry_run, options=("-X", "importtime"), quiet=True),
+    Command("self_test", CODEC, lambda context: _codec(context, "--self_test")),
+    Command("wrong_length", CODEC, _describe_wrong("wrong_length"), expect=2),
+    Command("wrong_digit", CODEC, _describe_wrong("wrong_digit"), expect=2),
+)
+
+
+def _resolved_config(evidence: Evidence, target: Path) -> None:
+    config = evidence.config
+    write_json(target, {"values": config.values, "origins": config.origins, "hash": config.hash})
+
+
+GATE = Gate(
+    number=1,
+    title="foundation",
+    commands=COMMANDS,
+    criteria=CRITERIA,
+    artifacts=(Artifact("config.json", "resolved_config.schema.json", _resolved_config),),
+    config_keys=("",),
+    resources="light",
 )

@@ -1,9 +1,15 @@
 """Gate 2, model and sampling: random subnets run at the right sizes, and the sampler is fair and repeatable."""
 
+from typing import Any
+
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
+from edgeflownas.gates.gate import MODEL_KEYS, Command, Context, Gate
 from edgeflownas.gates.lifecycle.evidence import Evidence
+from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
+from edgeflownas.gates.requirements import strict_fairness
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import fair_cycle, unfair_blocks
+from edgeflownas.provenance import NETWORK_PACKAGES
 
 RUN = "gate2"
 SHAPES = "model_shape_check.json"
@@ -88,4 +94,38 @@ CRITERIA = (
     Criterion("the fairness gap of the sampler is 0", _gap_zero, ("fair_sampler",)),
     Criterion("the same seed gives the same bytes twice", _same_bytes, ("fair_sampler", "fair_sampler_repeat")),
     Criterion("the first codes are those that follow from the seed", _codes_follow_from_seed, ("fair_sampler",)),
+)
+
+
+def _shape_check(context: Context) -> list[Any]:
+    sizes = ["--h", context.config["network.height"], "--w", context.config["network.width"], "--batch", BATCH]
+    return [*context.config_flags, *sizes, "--samples", SUBNETS, "--out", f"{context.run(RUN)}/{SHAPES}"]
+
+
+def _sampler(context: Context, out: str) -> list[Any]:
+    space = ["--space", context.config["network.search_space"]]
+    return [*space, "--cycles", CYCLES, "--seed", SEED, "--check", "--out", f"{context.run(RUN)}/{out}"]
+
+
+COMMANDS = (
+    Command("model_shape_check", "edgeflownas.nas.model_shape_check", _shape_check),
+    Command("fair_sampler", "edgeflownas.nas.fair_sampler", lambda context: _sampler(context, SAMPLER)),
+    Command(
+        "fair_sampler_repeat",
+        "edgeflownas.nas.fair_sampler",
+        lambda context: _sampler(context, SAMPLER_REPEAT),
+        quiet=True,
+    ),
+)
+
+GATE = Gate(
+    number=2,
+    title="model and sampling",
+    commands=COMMANDS,
+    criteria=CRITERIA,
+    artifacts=(Artifact(SAMPLER, "fair_sampler_check.schema.json", copy_of(RUN, SAMPLER)),),
+    config_keys=MODEL_KEYS,
+    requirements=(strict_fairness,),
+    run_directories=(RUN,),
+    packages=NETWORK_PACKAGES,
 )

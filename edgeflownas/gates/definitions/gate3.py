@@ -5,17 +5,31 @@ import math
 from typing import Any
 
 from edgeflownas.artifacts import read_json
+from edgeflownas.config import Config
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
+from edgeflownas.gates.gate import TRAINING_KEYS, Command, Context, Gate
 from edgeflownas.gates.lifecycle.evidence import BEST, LAST, TRACE, Evidence
-from edgeflownas.gates.requirements import EPOCHS_BEFORE_RESUME, RECALIBRATION_BATCHES, TRACED_STEPS, gate3_epochs
+from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
+from edgeflownas.gates.requirements import patience_for, steps_for, strict_fairness
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fairness_gap
+from edgeflownas.provenance import COMPUTING_PACKAGES
 from edgeflownas.runs.records import METRICS, subnet_epes
 
+# Steps of the traced run, epochs before and after the resume, and batches of each recalibration.
+TRACED_STEPS = 30
+EPOCHS_BEFORE_RESUME, EPOCHS_AFTER_RESUME = 3, 5
+RECALIBRATION_BATCHES = 8
+TRAINER, POOL = "edgeflownas.train_supernet", "eval_pool_12.json"
 TRACE_RUN, REPEAT_RUN, EPOCHS_RUN = "gate3_trace", "gate3_trace_repeat", "gate3_epochs"
 ROUNDING = 1e-6
 # Gate 3 trains too little to promise more than that the error does not grow from the first epoch to the last.
 GROWN = 1.1
+
+
+def gate3_epochs(config: Config) -> int:
+    """The epochs of gate 3's resumed run: 5, or all where a run has fewer."""
+    return min(EPOCHS_AFTER_RESUME, config["train.num_epochs"])
 
 
 def _manifest(evidence: Evidence, run: str) -> dict[str, Any]:
@@ -85,7 +99,7 @@ def _epochs_there(evidence: Evidence) -> Finding:
 
 
 def _epochs_judged(evidence: Evidence) -> Finding:
-    pool = len(evidence.json(EPOCHS_RUN, "eval_pool_12.json", "eval_pool.schema.json")["codes"])
+    pool = len(evidence.json(EPOCHS_RUN, POOL, "eval_pool.schema.json")["codes"])
     faults = []
     rows = evidence.history(EPOCHS_RUN)
     for row in rows:
@@ -167,7 +181,7 @@ def _evaluation_reads_back(evidence: Evidence) -> Finding:
 
 
 def _pool_covers(evidence: Evidence) -> Finding:
-    report = read_json(evidence.run(EPOCHS_RUN) / "eval_pool_12.json", schema="eval_pool.schema.json")
+    report = read_json(evidence.run(EPOCHS_RUN) / POOL, schema="eval_pool.schema.json")
     faults = []
     for name, counts in report["coverage"].items():
         if set(counts) != {len(report["codes"]) // len(counts)}:
@@ -260,4 +274,93 @@ CRITERIA = (
         ("resume",),
         remedy="It may be too little training: look at train.lr and train.steps_per_epoch",
     ),
+)
+
+
+def _recalibration_as_judged(config: Config, steps: int | None) -> str | None:
+    batches = config["eval.bn_recal_batches"]
+    if batches == RECALIBRATION_BATCHES:
+        return None
+    return (
+        f"eval.bn_recal_batches is {batches}, but every subnet is to be judged with {RECALIBRATION_BATCHES}, in "
+        f"training as by the gate; set it to {RECALIBRATION_BATCHES}"
+    )
+
+
+def _epochs_left_to_resume(config: Config, steps: int | None) -> str | None:
+    epochs = config["train.num_epochs"]
+    if epochs > EPOCHS_BEFORE_RESUME:
+        return None
+    return (
+        f"train.num_epochs is {epochs}, which leaves nothing to resume after {EPOCHS_BEFORE_RESUME} epochs; expected "
+        f"at least {EPOCHS_BEFORE_RESUME + 1}"
+    )
+
+
+def _full_batch(config: Config, steps: int | None) -> str | None:
+    if steps != 0:
+        return None
+    return (
+        f"train.batch_size is {config['train.batch_size']}, more than there are training samples, so an epoch has no "
+        "step; lower it, or set train.steps_per_epoch"
+    )
+
+
+def _resumed_run_comes_to_its_end(config: Config, steps: int | None) -> str | None:
+    return steps_for(gate3_epochs(config), config, steps)
+
+
+def _resumed_run_is_not_stopped_early(config: Config, steps: int | None) -> str | None:
+    # The first epoch is always the best so far, and the last may be the one that stops.
+    epochs = gate3_epochs(config)
+    return patience_for(epochs, epochs - 1, config)
+
+
+REQUIREMENTS = (
+    strict_fairness,
+    _recalibration_as_judged,
+    _epochs_left_to_resume,
+    _full_batch,
+    _resumed_run_comes_to_its_end,
+    _resumed_run_is_not_stopped_early,
+)
+
+
+def _steps(context: Context, run: str) -> list[Any]:
+    limits = ["--max_epochs", 1, "--max_steps", TRACED_STEPS]
+    return [*context.data_flags, *limits, "--debug_trace", "--output_dir", context.run(run)]
+
+
+def _epochs(context: Context, *flags: Any) -> list[Any]:
+    return [*context.data_flags, "--debug_trace", "--output_dir", context.run(EPOCHS_RUN), *flags]
+
+
+def _evaluation(context: Context) -> list[Any]:
+    flags = ["--eval_only", "--bn_recal_batches", RECALIBRATION_BATCHES, "--checkpoint", "last"]
+    return [*context.data_flags, *flags, "--output_dir", context.run(EPOCHS_RUN)]
+
+
+COMMANDS = (
+    Command("trace", TRAINER, lambda context: _steps(context, TRACE_RUN)),
+    Command("trace_repeat", TRAINER, lambda context: _steps(context, REPEAT_RUN)),
+    Command("epochs", TRAINER, lambda context: _epochs(context, "--max_epochs", EPOCHS_BEFORE_RESUME)),
+    Command("resume", TRAINER, lambda context: _epochs(context, "--resume", "--max_epochs", EPOCHS_AFTER_RESUME)),
+    Command("evaluate", "edgeflownas.nas.supernet_eval", _evaluation),
+)
+
+GATE = Gate(
+    number=3,
+    title="training loop",
+    commands=COMMANDS,
+    criteria=CRITERIA,
+    artifacts=(
+        Artifact(BEST, None, copy_of(EPOCHS_RUN, BEST)),
+        Artifact(LAST, None, copy_of(EPOCHS_RUN, LAST)),
+        Artifact(POOL, "eval_pool.schema.json", copy_of(EPOCHS_RUN, POOL)),
+    ),
+    config_keys=TRAINING_KEYS,
+    requirements=REQUIREMENTS,
+    run_directories=(TRACE_RUN, REPEAT_RUN, EPOCHS_RUN),
+    packages=COMPUTING_PACKAGES,
+    uses_data=True,
 )

@@ -1,20 +1,38 @@
 """Gate 4, delivery: a complete short run, its manifest, equal counts, launch scripts and the report."""
 
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
-from edgeflownas.artifacts import read_json
+from edgeflownas.artifacts import read_json, write_json, write_text
+from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
-from edgeflownas.gates.gate import REPORT_PICTURES
-from edgeflownas.gates.lifecycle.evidence import BEST, LAST, Evidence
-from edgeflownas.gates.requirements import SHORT_RUN_EPOCHS
+from edgeflownas.gates.gate import TRAINING_KEYS, Command, Context, Gate
+from edgeflownas.gates.lifecycle.evidence import BEST, HISTORY, LAST, Evidence
+from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
+from edgeflownas.gates.requirements import patience_for, steps_for, strict_fairness
+from edgeflownas.provenance import COMPUTING_PACKAGES
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME, compare_scripts, parse_script
-from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN
+from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN, SHORT_RUN, rebased_page
 from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.records import subnet_epes
 
-RUN = "gate4"
+RUN = SHORT_RUN
+SHORT_RUN_EPOCHS = 2
+MANIFEST, MANIFEST_SCHEMA = "train_manifest.json", "train_manifest.schema.json"
 LAUNCH_FOLDER = "launch"
+# What the training report shows, beside it.
+REPORT_PICTURES = (
+    "pictures/epe.svg",
+    "pictures/subnets.svg",
+    "pictures/loss.svg",
+    "pictures/gradients.svg",
+    "pictures/ranking.svg",
+    "pictures/time.svg",
+    "pictures/fairness.svg",
+    "pictures/flow.png",
+)
 # Manifest key -> config key of the same value; gate 4's own flags set the batch size, the rate and the epochs.
 SAME_IN_CONFIG = {
     "seed": "seed",
@@ -29,7 +47,7 @@ SAME_IN_CONFIG = {
 
 
 def _manifest(evidence: Evidence) -> dict[str, Any]:
-    manifest: dict[str, Any] = evidence.json(RUN, "train_manifest.json", "train_manifest.schema.json")
+    manifest: dict[str, Any] = evidence.json(RUN, MANIFEST, MANIFEST_SCHEMA)
     return manifest
 
 
@@ -54,7 +72,7 @@ def _checkpoints_there(evidence: Evidence) -> Finding:
 
 
 def _manifest_valid(evidence: Evidence) -> Finding:
-    return none_of(manifest_faults(evidence.run(RUN) / "train_manifest.json"), "manifest and the files it names")
+    return none_of(manifest_faults(evidence.run(RUN) / MANIFEST), "manifest and the files it names")
 
 
 def _manifest_says_settings(evidence: Evidence) -> Finding:
@@ -131,4 +149,108 @@ CRITERIA = (
         _report_complete,
         ("training_report",),
     ),
+)
+
+
+def _short_run_comes_to_its_end(config: Config, steps: int | None) -> str | None:
+    return steps_for(SHORT_RUN_EPOCHS, config, config["fast_mode.steps_per_epoch"])
+
+
+def _short_run_is_not_cut(config: Config, steps: int | None) -> str | None:
+    limit = config["train.max_epochs"]
+    if limit is None or limit >= SHORT_RUN_EPOCHS:
+        return None
+    return (
+        f"train.max_epochs is {limit}, which ends the run before its {SHORT_RUN_EPOCHS} epochs; expected at least "
+        f"{SHORT_RUN_EPOCHS}, or null"
+    )
+
+
+def _short_run_is_not_stopped_early(config: Config, steps: int | None) -> str | None:
+    # It must end because its epochs are over, so that even the last may not be the one that stops.
+    return patience_for(SHORT_RUN_EPOCHS, SHORT_RUN_EPOCHS, config)
+
+
+# What the profile says of the site, by the names of Snakemake's Slurm plugin, stands in the cluster's script as well.
+SITE = {"slurm_account": "--account", "slurm_partition": "--partition"}
+
+
+def _short_run(context: Context) -> list[Any]:
+    sizes = ["--num_epochs", SHORT_RUN_EPOCHS, "--batch_size", context.config["workflow.gate4_batch_size"]]
+    flags = ["--gpu_device", 0, *sizes, "--lr", "1e-4", *context.data_flags, "--fast_mode"]
+    return [*flags, "--output_dir", context.run(RUN)]
+
+
+def _launch_scripts(context: Context) -> list[Any]:
+    long = context.long_run_resources
+    flags = ["--out", f"{context.run(RUN)}/{LAUNCH_FOLDER}", "--cpus", long["threads"], "--mem_mb", long["mem_mb"]]
+    flags += ["--minutes", long["runtime"], "--gpus", long["gpu"]]
+    site = [f"--sbatch={option}={context.job.get(name)}" for name, option in SITE.items() if context.job.get(name)]
+    return [*flags, *site, "--", "python", *context.long_run]
+
+
+COMMANDS = (
+    Command("train", "edgeflownas.train_supernet", _short_run),
+    Command(
+        "check_manifest",
+        "edgeflownas.nas.check_manifest",
+        lambda context: ["--path", f"{context.run(RUN)}/{MANIFEST}"],
+    ),
+    Command("launch_scripts", "edgeflownas.reporting.launch_scripts", _launch_scripts),
+    Command(
+        "training_report", "edgeflownas.reporting.training_report", lambda context: ["--run_dir", context.run(RUN)]
+    ),
+)
+
+
+def _rebased_manifest(evidence: Evidence, target: Path) -> None:
+    """The run's manifest, with the paths of its files as seen from where it is published."""
+    manifest = read_json(evidence.run(RUN) / MANIFEST, schema=MANIFEST_SCHEMA)
+    beside = {artifact.path for artifact in evidence.gate.artifacts}
+    write_json(target, rebased(manifest, Path("runs") / RUN, beside))
+    # It names other files, which must be found from where it now stands.
+    if faults := manifest_faults(target):
+        raise UserError(f"the published manifest is not valid: {faults[0]}")
+
+
+def rebased(manifest: Mapping[str, Any], run: Path, beside: Collection[str]) -> dict[str, Any]:
+    """A manifest whose files lie in `run`, relative to the manifest's new folder, or `beside` it."""
+    files = {
+        name: {**file, "path": file["path"] if file["path"] in beside else (run / file["path"]).as_posix()}
+        for name, file in manifest["files"].items()
+    }
+    return {**manifest, "files": files}
+
+
+def _rebased_report(evidence: Evidence, target: Path) -> None:
+    """The run's page, with its links as seen from where it is published."""
+    run = evidence.run(RUN)
+    write_text(target, rebased_page((run / REPORT).read_text(encoding="utf-8"), run, target.parent))
+
+
+GATE = Gate(
+    number=4,
+    title="delivery",
+    commands=COMMANDS,
+    criteria=CRITERIA,
+    artifacts=(
+        Artifact("fairness_counts.json", "fairness_counts.schema.json", copy_of(RUN, "fairness_counts.json")),
+        Artifact(HISTORY, None, copy_of(RUN, HISTORY)),
+        *(Artifact(path, None, copy_of(RUN, path)) for path in (REPORT_MARKDOWN, *REPORT_PICTURES)),
+        Artifact(REPORT, None, _rebased_report),
+        *(
+            Artifact(f"scripts/{place}/{SCRIPT_NAME}", None, copy_of(RUN, f"{LAUNCH_FOLDER}/{place}/{SCRIPT_NAME}"))
+            for place in ("hpc", "local")
+        ),
+        # Last, because it names others of these, which must be found beside it.
+        Artifact(MANIFEST, MANIFEST_SCHEMA, _rebased_manifest),
+    ),
+    config_keys=(*TRAINING_KEYS, "fast_mode.", "workflow."),
+    requirements=(
+        strict_fairness,
+        *(_short_run_comes_to_its_end, _short_run_is_not_cut, _short_run_is_not_stopped_early),
+    ),
+    run_directories=(RUN,),
+    packages=COMPUTING_PACKAGES,
+    uses_data=True,
 )

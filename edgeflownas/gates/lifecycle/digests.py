@@ -33,7 +33,6 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     ("edgeflownas/nas/fair_sampler.py", 2),
     ("edgeflownas/nas/model_shape_check.py", 2),
     ("edgeflownas/gates/definitions/gate2.py", 2),
-    ("rules/gate2.smk", 2),
     ("schemas/fair_sampler_check.schema.json", 2),
     ("schemas/model_shape_check.schema.json", 2),
     # Reports draw with it, training only its logs for TensorBoard.
@@ -54,7 +53,6 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     ("edgeflownas/nas/eval_pool.py", 3),
     ("edgeflownas/nas/supernet_eval.py", 3),
     ("edgeflownas/gates/definitions/gate3.py", 3),
-    ("rules/gate3.smk", 3),
     ("rules/data.smk", 3),
     ("schemas/data_index.schema.json", 3),
     ("schemas/eval_pool.schema.json", 3),
@@ -65,7 +63,6 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     ("edgeflownas/nas/cost.py", 4),
     ("edgeflownas/nas/ranking.py", 4),
     ("edgeflownas/gates/definitions/gate4.py", 4),
-    ("rules/gate4.smk", 4),
     ("schemas/train_manifest.schema.json", 4),
     ("schemas/fairness_counts.schema.json", 4),
     ("schemas/pool_results.schema.json", 4),

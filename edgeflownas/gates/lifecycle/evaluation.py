@@ -7,21 +7,38 @@ from typing import Any
 from edgeflownas.artifacts import write_json
 from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.criteria import COMMON, Criterion, judge_criteria, reasons
-from edgeflownas.gates.definitions import gate1, gate2, gate3, gate4
+from edgeflownas.gates.criteria import Criterion, Finding, judge_criteria, none_of, reasons
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import Attempt
+from edgeflownas.gates.lifecycle.digests import gate_digests, source_files
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import publish_artifacts
 from edgeflownas.gates.lifecycle.reports import close_attempt
 from edgeflownas.gates.lifecycle.states import verdict_path
 
-CRITERIA: dict[str, tuple[Criterion[Evidence], ...]] = {
-    "gate1": gate1.CRITERIA,
-    "gate2": gate2.CRITERIA,
-    "gate3": gate3.CRITERIA,
-    "gate4": gate4.CRITERIA,
-}
+
+def _commands_done(evidence: Evidence) -> Finding:
+    done = {record["name"]: record for record in evidence.attempt.commands()}
+    faults = []
+    for name in evidence.gate.command_names:
+        if name not in done:
+            faults.append(f"{name} was not run")
+        elif done[name]["status"] != "done":
+            faults.append(f"{name} ended with exit code {done[name].get('exit_code')}")
+    return none_of(faults, f"{len(evidence.gate.command_names)} commands")
+
+
+def _nothing_moved(evidence: Evidence) -> Finding:
+    began = evidence.attempt.start["digests"]
+    ended = gate_digests(evidence.gate, source_files(), evidence.config, evidence.output_dir)
+    moved = [f"{name} changed while the gate ran" for name in began if began[name] != ended[name]]
+    return none_of(moved, "code, config, data index and versions")
+
+
+COMMON = (
+    Criterion("every command ended with the exit code expected of it", _commands_done),
+    Criterion("code, config, data and versions are the same at the end as at the start", _nothing_moved),
+)
 
 
 def judge_gate(
@@ -36,7 +53,7 @@ def judge_gate(
     config = resolve_config(start["path"], start["overrides"])
     evidence = Evidence(gate, attempt, output_dir, config)
     findings = []
-    for finding in judge_criteria((*COMMON, *CRITERIA[gate.name]), evidence):
+    for finding in judge_criteria((*COMMON, *gate.criteria), evidence):
         if decided:
             decided(finding)
         findings.append(finding)

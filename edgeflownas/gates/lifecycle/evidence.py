@@ -2,15 +2,17 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import Attempt
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
 from edgeflownas.runs.records import read_history, read_trace
+
+if TYPE_CHECKING:
+    from edgeflownas.gates.gate import Gate
 
 HISTORY = "eval_epe_history.csv"
 TRACE = "trace.jsonl"
@@ -21,7 +23,7 @@ LAST = "checkpoints/supernet_last.ckpt"
 class Evidence:
     """One attempt's evidence; every reader raises UserError on a file that is missing or of the wrong shape."""
 
-    def __init__(self, gate: Gate, attempt: Attempt, output_dir: Path, config: Config) -> None:
+    def __init__(self, gate: "Gate", attempt: Attempt, output_dir: Path, config: Config) -> None:
         self.gate = gate
         self.attempt = attempt
         self.output_dir = output_dir

@@ -1,4 +1,4 @@
-"""The long run after gate 4: refused unless all gates stand; recorded like a gate, and resumed, never restarted."""
+"""The long run after the gates: refused unless all of them stand; recorded like a gate, resumed, never restarted."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,13 +8,13 @@ from edgeflownas.artifacts import sha256_of
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, judge_criteria, reasons
-from edgeflownas.gates.gate import GATES, LONG_RUN
 from edgeflownas.gates.lifecycle.attempts import Attempt, latest_attempt, next_attempt
 from edgeflownas.gates.lifecycle.digests import data_digest, source_files
 from edgeflownas.gates.lifecycle.evidence import HISTORY
 from edgeflownas.gates.lifecycle.reports import close_attempt
 from edgeflownas.gates.lifecycle.starting import close_interrupted, refuse_beside_living, write_start
 from edgeflownas.gates.lifecycle.states import gate_states, require_standing
+from edgeflownas.gates.registry import GATES, LONG_RUN
 from edgeflownas.nas.search_space import result_values
 from edgeflownas.runs.records import read_history
 from edgeflownas.slurm import CUT_SHORT, SlurmSilent, slurm_job_state

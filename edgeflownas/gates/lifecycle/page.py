@@ -7,11 +7,11 @@ from typing import Any
 
 from edgeflownas.artifacts import read_json, write_text
 from edgeflownas.errors import UserError, one_line
-from edgeflownas.gates.gate import LONG_RUN
 from edgeflownas.gates.lifecycle.attempts import Attempt, attempts
 from edgeflownas.gates.lifecycle.recorder import command_line, now
 from edgeflownas.gates.lifecycle.reports import commands_at_fault, next_step
 from edgeflownas.gates.lifecycle.states import NEVER_RUN, gate_states
+from edgeflownas.gates.registry import LONG_RUN
 from edgeflownas.processes import describe
 from edgeflownas.reporting.pages import PROVENANCE, page_links
 from edgeflownas.reporting.provenance_page import AttemptView, StageView, render_page

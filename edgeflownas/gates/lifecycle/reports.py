@@ -10,9 +10,9 @@ from typing import Any
 
 from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.errors import UserError
-from edgeflownas.gates.gate import DEFAULT_TARGET, GATES, LONG_RUN, STAGES
 from edgeflownas.gates.lifecycle.attempts import Attempt, latest_attempt
 from edgeflownas.gates.lifecycle.recorder import command_line, now
+from edgeflownas.gates.registry import DEFAULT_TARGET, GATES, LONG_RUN, STAGES
 from edgeflownas.provenance import git_words
 
 # Flags of Snakemake that are meant for one call, alone and with the words after them.

@@ -11,12 +11,13 @@ from edgeflownas.artifacts import put_aside, read_json, sha256_file, write_json,
 from edgeflownas.config import Config, differences
 from edgeflownas.devices import backend_name
 from edgeflownas.errors import CannotWrite, UserError, writing
-from edgeflownas.gates.gate import STAGES, Gate
+from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import Attempt, attempts, latest_attempt, next_attempt
 from edgeflownas.gates.lifecycle.digests import gate_digests, relevant_config, source_files
 from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import close_attempt
 from edgeflownas.gates.lifecycle.states import gate_states, require_standing, verdict_path
+from edgeflownas.gates.registry import STAGES
 from edgeflownas.gates.requirements import require_passable
 from edgeflownas.gates.workflow.plan import INVOCATION_VARIABLE, OWNER_VARIABLE, owner_from_environment
 from edgeflownas.locks import LockHeld, take_lock

@@ -12,7 +12,7 @@ from edgeflownas import processes
 from edgeflownas.artifacts import read_json, sha256_file
 from edgeflownas.config import Config, differences, resolve_config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.gate import GATES, Gate
+from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import Attempt, latest_attempt, next_number
 from edgeflownas.gates.lifecycle.digests import (
     computing_now,
@@ -22,6 +22,7 @@ from edgeflownas.gates.lifecycle.digests import (
     relevant_versions,
     source_files,
 )
+from edgeflownas.gates.registry import GATES
 from edgeflownas.source_code import changed_files
 
 NEVER_RUN = "never run"

@@ -12,8 +12,11 @@ from edgeflownas.gates.lifecycle.attempts import Attempt, attempts
 from edgeflownas.gates.lifecycle.digests import relevant_source, relevant_versions
 from edgeflownas.gates.lifecycle.recorder import command_line
 from edgeflownas.gates.lifecycle.states import artifact_faults, gate_states
+from edgeflownas.gates.registry import GATES
 from edgeflownas.provenance import git_words
 from edgeflownas.runs.manifest_checks import manifest_faults
+
+MANIFEST = "train_manifest.json"
 
 
 def verify(output_dir: Path) -> list[str]:
@@ -26,10 +29,14 @@ def verify(output_dir: Path) -> list[str]:
         claims = state.why if state.state != "passed" else tuple(artifact_faults(state.report, output_dir, True))
         claims += tuple(_record_faults(state.gate, state.attempt, state.report, output_dir))
         faults += [f"{state.gate.name}: {claim}" for claim in claims]
-    manifest = output_dir / "train_manifest.json"
+    manifest = output_dir / MANIFEST
     if manifest.is_file():
-        faults += [f"gate4: {fault}" for fault in manifest_faults(manifest)]
+        faults += [f"{gate.name}: {fault}" for gate in _publishers(MANIFEST) for fault in manifest_faults(manifest)]
     return faults
+
+
+def _publishers(path: str) -> list[Gate]:
+    return [gate for gate in GATES if path in gate.publishes]
 
 
 def _record_faults(gate: Gate, attempt: Attempt, report: dict[str, Any], output_dir: Path) -> list[str]:

@@ -20,9 +20,10 @@ from edgeflownas.artifacts import PROJECT_ROOT
 from edgeflownas.command_line import data_root_overrides
 from edgeflownas.config import Config, flatten, resolve_config
 from edgeflownas.errors import UserError, make_folder
-from edgeflownas.gates.gate import GATES, Gate
+from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import living_attempts
 from edgeflownas.gates.lifecycle.states import GateState, gate_states, require_standing
+from edgeflownas.gates.registry import GATES
 from edgeflownas.locks import LockHeld, take_lock
 from edgeflownas.processes import describe, this_process
 from edgeflownas.yaml_files import parse_yaml
@@ -153,8 +154,9 @@ def plan_workflow(
 
 def _in_order(plan: WorkflowPlan, gate: Gate) -> bool:
     """Whether a gate's done files are all there, none older than the one before it."""
+    names = ("start", *gate.command_names, "judge")
     try:
-        times = [os.stat(plan.done_file(gate.name, name)).st_mtime_ns for name in ("start", *gate.commands, "judge")]
+        times = [os.stat(plan.done_file(gate.name, name)).st_mtime_ns for name in names]
     except OSError:
         return False
     return times == sorted(times)
