@@ -17,6 +17,7 @@ import yaml
 import edgeflownas
 from edgeflownas.artifacts import SCHEMA_FOLDER, load_schema
 from edgeflownas.config import resolve_config
+from edgeflownas.gates.registry import GATES
 from tests.test_unwritable import make_foreign, without_privileges
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,6 +73,7 @@ def test_every_command_of_the_pages_parses_and_its_config_is_valid(command, monk
 def test_what_the_pages_tell_snakemake_to_make_are_its_targets():
     files = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
     targets = {rule for file in files for rule in re.findall(r"^ *rule (\w+):", file.read_text(), flags=re.MULTILINE)}
+    targets |= {gate.name for gate in GATES}
     said = set()
     for page in PAGES:
         said |= set(re.findall(r"`?snakemake ([a-z]+\d?)\b", page.read_text(encoding="utf-8")))
@@ -196,7 +198,6 @@ def test_the_site_needs_no_other_host(site):
 
 @pytest.mark.slow
 def test_the_reference_has_every_key_file_criterion_and_command(site):
-    from edgeflownas.gates.registry import GATES
     from tests.test_commands import COMMANDS
 
     def words_of(name: str) -> str:
