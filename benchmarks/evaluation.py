@@ -52,7 +52,7 @@ def compare(base_width: int, batch: int, recalibration: int, validation: int, ro
     evaluator = Evaluator(network, base_width, FLOW_SCALE)
 
     def judge(cycles: np.ndarray) -> None:
-        evaluator.judge(cycles, batches[:recalibration], batches[recalibration:])
+        evaluator.evaluate(cycles, batches[:recalibration], batches[recalibration:])
 
     plain = FlowNetwork(space, base_width, seed=0, rewritten=False)
     forwards = [bare_forward(plain, tuple(int(digit) for digit in code)) for code in pool.reshape(-1, pool.shape[-1])]

@@ -56,7 +56,7 @@ def test_no_sum_of_recalibration_judging_and_prediction_leaves_its_order_to_the_
     batch = Batch(*random_batch(), samples=2)
 
     def evaluate():
-        evaluator.judge(CODES[None], [batch], [batch])
+        evaluator.evaluate(CODES[None], [batch], [batch])
         evaluator.predict(CODES, [batch], batch.frames)
 
     assert long_sums(executed_nodes(evaluate)) == []

@@ -23,7 +23,7 @@ from edgeflownas.network.cost import subnet_cost
 from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.studies.ablation import compare, read_rows
 from edgeflownas.studies.fidelity import draw_scatter, fidelity_report
-from edgeflownas.studies.learning import Evidence, colour_difference, judge
+from edgeflownas.studies.learning import Evidence, colour_difference, evaluate_criteria
 from edgeflownas.studies.overfit_set import make_overfit_set
 from edgeflownas.studies.runs import Run, read_run
 from edgeflownas.studies.single_subnet import space_of_one, spread_over_cost
@@ -170,7 +170,7 @@ def learned(synthetic_root: Path, tmp_path: Path) -> Evidence:
 
 
 def test_runs_that_learned_meet_every_criterion(learned: Evidence) -> None:
-    assert [finding for finding in judge(learned) if not finding["passed"]] == []
+    assert [finding for finding in evaluate_criteria(learned) if not finding["passed"]] == []
 
 
 def with_last(**changes: float) -> Callable[[Evidence], Evidence]:
@@ -239,14 +239,14 @@ def with_transposed_flow(evidence: Evidence) -> Evidence:
 def test_runs_that_did_not_learn_fail_by_the_criterion_that_says_so(
     learned: Evidence, change: Callable[[Evidence], Evidence], sentence: str, observed: str
 ) -> None:
-    failed = [finding for finding in judge(change(learned)) if not finding["passed"]]
+    failed = [finding for finding in evaluate_criteria(change(learned)) if not finding["passed"]]
     assert [finding["sentence"].startswith(sentence) for finding in failed] == [True]
     assert failed[0]["observed"].startswith(observed)
 
 
 def test_a_small_run_claims_nothing_about_scenes_it_has_not_seen(learned: Evidence) -> None:
     evidence = dataclasses.replace(with_generalise(1.2)(learned), claims=False)
-    assert all(finding["passed"] for finding in judge(evidence))
+    assert all(finding["passed"] for finding in evaluate_criteria(evidence))
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ def test_training_after_an_evaluation_continues_as_if_it_had_not_taken_place(fus
         for step in range(3):
             fused.train_cycle(*random_batch(step), fair_cycle(SPACE, 5, step), lr=1e-3)
             if judging:
-                evaluator.judge(eval_pool(SPACE), batches, batches)
+                evaluator.evaluate(eval_pool(SPACE), batches, batches)
         ends.append([ops.convert_to_numpy(v) for v in [*fused.network.variables, *fused.optimizer.variables]])
     for without, with_judging in zip(*ends, strict=True):
         np.testing.assert_array_equal(without, with_judging)
@@ -136,7 +136,7 @@ def test_judging_equals_the_fixed_subnet_with_its_averaged_statistics(fused, eva
     frames, flow = random_batch(30)
     cycles = eval_pool(SPACE)[1:2]
     told = []
-    results = evaluator.judge(cycles, recalibration, [Batch(frames, flow, samples=1)], watch=told.append)
+    results = evaluator.evaluate(cycles, recalibration, [Batch(frames, flow, samples=1)], watch=told.append)
     numbers = {"subnet": 1, "at_once": 3, "subnets": 3}
     assert told == [
         *({"part": "recalibration", "batch": batch, **numbers} for batch in (1, 2, 3)),

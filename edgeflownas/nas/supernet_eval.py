@@ -67,7 +67,7 @@ def evaluate(
     from edgeflownas.training.evaluation import pool_summary
 
     cycles = eval_pool(space) if wanted is None else np.stack([complete_cycle(code, space) for code in wanted])
-    results = evaluator.judge(cycles, data.recalibration(), data.validation(), watch)
+    results = evaluator.evaluate(cycles, data.recalibration(), data.validation(), watch)
     if wanted is not None:
         # Each code is the first path of its own cycle; the results of the other paths are not used.
         results = results[:: space.cycle_length]

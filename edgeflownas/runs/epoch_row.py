@@ -26,7 +26,7 @@ def epoch_row(
         lr: learning rate of the epoch's last step.
         summary: of the eval pool, as `pool_summary` gives it, pixels.
         zero_flow_epe: of the validation samples, pixels.
-        results: of every subnet of the pool, as `Evaluator.judge` gives them.
+        results: of every subnet of the pool, as `Evaluator.evaluate` gives them.
     """
     assert progress.best is not None
     mean_epe, std_epe, noise_epe = summary

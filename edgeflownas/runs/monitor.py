@@ -111,14 +111,14 @@ class RunMonitor:
         # Between two epochs a run is at the end of the finished one.
         epoch = done if done and progress.global_step == done * steps else done + 1
         left = self._length.last_step - progress.global_step
-        judgements = self._length.last_step // steps - progress.global_step // steps
+        evaluations = self._length.last_step // steps - progress.global_step // steps
         return {
             **self._facts,
             "epoch": epoch,
             "step": progress.global_step - (epoch - 1) * steps,
             "global_step": progress.global_step,
             "steps_per_second": self._throughput.steps_per_second,
-            "seconds_left": self._throughput.seconds_left(left, judgements),
+            "seconds_left": self._throughput.seconds_left(left, evaluations),
             "mean_epe_12": progress.history[-1]["mean_epe_12"] if progress.history else None,
             "best": progress.best,
             "updated": _now(),

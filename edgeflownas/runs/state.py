@@ -41,7 +41,7 @@ class RunState:
         """Completed (trained and evaluated) epochs."""
         return len(self.history)
 
-    def awaits_judging(self, steps_per_epoch: int) -> bool:
+    def awaits_evaluation(self, steps_per_epoch: int) -> bool:
         """Whether the current epoch is fully trained, and only its evaluation is missing."""
         return self.global_step == (self.epochs_done + 1) * steps_per_epoch
 

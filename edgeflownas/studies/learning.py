@@ -157,7 +157,7 @@ CRITERIA: tuple[Criterion[Evidence], ...] = (
 )
 
 
-def judge(evidence: Evidence) -> list[dict[str, Any]]:
+def evaluate_criteria(evidence: Evidence) -> list[dict[str, Any]]:
     """Every criterion's sentence, what was observed and expected, and whether it holds."""
     return [*judge_criteria(CRITERIA, evidence)]
 
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     swapped = read_json(arguments.swapped, schema="supernet_eval.schema.json")
     evidence = Evidence(read_run(arguments.memorise), swapped, read_run(arguments.generalise), arguments.claim)
-    findings = judge(evidence)
+    findings = evaluate_criteria(evidence)
     passed = all(finding["passed"] for finding in findings)
     report = {
         "passed": passed,

@@ -46,7 +46,7 @@ class Evaluator:
         self._prediction = PredictionModel(network, flow_scale)
         self._metrics = MetricsModel(network, flow_scale)
 
-    def judge(
+    def evaluate(
         self,
         cycles: np.ndarray,
         recalibration: Iterable[Batch],

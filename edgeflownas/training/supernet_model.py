@@ -179,7 +179,7 @@ class MetricsModel(keras.Model):
     """Maps a batch, the codes of a fair cycle and given statistics to the metrics of every path and sample."""
 
     def __init__(self, network: FlowNetwork, flow_scale: float) -> None:
-        super().__init__(name="judgement")
+        super().__init__(name="metrics")
         self.network = network
         self.flow_scale = flow_scale
         self.built = True

@@ -132,8 +132,8 @@ class Trainer:
         return reason
 
     def _train(self) -> str:
-        if self.progress.awaits_judging(self.steps_per_epoch):
-            self._judge_epoch()
+        if self.progress.awaits_evaluation(self.steps_per_epoch):
+            self._evaluate_epoch()
         self.stop.check()
         steps = range(self.progress.global_step, self._last_step())
         batches = prefetch(self.data.train_batch, steps, workers=self.config["data.workers"])
@@ -143,9 +143,9 @@ class Trainer:
                 return reason
             self._enter("training")
             self._train_step(step, batch)
-            if self.progress.awaits_judging(self.steps_per_epoch):
+            if self.progress.awaits_evaluation(self.steps_per_epoch):
                 self._save_last()
-                self._judge_epoch()
+                self._evaluate_epoch()
             elif self._checkpoint_is_due():
                 self._save_last()
             self.stop.check()
@@ -228,7 +228,7 @@ class Trainer:
             f"{remedy}"
         )
 
-    def _judge_epoch(self) -> None:
+    def _evaluate_epoch(self) -> None:
         """Evaluate the epoch that was trained and saved, and save the results.
 
         Raises:
@@ -239,7 +239,7 @@ class Trainer:
         if not progress.epoch_losses:
             raise CheckFailed(f"epoch {progress.epochs_done + 1}: every step was skipped; see {self.run.nonfinite}")
         self._enter("recalibration")
-        results = self.evaluator.judge(
+        results = self.evaluator.evaluate(
             self.pool,
             self.data.recalibration(),
             self.data.validation(),
