@@ -99,6 +99,15 @@ def test_every_message_of_the_troubleshooting_page_is_one_that_is_said():
     assert [word for word in words if word not in source] == []
 
 
+def test_every_path_that_the_architecture_page_names_exists():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:[\w.]+/)+[\w.]*|[\w.]+\.(?:py|toml|yml)|Snakefile)`", page)
+    # Relative to the root, or a module or package directly in the package; records of a run are not in the checkout.
+    named = [path for path in paths if not path.startswith("gates/gateN")]
+    assert len(named) > 40
+    assert [path for path in named if not (ROOT / path).exists() and not (ROOT / "edgeflownas" / path).exists()] == []
+
+
 # What Snakemake says, and what to type for it in a folder that is no clone.
 SNAKEMAKES = "## Snakemake's own words"
 SNAKEMAKE_SAYS = {
