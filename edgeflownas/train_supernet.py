@@ -162,7 +162,7 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
                 trainer.segments,
                 reason,
             )
-            trainer.monitor.ended(progress, reason)
+            trainer.ended(reason)
     printer.print(f"stopped at step {progress.global_step} ({reason}); run directory {run.path}")
     if reason == "interrupted":
         printer.print("continue with the same command and --resume")

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeflownas.console.printer import Printer, epoch_line, progress_line
 from edgeflownas.processes import this_process
+from edgeflownas.runs.observers import Observer
 from edgeflownas.runs.state import RunState
 from edgeflownas.runs.timing import Throughput
 
@@ -27,7 +28,7 @@ class RunLength:
     last_step: int
 
 
-class RunMonitor:
+class RunMonitor(Observer):
     """Called at every step, evaluated batch and epoch; does work only if its output would be shown."""
 
     def __init__(

@@ -4,14 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgeflownas.config import Config, differences
 from edgeflownas.errors import UserError
 from edgeflownas.nas.search_space import load_search_space
 
 if TYPE_CHECKING:
-    from edgeflownas.network.flow_network import FlowNetwork
     from edgeflownas.runs.checkpoints import Checkpoint
     from edgeflownas.training.evaluation import Evaluator
     from edgeflownas.training.run_data import RunData
@@ -55,6 +52,7 @@ def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpo
     from edgeflownas.network.flow_network import network_of
     from edgeflownas.training.evaluation import Evaluator
     from edgeflownas.training.run_data import RunData
+    from edgeflownas.training.weights import restore_weights
 
     data = RunData(config, index)
     check_device(config)
@@ -71,32 +69,3 @@ def _check_network(path: Path, identity: Mapping[str, Any], values: Mapping[str,
     changes = differences(before, now)
     if changes:
         raise UserError(f"{path}: was trained with another network than the config describes: {'; '.join(changes)}")
-
-
-def restore_weights(network: "FlowNetwork", arrays: Mapping[str, np.ndarray], where: str) -> None:
-    """Load a checkpoint's weights into a network of the same space and width.
-
-    Raises:
-        UserError: a weight is missing, left over, or of another shape.
-    """
-    variables = network.trainable_variables
-    names = {f"weights.{variable.name}" for variable in variables}
-    extra = sorted(name for name in arrays if name.startswith("weights.") and name not in names)
-    if extra:
-        raise UserError(f"{where}: has weights of another search space: {', '.join(extra[:3])}")
-    for variable in variables:
-        assign_array(variable, arrays, f"weights.{variable.name}", where)
-
-
-def assign_array(variable: Any, arrays: Mapping[str, np.ndarray], name: str, where: str) -> None:
-    """Give a Keras variable the value that a checkpoint has under `name`.
-
-    Raises:
-        UserError: there is none, or it is of another shape.
-    """
-    value = arrays.get(name)
-    if value is None:
-        raise UserError(f"{where}: has no {name}; it is of another search space or execution")
-    if tuple(value.shape) != tuple(variable.shape):
-        raise UserError(f"{where}: {name} has shape {value.shape}, expected {tuple(variable.shape)}")
-    variable.assign(value)

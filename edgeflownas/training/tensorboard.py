@@ -7,7 +7,7 @@ messages, and TensorFlow has both, so nothing else is needed to write one.
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,9 @@ from edgeflownas.data.flow_colours import flow_colours
 from edgeflownas.devices import backend_name
 from edgeflownas.errors import REMEDIES, CannotWrite, UserError, make_folder
 from edgeflownas.runs.flow_samples import FlowSamples
+from edgeflownas.runs.observers import Observer
 from edgeflownas.runs.records import subnet_epes
+from edgeflownas.runs.state import RunState
 from edgeflownas.runs.timing import PHASES
 
 FORMAT = "brain.Event:2"
@@ -36,6 +38,39 @@ def require_tensorboard() -> None:
             "train.tensorboard is set, but its logs are written by TensorFlow, which is not the backend here: set "
             "train.tensorboard to false, or train with KERAS_BACKEND=tensorflow"
         )
+
+
+class TensorBoardObserver(Observer):
+    """Logs a run's steps and epochs; `flow_samples` gives what its weights of now predict."""
+
+    def __init__(self, folder: Path, flow_samples: Callable[[], FlowSamples]) -> None:
+        self._folder = folder
+        self._flow_samples = flow_samples
+        self._log: TensorBoardLog | None = None
+
+    def starting(self, progress: RunState) -> None:
+        """Open the log."""
+        self._log = TensorBoardLog(self._folder, progress.global_step)
+        if progress.history and progress.history[-1]["global_step"] == progress.global_step:
+            # It may not have been logged, and what was logged of this step does not count after a resume.
+            self.epoch(progress)
+
+    def step(self, progress: RunState, observed: Mapping[str, Any], lr: float) -> None:
+        """Log the step that was made last."""
+        if self._log:
+            self._log.add_step(progress.global_step - 1, observed, lr)
+
+    def epoch(self, progress: RunState) -> None:
+        """Log the row of the history, and pictures."""
+        if self._log:
+            self._log.add_epoch(progress.history[-1])
+            self._log.add_flow(progress.global_step, self._flow_samples())
+
+    def ended(self, progress: RunState, reason: str) -> None:
+        """Close the log, if it was opened."""
+        if self._log:
+            log, self._log = self._log, None
+            log.close()
 
 
 class TensorBoardLog:

@@ -13,9 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
-from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config
 from edgeflownas.console.printer import Printer
 from edgeflownas.data.prefetch import prefetch
@@ -30,6 +28,7 @@ from edgeflownas.runs.epoch_row import epoch_row
 from edgeflownas.runs.flow_samples import FlowSamples, save_flow_samples
 from edgeflownas.runs.monitor import RunLength, RunMonitor
 from edgeflownas.runs.nonfinite import in_words, nonfinite_finding, without_nonfinite
+from edgeflownas.runs.observers import Observer, RecordsWriter
 from edgeflownas.runs.records import COMPLETED
 from edgeflownas.runs.recovery import find_checkpoint
 from edgeflownas.runs.run_directory import RunDirectory
@@ -41,11 +40,11 @@ from edgeflownas.stopping import Stopped, StopRequest
 from edgeflownas.training.distribution import replicas_of
 from edgeflownas.training.evaluation import Evaluator, pool_summary
 from edgeflownas.training.flow_samples import take_flow_samples
-from edgeflownas.training.restored import assign_array, restore_weights
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.schedule import cosine_lr
 from edgeflownas.training.supernet_model import TrainingModel
-from edgeflownas.training.tensorboard import TensorBoardLog
+from edgeflownas.training.tensorboard import TensorBoardObserver
+from edgeflownas.training.weights import checkpoint_arrays, restore_optimizer, restore_weights
 
 
 class Trainer:
@@ -90,8 +89,13 @@ class Trainer:
         self._last_saved: tuple[int, int] | None = None
         self._phase_timer = PhaseTimer()
         length = RunLength(config["train.num_epochs"], self.steps_per_epoch, self._last_step())
-        self.monitor = RunMonitor(run.progress, length, config["train.grad_clip"], printer)
-        self._tensorboard: TensorBoardLog | None = None
+        self._records = RecordsWriter(run, data.val_samples)
+        self.observers: list[Observer] = [
+            self._records,
+            RunMonitor(run.progress, length, config["train.grad_clip"], printer),
+        ]
+        if config["train.tensorboard"]:
+            self.observers.append(TensorBoardObserver(run.tensorboard, self._flow_samples))
 
     def resume(self) -> None:
         """Load the last checkpoint, or the newest whole one if that is damaged.
@@ -101,13 +105,12 @@ class Trainer:
         """
         checkpoint = find_checkpoint(self.run, self._identity(), self.print, self._continue_segments)
         restore_weights(self.network, checkpoint.arrays, str(checkpoint.path))
-        for index, variable in enumerate(self.model.optimizer.variables):
-            assign_array(variable, checkpoint.arrays, f"optimizer.{index}", str(checkpoint.path))
+        restore_optimizer(self.model.optimizer, checkpoint.arrays, str(checkpoint.path))
         self.progress = RunState.from_header(checkpoint.header["progress"])
         if checkpoint.path == self.run.last:
             self._last_saved = self._place()
         self.run.cut_trace(self.progress.global_step)
-        self._write_records()
+        self._records.epoch(self.progress)
         self.print(f"resumed at step {self.progress.global_step}")
 
     def _continue_segments(self, checkpoint: Checkpoint) -> None:
@@ -120,10 +123,10 @@ class Trainer:
         Returns:
             Why it stopped: num_epochs, max_epochs, max_steps, early_stop or interrupted.
         """
-        self.monitor.starting(self.progress)
         try:
-            with self._logs():
-                reason = self._train()
+            for observer in self.observers:
+                observer.starting(self.progress)
+            reason = self._train()
             if reason in COMPLETED:
                 save_flow_samples(self.run.flow_samples, self._flow_samples())
         except Stopped:
@@ -200,9 +203,8 @@ class Trainer:
             }
             self.run.append_trace(line)
         if is_finite:
-            self.monitor.step(self.progress, observed, lr)
-            if self._tensorboard:
-                self._tensorboard.add_step(step, observed, lr)
+            for observer in self.observers:
+                observer.step(self.progress, observed, lr)
 
     def _skip_or_stop(self, step: int, codes: np.ndarray, observed: Mapping[str, Any]) -> None:
         """Record a step that is not finite; the optimizer left weights and moments unchanged.
@@ -263,28 +265,14 @@ class Trainer:
         if improved:
             self._save(self.run.best)
         self._save_last()
-        self._write_records()
-        self.monitor.epoch(progress)
-        self._log_epoch()
-
-    def _log_epoch(self) -> None:
-        if self._tensorboard:
-            self._tensorboard.add_epoch(self.progress.history[-1])
-            self._tensorboard.add_flow(self.progress.global_step, self._flow_samples())
+        for observer in self.observers:
+            observer.epoch(progress)
 
     def _judging(self, where: dict[str, Any]) -> None:
         self._enter(where["part"])
-        self.monitor.judging(self.progress, where)
+        for observer in self.observers:
+            observer.judging(self.progress, where)
         self.stop.check()
-
-    def _write_records(self) -> None:
-        """Write what people read during a run, from what the last checkpoint holds."""
-        progress = self.progress
-        self.run.write_history(progress.history)
-        if progress.pool_results:
-            last = {key: progress.history[-1][key] for key in ("epoch", "global_step")}
-            results = {**last, "samples": self.data.val_samples, "subnets": progress.pool_results}
-            write_json(self.run.pool_results, results, schema="pool_results.schema.json")
 
     def _flow_samples(self) -> FlowSamples:
         """What the pool's first cycle predicts, with the weights of now, for a few validation samples."""
@@ -325,9 +313,7 @@ class Trainer:
             "source_files": self._source,
             "progress": self.progress.to_header(),
         }
-        arrays = {f"weights.{v.name}": ops.convert_to_numpy(v) for v in self.network.trainable_variables}
-        for index, variable in enumerate(self.model.optimizer.variables):
-            arrays[f"optimizer.{index}"] = ops.convert_to_numpy(variable)
+        arrays = checkpoint_arrays(self.network, self.model.optimizer)
         save_checkpoint(path, header, arrays, keep=self.run.previous if path == self.run.last else None)
 
     def _identity(self) -> dict[str, Any]:
@@ -340,21 +326,10 @@ class Trainer:
         try:
             yield
         except BaseException as error:
-            self.monitor.ended(self.progress, f"failed: {error or type(error).__name__}")
+            self.ended(f"failed: {error or type(error).__name__}")
             raise
 
-    @contextmanager
-    def _logs(self) -> Iterator[None]:
-        """The TensorBoard log, open while the run trains."""
-        if not self.config["train.tensorboard"]:
-            yield
-            return
-        self._tensorboard = TensorBoardLog(self.run.tensorboard, self.progress.global_step)
-        try:
-            if self.progress.history and self.progress.history[-1]["global_step"] == self.progress.global_step:
-                # It may not have been logged, and what was logged of this step does not count after a resume.
-                self._log_epoch()
-            yield
-        finally:
-            self._tensorboard.close()
-            self._tensorboard = None
+    def ended(self, reason: str) -> None:
+        """Let those who watch know why the run is over."""
+        for observer in self.observers:
+            observer.ended(self.progress, reason)
