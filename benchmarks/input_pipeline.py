@@ -98,7 +98,7 @@ def waiting(folder: Path, steps: int) -> dict[str, Any]:
     the graph is made, does not.
     """
     config = resolve_config(DEFAULT_CONFIG, {"data.source": "synthetic", "data.root": str(folder / "scenes")})
-    generate(config["data.root"], SyntheticParameters.of(config.values))
+    generate(config["data.root"], config.view(SyntheticParameters))
     crop = (config["network.height"], config["network.width"])
     prepare_backend(config)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from edgeflownas.artifacts import load_schema, schema_check, sha256_of
 from edgeflownas.errors import UserError
@@ -24,6 +24,7 @@ SCHEMA = "config.schema.json"
 DEFAULT, COMMAND_LINE = "default", "command line"
 # This many faults are listed, the others counted.
 MAX_FAULTS = 50
+View = TypeVar("View")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,14 @@ class Config:
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
+
+    def view(self, kind: type[View]) -> View:
+        """The values that one part takes, typed: a dataclass whose fields are annotated with their keys.
+
+        `lr: Annotated[float, "train.lr"]`; fields that have no key keep their defaults. The schema has checked type
+        and range, so nothing is checked here.
+        """
+        return kind(**{name: self.values[key] for name, key in view_keys(kind).items()})
 
     def result_values(self) -> dict[str, Any]:
         """The values that change what a run computes; a resumed run must agree in all of them."""
@@ -130,6 +139,12 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for key in keys
         if before.get(key, missing) != now.get(key, missing)
     ]
+
+
+def view_keys(kind: type) -> dict[str, str]:
+    """The key of each field of a settings dataclass that has one; see `Config.view`."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
 
 
 @cache

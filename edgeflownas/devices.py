@@ -9,10 +9,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
@@ -51,6 +52,14 @@ def granted_gpus() -> list[str] | None:
     return [*itertools.takewhile(re.compile(r"[0-9]+|(?:GPU|MIG)-\S+").fullmatch, entries)]
 
 
+@dataclass(frozen=True)
+class DeviceSettings:
+    """Which device is asked for."""
+
+    gpu_device: Annotated[int | None, "train.gpu_device"]
+    require_gpu: Annotated[bool, "train.require_gpu"]
+
+
 def check_backend(config: Config) -> None:
     """Check that the requested backend and GPU are available, as far as that is known without an import.
 
@@ -63,14 +72,15 @@ def check_backend(config: Config) -> None:
         others = [other for other in BACKENDS if other != name and find_spec(other)]
         remedy = f"set KERAS_BACKEND={others[0]}, which is installed, or " if others else ""
         raise UserError(f"the backend {name} is not installed here; {remedy}install it: see README.md")
-    index, granted = config["train.gpu_device"], granted_gpus()
+    settings = config.view(DeviceSettings)
+    index, granted = settings.gpu_device, granted_gpus()
     if granted and index is not None and index >= len(granted):
         raise UserError(
             f"train.gpu_device {index}: CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r} and lists "
             f"{len(granted)} GPU{'s' if len(granted) > 1 else ''}, among which the index counts; expected at most "
             f"{len(granted) - 1}"
         )
-    if granted == [] and config["train.require_gpu"]:
+    if granted == [] and settings.require_gpu:
         raise UserError(f"train.require_gpu is set, but {_hidden()}; request a GPU, or unset it")
 
 
@@ -93,8 +103,9 @@ def prepare_backend(config: Config) -> None:
         UserError: as `check_backend`, or the backend cannot be imported or finds nothing to compute on.
     """
     check_backend(config)
-    if config["train.gpu_device"] is not None:
-        _choose_gpu(config["train.gpu_device"])
+    gpu_device = config.view(DeviceSettings).gpu_device
+    if gpu_device is not None:
+        _choose_gpu(gpu_device)
     # The order of nvidia-smi; CUDA's own puts the fastest first.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -203,10 +214,11 @@ def check_device(config: Config) -> dict[str, Any]:
     """
     import keras
 
-    requested = config["train.gpu_device"]
+    settings = config.view(DeviceSettings)
+    requested = settings.gpu_device
     if gpu_visible():
         return {"kind": "gpu", "name": _gpu_name(), "requested": requested}
-    if config["train.require_gpu"]:
+    if settings.require_gpu:
         raise UserError(
             f"train.require_gpu is set, but the backend {keras.backend.backend()} sees no GPU"
             f"{'' if requested is None else f' {requested}'}; check nvidia-smi and the driver, and that the GPU "

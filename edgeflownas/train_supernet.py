@@ -149,7 +149,7 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
             write_json(run.eval_pool, pool_report(space), schema="eval_pool.schema.json")
             reason = trainer.train()
             progress = trainer.progress
-            write_counts(run, config, space, progress)
+            write_counts(run, trainer.settings.supernet_mode, space, progress)
             write_manifest(
                 run,
                 config,

@@ -15,7 +15,7 @@ def require_place(config):
     """Refuse to generate scenes where something else lies: before Snakemake touches anything, and by dry run, too."""
     try:
         if workflow.is_main_process:
-            already_there(config["data.root"], SyntheticParameters.of(config.values))
+            already_there(config["data.root"], config.view(SyntheticParameters))
     except UserError as error:
         refuse(error)
 

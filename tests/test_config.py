@@ -1,15 +1,21 @@
 """The configuration: defaults, merging, hashing, and every fault named."""
 
+import ast
+import functools
+import importlib
+import operator
 import time
 import tracemalloc
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from edgeflownas.config import parse_assignment, resolve_config, schema_leaves
+from edgeflownas.config import parse_assignment, resolve_config, schema_leaves, view_keys
 from edgeflownas.errors import UserError
 from edgeflownas.train_supernet import main
 
+ROOT = Path(__file__).resolve().parents[1]
 SMALL = "config/config.yaml"
 REAL = "config/supernet_fc2_180x240.yaml"
 SCENES_ELSEWHERE = {"data.source": "synthetic", "data.root": "y"}
@@ -317,3 +323,36 @@ def test_a_dry_run_prints_every_value_with_its_origin_and_the_hash(capsys):
     assert "true" in lines["train.fast_mode"]
     assert lines["train.grad_clip"].endswith("# default")
     assert out.splitlines()[-1].startswith("config hash ")
+
+
+def settings_dataclasses():
+    """Every class of the package that has a field annotated with a key."""
+    found = []
+    for path in sorted((ROOT / "edgeflownas").rglob("*.py")):
+        names = [
+            node.name
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.ClassDef) and "Annotated[" in ast.unparse(node)
+        ]
+        if names:
+            module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+            found += [getattr(module, name) for name in names]
+    return found
+
+
+def python_type(leaf):
+    """What a valid value of a leaf of the schema is in Python."""
+    kinds = leaf["type"] if isinstance(leaf.get("type"), list) else [leaf.get("type", "string")]
+    types = {"integer": int, "number": float, "boolean": bool, "string": str, "null": type(None)}
+    return functools.reduce(operator.or_, (types[kind] for kind in kinds))
+
+
+def test_every_field_of_a_view_is_a_key_of_the_schema_of_that_type():
+    views = settings_dataclasses()
+    assert {view.__name__ for view in views} >= {"TrainSettings", "DataSettings", "NetworkSettings", "DeviceSettings"}
+    config = resolve_config(SMALL, {})
+    for view in views:
+        hints = get_type_hints(view)
+        for name, key in view_keys(view).items():
+            assert hints[name] == python_type(schema_leaves()[key]), f"{view.__name__}.{name}"
+            assert getattr(config.view(view), name) == config[key]

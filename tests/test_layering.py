@@ -1,6 +1,7 @@
 """The rooms: imports point one way, and nothing loads TensorFlow that does not compute with it."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,13 @@ def test_the_rooms_of_data_and_of_runs_need_no_keras():
 def test_only_one_place_makes_a_network_of_a_configuration():
     made_in = [path.name for path in PACKAGE.rglob("*.py") if "FlowNetwork(" in path.read_text(encoding="utf-8")]
     assert made_in == ["flow_network.py"]
+
+
+def test_these_rooms_take_typed_settings_and_no_values_by_key():
+    files = [path for room in ("data", "network", "runs", "training") for path in (PACKAGE / room).rglob("*.py")]
+    files.append(PACKAGE / "devices.py")
+    by_key = re.compile(r"config\[['\"](seed|\w+\.[\w.]+)['\"]\]")
+    assert [path.name for path in files if by_key.search(path.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
 """What a generated data set is made from, and whether one lies in a folder: `synthetic.json` says so."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.data.files import MAX_SIDE
@@ -31,11 +30,11 @@ class SyntheticParameters:
         UserError: on a value out of range.
     """
 
-    train: int
-    val: int
-    height: int
-    width: int
-    seed: int
+    train: Annotated[int, "data.synthetic.train"]
+    val: Annotated[int, "data.synthetic.val"]
+    height: Annotated[int, "data.synthetic.height"]
+    width: Annotated[int, "data.synthetic.width"]
+    seed: Annotated[int, "data.synthetic.seed"]
     max_motion: float = 40.0
     shapes: tuple[int, int] = (3, 8)
 
@@ -52,11 +51,6 @@ class SyntheticParameters:
         ):
             if not least <= value <= most:
                 raise UserError(f"synthetic data: {name} is {value}; expected {least} to {most}")
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "SyntheticParameters":
-        """Those of a configuration, by dotted key."""
-        return cls(**{key: values[f"data.synthetic.{key}"] for key in ("train", "val", "height", "width", "seed")})
 
     def marker(self) -> dict[str, Any]:
         """What `synthetic.json` says."""

@@ -41,14 +41,15 @@ def check_shapes(
     import numpy as np
     from keras import ops
 
-    from edgeflownas.network.flow_network import network_of
+    from edgeflownas.network.flow_network import NetworkSettings, network_of
     from edgeflownas.network.routes import FixedPath
     from edgeflownas.network.statistics import BatchStatistics
 
+    settings = config.view(NetworkSettings)
     network = network_of(config, space)
     shape = (batch, height, width, INPUT_CHANNELS)
-    frames = np.random.Generator(np.random.Philox(key=config["seed"])).uniform(-1, 1, shape).astype("float32")
-    heads = [stage for stage in network_stages(space, config["network.init_neurons"]) if stage.head]
+    frames = np.random.Generator(np.random.Philox(key=settings.seed)).uniform(-1, 1, shape).astype("float32")
+    heads = [stage for stage in network_stages(space, settings.init_neurons) if stage.head]
     expected = [[batch, *size_at(head.scale, height, width), FLOW_CHANNELS] for head in heads]
     results = []
     for code in codes:

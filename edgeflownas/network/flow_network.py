@@ -1,7 +1,8 @@
 """The network, once: every subnet and the supernet are routes through it."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import keras
 from keras import ops
@@ -117,6 +118,16 @@ class FlowNetwork(keras.layers.Layer):
         return layer.stage.digit, int(part.removeprefix("option"))
 
 
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What decides a network of a given search space."""
+
+    init_neurons: Annotated[int, "network.init_neurons"]
+    seed: Annotated[int, "seed"]
+    precision: Annotated[str, "train.precision"]
+
+
 def network_of(config: Config, space: SearchSpace) -> FlowNetwork:
     """The network that a configuration describes; training, evaluation and checks all build it here."""
-    return FlowNetwork(space, config["network.init_neurons"], config["seed"], config["train.precision"])
+    settings = config.view(NetworkSettings)
+    return FlowNetwork(space, settings.init_neurons, settings.seed, settings.precision)

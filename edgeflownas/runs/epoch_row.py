@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeflownas.config import Config
 from edgeflownas.nas.fair_sampler import fairness_gap
 from edgeflownas.runs.state import RunState
 
 
 def epoch_row(
     progress: RunState,
-    config: Config,
+    grad_clip: float,
     steps_per_epoch: int,
     lr: float,
     summary: tuple[float, float, float],
@@ -21,7 +20,7 @@ def epoch_row(
 
     Args:
         progress: with the epoch's evaluation recorded, and the epoch not finished.
-        config: of the run.
+        grad_clip: the gradient norm from which on a step is clipped.
         steps_per_epoch: of the run.
         lr: learning rate of the epoch's last step.
         summary: of the eval pool, as `pool_summary` gives it, pixels.
@@ -40,7 +39,7 @@ def epoch_row(
         "zero_flow_epe": zero_flow_epe,
         "fairness_gap": fairness_gap(progress.counts),
         "lr": lr,
-        **progress.epoch_statistics(config["train.grad_clip"]),
+        **progress.epoch_statistics(grad_clip),
         "skipped_steps": progress.skipped_since(progress.global_step - steps_per_epoch),
         **{f"seconds_{phase}": round(seconds, 3) for phase, seconds in progress.epoch_seconds.items()},
         "seconds": round(sum(progress.epoch_seconds.values()), 3),

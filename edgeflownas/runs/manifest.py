@@ -1,8 +1,9 @@
 """`fairness_counts.json` and `train_manifest.json`: what was trained, how often, on what, and digests of the rest."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.config import Config
@@ -16,11 +17,31 @@ from edgeflownas.runs.segments import Segment
 from edgeflownas.runs.state import RunState
 
 
-def write_counts(run: RunDirectory, config: Config, space: SearchSpace, progress: RunState) -> None:
+@dataclass(frozen=True)
+class ManifestSettings:
+    """What a manifest says of the configuration, besides its hash."""
+
+    seed: Annotated[int, "seed"]
+    height: Annotated[int, "network.height"]
+    width: Annotated[int, "network.width"]
+    search_space: Annotated[str, "network.search_space"]
+    init_neurons: Annotated[int, "network.init_neurons"]
+    source: Annotated[str, "data.source"]
+    lr: Annotated[float, "train.lr"]
+    num_epochs: Annotated[int, "train.num_epochs"]
+    weight_decay: Annotated[float, "train.weight_decay"]
+    grad_clip: Annotated[float, "train.grad_clip"]
+    supernet_mode: Annotated[str, "train.supernet_mode"]
+    execution: Annotated[str, "train.execution"]
+    precision: Annotated[str, "train.precision"]
+    batch_size: Annotated[int, "train.batch_size"]
+
+
+def write_counts(run: RunDirectory, supernet_mode: str, space: SearchSpace, progress: RunState) -> None:
     """Write `fairness_counts.json`: how often each option of each block was trained; a skipped cycle trained none."""
     counts = {
         "search_space": space.name,
-        "supernet_mode": config["train.supernet_mode"],
+        "supernet_mode": supernet_mode,
         "cycles": progress.global_step - len(progress.skipped),
         "cycle_length": space.cycle_length,
         "counts": progress.counts,
@@ -53,7 +74,69 @@ def write_manifest(
         segments: at least one.
         stopped_because: what `Trainer.train` returned.
     """
+    settings = config.view(ManifestSettings)
+    last = segments[-1]
+    manifest = {
+        "seed": settings.seed,
+        "config_hash": config.hash,
+        "git_commit": last["git_commit"],
+        "git_dirty": last["git_dirty"],
+        **({"git_unknown": last["git_unknown"]} if "git_unknown" in last else {}),
+        "input_shape": [settings.height, settings.width, INPUT_CHANNELS],
+        "search_space": settings.search_space,
+        "init_neurons": settings.init_neurons,
+        "optimizer": dict(optimizer),
+        "lr_schedule": {
+            "name": "cosine",
+            "initial": settings.lr,
+            "steps": settings.num_epochs * steps_per_epoch,
+        },
+        "wd": settings.weight_decay,
+        "grad_clip": settings.grad_clip,
+        "supernet_mode": settings.supernet_mode,
+        "execution": settings.execution,
+        "precision": settings.precision,
+        "distribution": dict(distribution),
+        "batch_size": settings.batch_size,
+        "steps_per_epoch": steps_per_epoch,
+        "num_epochs": settings.num_epochs,
+        "epochs_done": progress.epochs_done,
+        "global_step": progress.global_step,
+        "skipped_steps": len(progress.skipped),
+        "recoveries": len(recoveries(run)),
+        "stopped_because": stopped_because,
+        "best": progress.best,
+        "device": dict(device),
+        "backend": last["backend"],
+        "versions": last["versions"],
+        "segments": list(segments),
+        "data": _data_facts(settings.source, index),
+        "files": _file_entries(run),
+    }
+    write_json(run.manifest, manifest, schema="train_manifest.schema.json")
+
+
+def _data_facts(source: str, index: Mapping[str, Any]) -> dict[str, Any]:
     splits = index["splits"]
+    return {
+        "source": source,
+        "generated": index["generated"],
+        "digest": index["digest"],
+        "train_samples": splits["train"]["count"],
+        "val_samples": splits["val"]["count"],
+        "rejected": [
+            {"split": name, "name": entry["name"], "reason": entry["reason"]}
+            for name, split in splits.items()
+            for entry in split["rejected"]
+        ],
+        "zero_flow_epe": splits["val"]["zero_flow_epe"],
+        "clipped_share": {name: split["clipped_share"] for name, split in splits.items()},
+        "remarks": remarks(index),
+    }
+
+
+def _file_entries(run: RunDirectory) -> dict[str, dict[str, Any]]:
+    """The run's files that are there, each with its digest."""
     files = {
         "checkpoint_best": run.best,
         "checkpoint_last": run.last,
@@ -67,59 +150,7 @@ def write_manifest(
         "nonfinite": run.nonfinite,
         "recoveries": run.recoveries,
     }
-    last = segments[-1]
-    manifest = {
-        "seed": config["seed"],
-        "config_hash": config.hash,
-        "git_commit": last["git_commit"],
-        "git_dirty": last["git_dirty"],
-        **({"git_unknown": last["git_unknown"]} if "git_unknown" in last else {}),
-        "input_shape": [config["network.height"], config["network.width"], INPUT_CHANNELS],
-        "search_space": config["network.search_space"],
-        "init_neurons": config["network.init_neurons"],
-        "optimizer": dict(optimizer),
-        "lr_schedule": {
-            "name": "cosine",
-            "initial": config["train.lr"],
-            "steps": config["train.num_epochs"] * steps_per_epoch,
-        },
-        "wd": config["train.weight_decay"],
-        "grad_clip": config["train.grad_clip"],
-        "supernet_mode": config["train.supernet_mode"],
-        "execution": config["train.execution"],
-        "precision": config["train.precision"],
-        "distribution": dict(distribution),
-        "batch_size": config["train.batch_size"],
-        "steps_per_epoch": steps_per_epoch,
-        "num_epochs": config["train.num_epochs"],
-        "epochs_done": progress.epochs_done,
-        "global_step": progress.global_step,
-        "skipped_steps": len(progress.skipped),
-        "recoveries": len(recoveries(run)),
-        "stopped_because": stopped_because,
-        "best": progress.best,
-        "device": dict(device),
-        "backend": last["backend"],
-        "versions": last["versions"],
-        "segments": list(segments),
-        "data": {
-            "source": config["data.source"],
-            "generated": index["generated"],
-            "digest": index["digest"],
-            "train_samples": splits["train"]["count"],
-            "val_samples": splits["val"]["count"],
-            "rejected": [
-                {"split": name, "name": entry["name"], "reason": entry["reason"]}
-                for name, split in splits.items()
-                for entry in split["rejected"]
-            ],
-            "zero_flow_epe": splits["val"]["zero_flow_epe"],
-            "clipped_share": {name: split["clipped_share"] for name, split in splits.items()},
-            "remarks": remarks(index),
-        },
-        "files": {name: _file_entry(path, run.path) for name, path in files.items() if path.is_file()},
-    }
-    write_json(run.manifest, manifest, schema="train_manifest.schema.json")
+    return {name: _file_entry(path, run.path) for name, path in files.items() if path.is_file()}
 
 
 def _file_entry(path: Path, folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A step whose loss or gradient is not finite: what is recorded about it, and how it is reported."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,16 @@ def in_words(finding: Mapping[str, Any]) -> str:
     return (
         f"step {finding['step']}: loss or gradient is not finite (losses {', '.join(finding['losses'])}; arch codes "
         f"{' '.join(finding['codes'])}; samples {', '.join(finding['samples'])})"
+    )
+
+
+def epes_in_words(results: Sequence[Mapping[str, Any]], previous: Path) -> str:
+    """Which subnets' EPE is not finite, and what may help; `previous` is the checkpoint before the last one."""
+    codes = " ".join(result["code"] for result in results if not np.isfinite(result["epe"]))
+    before = f"; those before this epoch's last steps are in {previous}" if previous.is_file() else ""
+    return (
+        f"the EPE of these subnets is not finite: {codes}. The weights have grown too large; a smaller train.lr may "
+        f"help{before}"
     )
 
 

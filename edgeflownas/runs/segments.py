@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import sha256_of
-from edgeflownas.config import Config, differences
+from edgeflownas.config import differences
 from edgeflownas.errors import UserError
 from edgeflownas.provenance import COMPUTING_PACKAGES, git_state, that_compute, versions_of
 from edgeflownas.runs.checkpoints import Checkpoint
@@ -22,11 +22,11 @@ Segment = dict[str, Any]
 NAMED = 5
 
 
-def first_segment(config: Config, backend: str, device: Mapping[str, Any], source: Mapping[str, str]) -> Segment:
+def first_segment(precision: str, backend: str, device: Mapping[str, Any], source: Mapping[str, str]) -> Segment:
     """The segment of this process, as at the start of a run.
 
     Args:
-        config: the run's.
+        precision: `train.precision`.
         backend: the one that Keras computes with.
         device: what `devices.check_device` found.
         source: what `source_code.training_source` found.
@@ -42,7 +42,7 @@ def first_segment(config: Config, backend: str, device: Mapping[str, Any], sourc
         "changed_files": [],
         "backend": backend,
         "versions": {"python": platform.python_version(), **versions},
-        "precision": config["train.precision"],
+        "precision": precision,
         "device": {key: device[key] for key in ("kind", "name")},
     }
 

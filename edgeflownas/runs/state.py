@@ -41,6 +41,11 @@ class RunState:
         """Completed (trained and evaluated) epochs."""
         return len(self.history)
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Steps done and epochs completed."""
+        return self.global_step, self.epochs_done
+
     def awaits_evaluation(self, steps_per_epoch: int) -> bool:
         """Whether the current epoch is fully trained, and only its evaluation is missing."""
         return self.global_step == (self.epochs_done + 1) * steps_per_epoch

@@ -6,7 +6,8 @@ where it is synchronised, and those of each device's share where it is not.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import keras
 import numpy as np
@@ -126,19 +127,29 @@ class TensorFlowReplicas:
         return lambda frames, flow, codes: step(shared(frames), shared(flow), tf.convert_to_tensor(codes))
 
 
+@dataclass(frozen=True)
+class DistributionSettings:
+    """How a run is shared out over devices."""
+
+    kind: Annotated[str, "train.distribution"]
+    sync_batch_norm: Annotated[bool, "train.sync_batch_norm"]
+    batch_size: Annotated[int, "train.batch_size"]
+
+
 def replicas_of(config: Config) -> OneDevice | TensorFlowReplicas:
     """The devices that a run trains on, as `train.distribution` says. Imports the backend.
 
     Raises:
         UserError: `data_parallel` if the batch cannot be split evenly, or the requested batch norm is not possible.
     """
-    if config["train.distribution"] == "none":
+    settings = config.view(DistributionSettings)
+    if settings.kind == "none":
         return OneDevice()
     kind = JaxReplicas if keras.backend.backend() == "jax" else TensorFlowReplicas
-    replicas = kind(config["train.sync_batch_norm"])
-    if config["train.batch_size"] % replicas.devices:
+    replicas = kind(settings.sync_batch_norm)
+    if settings.batch_size % replicas.devices:
         raise UserError(
-            f"train.batch_size {config['train.batch_size']} cannot be split evenly over {replicas.devices} "
+            f"train.batch_size {settings.batch_size} cannot be split evenly over {replicas.devices} "
             "devices; expected a multiple, or fewer devices (CUDA_VISIBLE_DEVICES)"
         )
     return replicas
@@ -147,7 +158,7 @@ def replicas_of(config: Config) -> OneDevice | TensorFlowReplicas:
 def distribution_facts(config: Config, replicas: OneDevice | TensorFlowReplicas) -> dict[str, Any]:
     """What the manifest records about the devices of a run."""
     return {
-        "kind": config["train.distribution"],
+        "kind": config.view(DistributionSettings).kind,
         "devices": replicas.devices,
         "batch_norm": "whole batch" if replicas.synchronised else "per device",
     }

@@ -1,8 +1,9 @@
 """A trained network from a checkpoint, ready to recalibrate and evaluate subnets on the data of its run."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from edgeflownas.config import Config, differences
 from edgeflownas.errors import UserError
@@ -23,6 +24,16 @@ NETWORK_KEYS = (
 )
 
 
+@dataclass(frozen=True)
+class RestoreSettings:
+    """Which run's network is restored, and how wide it is."""
+
+    output_dir: Annotated[str, "train.output_dir"]
+    search_space: Annotated[str, "network.search_space"]
+    init_neurons: Annotated[int, "network.init_neurons"]
+    flow_scale: Annotated[float, "data.flow_scale"]
+
+
 def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpoint", "Evaluator", "RunData"]:
     """A checkpoint's path and content, and its network, ready to recalibrate and evaluate on the run's data.
 
@@ -39,10 +50,11 @@ def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpo
     from edgeflownas.runs.run_directory import RunDirectory
 
     check_backend(config)
-    run = RunDirectory(config["train.output_dir"])
+    settings = config.view(RestoreSettings)
+    run = RunDirectory(settings.output_dir)
     path = {"best": run.best, "last": run.last}.get(checkpoint_name, Path(checkpoint_name))
     checkpoint = load_checkpoint(path)
-    space = load_search_space(config["network.search_space"])
+    space = load_search_space(settings.search_space)
     _check_network(path, checkpoint.header["identity"], {**config.values, **space.facts()})
     index = find_index(config, run.data_index if run.data_index.is_file() else None)
 
@@ -58,7 +70,7 @@ def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpo
     check_device(config)
     network = network_of(config, space)
     restore_weights(network, checkpoint.arrays, str(path))
-    evaluator = Evaluator(network, config["network.init_neurons"], config["data.flow_scale"])
+    evaluator = Evaluator(network, settings.init_neurons, settings.flow_scale)
     return path, checkpoint, evaluator, data
 
 

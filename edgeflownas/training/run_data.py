@@ -1,7 +1,8 @@
 """The data of one run: training, recalibration and validation batches according to the config."""
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -15,6 +16,28 @@ from edgeflownas.errors import UserError
 from edgeflownas.training.evaluation import Batch
 
 
+@dataclass(frozen=True)
+class DataSettings:
+    """How samples become batches."""
+
+    seed: Annotated[int, "seed"]
+    height: Annotated[int, "network.height"]
+    width: Annotated[int, "network.width"]
+    max_flow: Annotated[float, "data.max_flow"]
+    flow_scale: Annotated[float, "data.flow_scale"]
+    workers: Annotated[int, "data.workers"]
+    cache_mb: Annotated[int, "data.cache_mb"]
+    batch_size: Annotated[int, "train.batch_size"]
+    steps_per_epoch: Annotated[int | None, "train.steps_per_epoch"]
+    eval_split: Annotated[str, "eval.split"]
+    eval_batch_size: Annotated[int, "eval.batch_size"]
+    eval_max_samples: Annotated[int | None, "eval.max_samples"]
+    bn_recal_batches: Annotated[int, "eval.bn_recal_batches"]
+    fast_mode: Annotated[bool, "train.fast_mode"]
+    fast_steps_per_epoch: Annotated[int, "fast_mode.steps_per_epoch"]
+    fast_max_samples: Annotated[int, "fast_mode.max_samples"]
+
+
 class RunData:
     """Batches of an indexed data set.
 
@@ -23,46 +46,46 @@ class RunData:
 
     def __init__(self, config: Config, index: dict[str, Any]) -> None:
         """Raises: UserError if the data set is too small for one batch, or was indexed for a larger crop."""
-        crop = (config["network.height"], config["network.width"])
+        settings = config.view(DataSettings)
+        crop = (settings.height, settings.width)
         if index["crop"][0] < crop[0] or index["crop"][1] < crop[1]:
             raise UserError(f"the data index is for crops of {index['crop']}, the network takes {list(crop)}")
-        fast = config["train.fast_mode"]
         self.index = index
         self.digest: str = index["digest"]
-        self._workers: int = config["data.workers"]
+        self._workers = settings.workers
         shared: dict[str, Any] = {
             "crop": crop,
-            "max_flow": config["data.max_flow"],
-            "flow_scale": config["data.flow_scale"],
-            "read": FrameCache(config["data.cache_mb"]).read if config["data.cache_mb"] else read_sample,
+            "max_flow": settings.max_flow,
+            "flow_scale": settings.flow_scale,
+            "read": FrameCache(settings.cache_mb).read if settings.cache_mb else read_sample,
         }
         train_samples = indexed_samples(index, "train")
         self._train = FlowBatches(
             train_samples,
-            batch_size=config["train.batch_size"],
-            steps_per_epoch=config["fast_mode.steps_per_epoch"] if fast else config["train.steps_per_epoch"],
-            seed=config["seed"],
+            batch_size=settings.batch_size,
+            steps_per_epoch=settings.fast_steps_per_epoch if settings.fast_mode else settings.steps_per_epoch,
+            seed=settings.seed,
             **shared,
         )
         self.steps_per_epoch: int = self._train.steps_per_epoch
         self._recalibration = FlowBatches(
             train_samples,
-            batch_size=config["eval.batch_size"],
+            batch_size=settings.eval_batch_size,
             mode="fixed",
-            steps_per_epoch=config["eval.bn_recal_batches"],
+            steps_per_epoch=settings.bn_recal_batches,
             **shared,
         )
-        limit = config["fast_mode.max_samples"] if fast else config["eval.max_samples"]
-        val_samples = indexed_samples(index, config["eval.split"])[:limit]
+        limit = settings.fast_max_samples if settings.fast_mode else settings.eval_max_samples
+        val_samples = indexed_samples(index, settings.eval_split)[:limit]
         self.val_samples = len(val_samples)
         self._val_samples = val_samples
         self._shared = shared
         # Full batches that wrap around, so that the last one needs no other trace; its repeated samples do not count.
         self._validation = FlowBatches(
             val_samples,
-            batch_size=config["eval.batch_size"],
+            batch_size=settings.eval_batch_size,
             mode="fixed",
-            steps_per_epoch=-(-len(val_samples) // config["eval.batch_size"]),
+            steps_per_epoch=-(-len(val_samples) // settings.eval_batch_size),
             **shared,
         )
 

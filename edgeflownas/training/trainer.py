@@ -27,7 +27,7 @@ from edgeflownas.runs.checkpoints import Checkpoint, save_checkpoint
 from edgeflownas.runs.epoch_row import epoch_row
 from edgeflownas.runs.flow_samples import FlowSamples, save_flow_samples
 from edgeflownas.runs.monitor import RunLength, RunMonitor
-from edgeflownas.runs.nonfinite import in_words, nonfinite_finding, without_nonfinite
+from edgeflownas.runs.nonfinite import epes_in_words, in_words, nonfinite_finding, without_nonfinite
 from edgeflownas.runs.observers import Observer, RecordsWriter
 from edgeflownas.runs.records import COMPLETED
 from edgeflownas.runs.recovery import find_checkpoint
@@ -42,6 +42,7 @@ from edgeflownas.training.evaluation import Evaluator, pool_summary
 from edgeflownas.training.flow_samples import take_flow_samples
 from edgeflownas.training.run_data import RunData
 from edgeflownas.training.schedule import cosine_lr
+from edgeflownas.training.settings import RunLimits, TrainSettings
 from edgeflownas.training.supernet_model import TrainingModel
 from edgeflownas.training.tensorboard import TensorBoardObserver
 from edgeflownas.training.weights import checkpoint_arrays, restore_optimizer, restore_weights
@@ -61,6 +62,7 @@ class Trainer:
         device: Mapping[str, Any],
     ) -> None:
         self.config = config
+        self.settings = settings = config.view(TrainSettings)
         self.space = space
         self.data = data
         self.run = run
@@ -71,30 +73,30 @@ class Trainer:
             self.network = network_of(config, space)
             self.model = TrainingModel(
                 self.network,
-                execution=config["train.execution"],
-                learning_rate=config["train.lr"],
-                weight_decay=config["train.weight_decay"],
-                grad_clip=config["train.grad_clip"],
-                decoupled_weight_decay=config["train.decoupled_weight_decay"],
-                uncertainty_loss=config["train.uncertainty_loss"],
+                execution=settings.execution,
+                learning_rate=settings.lr,
+                weight_decay=settings.weight_decay,
+                grad_clip=settings.grad_clip,
+                decoupled_weight_decay=settings.decoupled_weight_decay,
+                uncertainty_loss=settings.uncertainty_loss,
                 replicas=self.replicas,
             )
-        self.evaluator = Evaluator(self.network, config["network.init_neurons"], config["data.flow_scale"])
+        self.evaluator = Evaluator(self.network, settings.init_neurons, settings.flow_scale)
         self.pool = eval_pool(space)
         self.progress = RunState(counts=empty_counts(space))
         self.steps_per_epoch = data.steps_per_epoch
-        self.total_steps = config["train.num_epochs"] * self.steps_per_epoch
+        self.limits = RunLimits(settings, self.steps_per_epoch)
         self._source = training_source()
-        self.segments = [first_segment(config, keras.backend.backend(), device, self._source)]
+        self.segments = [first_segment(settings.precision, keras.backend.backend(), device, self._source)]
         self._last_saved: tuple[int, int] | None = None
         self._phase_timer = PhaseTimer()
-        length = RunLength(config["train.num_epochs"], self.steps_per_epoch, self._last_step())
+        length = RunLength(settings.num_epochs, self.steps_per_epoch, self.limits.last_step)
         self._records = RecordsWriter(run, data.val_samples)
         self.observers: list[Observer] = [
             self._records,
-            RunMonitor(run.progress, length, config["train.grad_clip"], printer),
+            RunMonitor(run.progress, length, settings.grad_clip, printer),
         ]
-        if config["train.tensorboard"]:
+        if settings.tensorboard:
             self.observers.append(TensorBoardObserver(run.tensorboard, self._flow_samples))
 
     def resume(self) -> None:
@@ -108,14 +110,13 @@ class Trainer:
         restore_optimizer(self.model.optimizer, checkpoint.arrays, str(checkpoint.path))
         self.progress = RunState.from_header(checkpoint.header["progress"])
         if checkpoint.path == self.run.last:
-            self._last_saved = self._place()
+            self._last_saved = self.progress.place
         self.run.cut_trace(self.progress.global_step)
         self._records.epoch(self.progress)
         self.print(f"resumed at step {self.progress.global_step}")
 
     def _continue_segments(self, checkpoint: Checkpoint) -> None:
-        accepted = self.config["train.accept_changed_code"]
-        self.segments = continued(checkpoint, self.segments[0], self._source, accepted)
+        self.segments = continued(checkpoint, self.segments[0], self._source, self.settings.accept_changed_code)
 
     def train(self) -> str:
         """Run to the end, and leave `flow_samples.npz` if it is the run's own.
@@ -138,54 +139,32 @@ class Trainer:
         if self.progress.awaits_evaluation(self.steps_per_epoch):
             self._evaluate_epoch()
         self.stop.check()
-        steps = range(self.progress.global_step, self._last_step())
-        batches = prefetch(self.data.train_batch, steps, workers=self.config["data.workers"])
+        steps = range(self.progress.global_step, self.limits.last_step)
+        batches = prefetch(self.data.train_batch, steps, workers=self.settings.workers)
         self._enter("waiting")
         for step, batch in zip(steps, batches, strict=True):
-            if reason := self._reason_to_stop():
+            if reason := self.limits.reason_to_stop(self.progress):
                 return reason
             self._enter("training")
             self._train_step(step, batch)
             if self.progress.awaits_evaluation(self.steps_per_epoch):
                 self._save_last()
                 self._evaluate_epoch()
-            elif self._checkpoint_is_due():
+            elif self.limits.checkpoint_is_due(self.progress):
                 self._save_last()
             self.stop.check()
             self._enter("waiting")
         if self.progress.global_step % self.steps_per_epoch:
             self._save_last()
-        return self._reason_to_stop() or "num_epochs"
+        return self.limits.reason_to_stop(self.progress) or "num_epochs"
 
     def _enter(self, phase: str) -> None:
         self._phase_timer.enter(phase, self.progress.epoch_seconds)
 
-    def _last_step(self) -> int:
-        limits = [self.total_steps]
-        if self.config["train.max_epochs"] is not None:
-            limits.append(self.config["train.max_epochs"] * self.steps_per_epoch)
-        if self.config["train.max_steps"] is not None:
-            limits.append(self.config["train.max_steps"])
-        return min(limits)
-
-    def _reason_to_stop(self) -> str | None:
-        step = self.progress.global_step
-        if self.progress.epochs_without_improvement >= self.config["train.early_stop_patience"]:
-            return "early_stop"
-        if step >= self.total_steps:
-            return "num_epochs"
-        if step >= self._last_step():
-            return "max_steps" if step == self.config["train.max_steps"] else "max_epochs"
-        return None
-
-    def _checkpoint_is_due(self) -> bool:
-        every = self.config["train.checkpoint_every_steps"]
-        return every is not None and self.progress.global_step % every == 0
-
     def _train_step(self, step: int, batch: tuple[np.ndarray, np.ndarray]) -> None:
         self.run.check_claim()
-        codes = SAMPLERS[self.config["train.supernet_mode"]](self.space, self.config["seed"], step)
-        lr = cosine_lr(step, self.total_steps, self.config["train.lr"])
+        codes = SAMPLERS[self.settings.supernet_mode](self.space, self.settings.seed, step)
+        lr = cosine_lr(step, self.limits.total_steps, self.settings.lr)
         observed = self.model.train_cycle(*batch, codes, lr)
         is_finite = observed["forward"] == len(codes) and np.isfinite(observed["global_grad_norm_before"])
         if is_finite:
@@ -193,7 +172,7 @@ class Trainer:
             self.progress.record_step(observed)
         else:
             self._skip_or_stop(step, codes, observed)
-        if self.config["train.debug_trace"]:
+        if self.settings.debug_trace:
             line = {
                 "step": step,
                 "epoch": step // self.steps_per_epoch + 1,
@@ -216,15 +195,14 @@ class Trainer:
         finding = nonfinite_finding(step, codes, observed, self.data.train_sample_names(step))
         self.run.write_nonfinite([*self.progress.skipped, finding])
         what = in_words(finding)
-        allowed = self.config["train.max_skipped_steps"] if self.config["train.on_nonfinite"] == "skip" else 0
+        allowed = self.settings.max_skipped_steps if self.settings.on_nonfinite == "skip" else 0
         if len(self.progress.skipped) < allowed:
             self.progress.record_skip(finding)
             self.print(f"{what}: skipped, {len(self.progress.skipped)} of at most {allowed}")
             return
         self._save_last()
-        remedy = "--resume --set train.on_nonfinite=skip continues without this update"
-        if allowed:
-            remedy = f"train.max_skipped_steps {allowed} is used up"
+        resume = "--resume --set train.on_nonfinite=skip continues without this update"
+        remedy = f"train.max_skipped_steps {allowed} is used up" if allowed else resume
         raise CheckFailed(
             f"{what}. The weights are those before the step, in {self.run.last}; details in {self.run.nonfinite}; "
             f"{remedy}"
@@ -241,25 +219,16 @@ class Trainer:
         if not progress.epoch_losses:
             raise CheckFailed(f"epoch {progress.epochs_done + 1}: every step was skipped; see {self.run.nonfinite}")
         self._enter("recalibration")
-        results = self.evaluator.evaluate(
-            self.pool,
-            self.data.recalibration(),
-            self.data.validation(),
-            watch=self._judging,
-        )
+        batches = self.data.recalibration(), self.data.validation()
+        results = self.evaluator.evaluate(self.pool, *batches, watch=self._judging)
         summary = pool_summary(results)
         if not np.isfinite(summary[0]):
-            codes = " ".join(result["code"] for result in results if not np.isfinite(result["epe"]))
-            before = f"; those before this epoch's last steps are in {self.run.previous}"
-            raise CheckFailed(
-                f"epoch {progress.epochs_done + 1}: the EPE of these subnets is not finite: {codes}. The weights have "
-                f"grown too large; a smaller train.lr may help{before if self.run.previous.is_file() else ''}"
-            )
+            raise CheckFailed(f"epoch {progress.epochs_done + 1}: {epes_in_words(results, self.run.previous)}")
         zero_flow_epe = self._zero_flow_epe
         self._enter("saving")
-        improved = progress.note_evaluation(summary[0], self.config["train.early_stop_min_delta"])
-        lr = cosine_lr(progress.global_step - 1, self.total_steps, self.config["train.lr"])
-        row = epoch_row(progress, self.config, self.steps_per_epoch, lr, summary, zero_flow_epe, results)
+        improved = progress.note_evaluation(summary[0], self.settings.early_stop_min_delta)
+        lr = cosine_lr(progress.global_step - 1, self.limits.total_steps, self.settings.lr)
+        row = epoch_row(progress, self.settings.grad_clip, self.steps_per_epoch, lr, summary, zero_flow_epe, results)
         progress.finish_epoch(row, results)
         # Best before last: a run killed between the two evaluates the epoch again and writes the same best again.
         if improved:
@@ -282,8 +251,8 @@ class Trainer:
             "global_step": self.progress.global_step,
             "config_hash": self.config.hash,
         }
-        count = self.config["eval.flow_samples"]
-        return take_flow_samples(self.evaluator, self.data, self.pool[0], count, origin, lambda _: self.stop.check())
+        count, cycle = self.settings.flow_samples, self.pool[0]
+        return take_flow_samples(self.evaluator, self.data, cycle, count, origin, lambda _: self.stop.check())
 
     @cached_property
     def _zero_flow_epe(self) -> float:
@@ -292,13 +261,9 @@ class Trainer:
 
     def _save_last(self) -> None:
         """Write the last checkpoint, unless it is of this place already, which would only lose the one before."""
-        if self._last_saved != self._place():
+        if self._last_saved != self.progress.place:
             self._save(self.run.last)
-            self._last_saved = self._place()
-
-    def _place(self) -> tuple[int, int]:
-        """Steps trained and epochs evaluated."""
-        return self.progress.global_step, self.progress.epochs_done
+            self._last_saved = self.progress.place
 
     def _save(self, path: Path) -> None:
         self._enter("saving")
