@@ -19,6 +19,7 @@ from edgeflownas.gates.registry import GATES
 from edgeflownas.parsers import COMMANDS
 
 CONFIG_SCHEMA = "config.schema.json"
+STUDIES_SCHEMA = "studies.schema.json"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -58,7 +59,6 @@ def criteria_page() -> str:
 
 def configuration_page() -> str:
     """Every key with its default, range and meaning."""
-    schema = load_schema(CONFIG_SCHEMA)
     lines = [
         "# Configuration",
         "",
@@ -68,16 +68,26 @@ def configuration_page() -> str:
         "",
         "Keys marked † may change between a run and its resumption; all others change the result, and the config hash.",
     ]
-    top = {name: node for name, node in schema["properties"].items() if "properties" not in node}
-    sections = {name: node for name, node in schema["properties"].items() if "properties" in node}
-    for title, nodes in [("Top level", top), *((name, {name: node}) for name, node in sections.items())]:
-        heading = title if title == "Top level" else f"`{title}`"
-        lines += ["", f"## {heading}", "", "| key | default | allowed | meaning |", "|---|---|---|---|"]
-        for key, leaf in _leaves(nodes, ""):
-            mark = "" if leaf.get("affects_result", True) else " †"
-            default = _code(_json(leaf["default"])) if "default" in leaf else ""
-            lines.append(f"| `{key}`{mark} | {default} | {_cell(allowed(leaf))} | {_cell(leaf['description'])} |")
+    nodes = load_schema(CONFIG_SCHEMA)["properties"]
+    top = {name: node for name, node in nodes.items() if "properties" not in node}
+    lines += _keys("Top level", top)
+    for name, node in nodes.items():
+        if "properties" in node:
+            lines += _keys(f"`{name}`", {name: node})
+    studies = load_schema(STUDIES_SCHEMA)
+    lines += _keys("Studies", studies["properties"], studies["description"])
     return "\n".join(lines) + "\n"
+
+
+def _keys(heading: str, nodes: dict[str, Any], text: str = "") -> list[str]:
+    """A section of the page: a table of keys."""
+    lines = ["", f"## {heading}", *(["", text] if text else [])]
+    lines += ["", "| key | default | allowed | meaning |", "|---|---|---|---|"]
+    for key, leaf in _leaves(nodes, ""):
+        mark = "" if leaf.get("affects_result", True) else " †"
+        default = _code(_json(leaf["default"])) if "default" in leaf else ""
+        lines.append(f"| `{key}`{mark} | {default} | {_cell(allowed(leaf))} | {_cell(leaf['description'])} |")
+    return lines
 
 
 def artifacts_page() -> str:
@@ -89,7 +99,7 @@ def artifacts_page() -> str:
         "`schemas/`, and this page is generated from those schemas.",
     ]
     for path in sorted(SCHEMA_FOLDER.glob("*.json")):
-        if path.name == CONFIG_SCHEMA:
+        if path.name in (CONFIG_SCHEMA, STUDIES_SCHEMA):
             continue
         schema = load_schema(path.name)
         name, _, what = schema["title"].partition(": ")

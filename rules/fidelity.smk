@@ -19,7 +19,7 @@ RANKED_SPACE = load_search_space(RANKED_CONFIG["network.search_space"])
 try:
     SUBNETS = spread_over_cost(
         RANKED_SPACE,
-        CONFIG["fidelity.subnets"],
+        STUDIES.fidelity_subnets,
         *(RANKED_CONFIG[f"network.{key}"] for key in ("height", "width", "init_neurons")),
     )
     ROWS = read_rows(Path(study_file("ablation.yaml")))
@@ -27,8 +27,8 @@ except UserError as error:
     refuse(error)
 DIGITS = ["".join(map(str, code)) for code in SUBNETS]
 # Not the supernet's seed, 42: training alone shares nothing with it.
-ALONE_SEEDS = range(1, CONFIG["fidelity.seeds"] + 1)
-ABLATION_SEEDS = range(42, 42 + CONFIG["ablation.seeds"])
+ALONE_SEEDS = range(1, STUDIES.fidelity_seeds + 1)
+ABLATION_SEEDS = range(42, 42 + STUDIES.ablation_seeds)
 SUPERNETS = {"strict_fairness": RANKED["supernet"], "expectation_fairness": run_dir("fidelity_expectation")}
 EXPECTATION = {"train__supernet_mode": "expectation_fairness", "train__execution": "sequential"}
 ABLATION_EPOCHS = 4

@@ -1,11 +1,18 @@
 # It learns: six pairs are memorised, and generated scenes are learned with held-out ones to be judged on.
+from edgeflownas.studies.settings import study_settings
+
+try:
+    STUDIES = study_settings(PLAN.study_overrides)
+except UserError as error:
+    refuse(error)
+
 LEARNING = f"{OUT}/learning/passed.json"
 OVERFIT_SET = f"{OUT}/learning/data"
 MEMORISE_RUN = run_dir("learning_memorise")
 GENERALISE_RUN = run_dir("learning_generalise")
 MEMORISE_STUDY = study_plan("learning_memorise.yaml")
 MEMORISE = MEMORISE_STUDY.config_flags()
-SIZE = CONFIG["learning.size"]
+SIZE = STUDIES.size
 GENERALISE_STUDY = study_plan(f"learning_{SIZE}.yaml")
 GENERALISE = GENERALISE_STUDY.config_flags()
 SCENES = GENERALISE_STUDY.config

@@ -11,9 +11,12 @@ from typing import get_type_hints
 
 import pytest
 
-from edgeflownas.config import parse_assignment, resolve_config, schema_leaves, view_keys
+from edgeflownas.config import parse_assignment, resolve_config, view_keys
+from edgeflownas.config_schema import STUDIES_SCHEMA, schema_leaves
 from edgeflownas.errors import UserError
+from edgeflownas.studies.settings import StudySettings, study_settings
 from edgeflownas.train_supernet import main
+from edgeflownas.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = "config/config.yaml"
@@ -186,7 +189,7 @@ def test_all_faults_come_at_once(tmp_path):
         f"{path}: unknown key train.patience",
         f"train has {train_keys}",
         f"{path}: unknown key nonsense",
-        "there are seed, network, data, train, eval, fast_mode, learning, fidelity, ablation, workflow",
+        "there are seed, network, data, train, eval, fast_mode, workflow",
         'command line: train.execution: expected one of fused, sequential, got "masked"',
         f"{path}: train.batch_size: expected a whole number, at least 1, at most 65536, got 0",
         f"{path}: data.synthetic.width 100 is smaller than network.width 240",
@@ -350,9 +353,52 @@ def python_type(leaf):
 def test_every_field_of_a_view_is_a_key_of_the_schema_of_that_type():
     views = settings_dataclasses()
     assert {view.__name__ for view in views} >= {"TrainSettings", "DataSettings", "NetworkSettings", "DeviceSettings"}
-    config = resolve_config(SMALL, {})
+    leaves = schema_leaves() | schema_leaves(STUDIES_SCHEMA)
     for view in views:
         hints = get_type_hints(view)
         for name, key in view_keys(view).items():
-            assert hints[name] == python_type(schema_leaves()[key]), f"{view.__name__}.{name}"
-            assert getattr(config.view(view), name) == config[key]
+            assert hints[name] == python_type(leaves[key]), f"{view.__name__}.{name}"
+
+
+def test_a_view_has_the_values_in_force():
+    config = resolve_config(SMALL, {"train.lr": 1})
+    settings = config.view(TrainSettings)
+    assert (settings.lr, settings.max_epochs, settings.num_epochs) == (1.0, None, 10)
+    assert {name: getattr(settings, name) for name in view_keys(TrainSettings)} == {
+        name: config[key] for name, key in view_keys(TrainSettings).items()
+    }
+
+
+def test_the_keys_of_studies_have_defaults_and_are_no_keys_of_a_training():
+    assert study_settings({}) == StudySettings(size="laptop", fidelity_subnets=6, fidelity_seeds=2, ablation_seeds=2)
+    assert study_settings({"learning.size": "full"}).size == "full"
+    assert schema_leaves().keys().isdisjoint(schema_leaves(STUDIES_SCHEMA))
+    with pytest.raises(UserError) as told:
+        resolve_config(SMALL, {"learning.size": "full"})
+    assert str(told.value) == (
+        "command line: unknown key learning.size; it is a study's, and given to Snakemake: "
+        "--config 'learning={size: …}'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"learning.size": "huge"}, 'command line: learning.size: expected one of laptop, full, got "huge"'),
+        (
+            {"fidelity.seeds": 0},
+            "command line: fidelity.seeds: expected a whole number, at least 1, at most 100",
+        ),
+        (
+            {"ablation.seeds": True},
+            "command line: ablation.seeds: expected a whole number, at least 2, at most 100",
+        ),
+        ({"learning.sise": "full"}, "command line: unknown key learning.sise; did you mean learning.size?"),
+        ({"learning": "full"}, 'command line: learning is a section with its own keys, got "full"'),
+    ],
+)
+def test_a_fault_in_a_study_s_settings_is_one_line(overrides, words):
+    with pytest.raises(UserError) as told:
+        study_settings(overrides)
+    assert str(told.value).startswith(words)
+    assert "\n" not in str(told.value)

@@ -17,6 +17,7 @@ import yaml
 import edgeflownas
 from edgeflownas.artifacts import SCHEMA_FOLDER, load_schema
 from edgeflownas.config import resolve_config
+from edgeflownas.config_schema import SCHEMA, STUDIES_SCHEMA, schema_leaves
 from edgeflownas.gates.registry import GATES
 from tests.test_unwritable import make_foreign, without_privileges
 
@@ -214,8 +215,9 @@ def test_the_reference_has_every_key_file_criterion_and_command(site):
         return text.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&").replace("&#39;", "'")
 
     configuration, artifacts, criteria, commands = map(words_of, ("configuration", "artifacts", "criteria", "commands"))
-    assert [key for key in resolve_config(None, {}).values if key not in configuration] == []
-    schemas = [path.name for path in SCHEMA_FOLDER.glob("*.json") if path.name != "config.schema.json"]
+    keys = [*resolve_config(None, {}).values, *schema_leaves(STUDIES_SCHEMA)]
+    assert [key for key in keys if key not in configuration] == []
+    schemas = [path.name for path in SCHEMA_FOLDER.glob("*.json") if path.name not in (SCHEMA, STUDIES_SCHEMA)]
     assert [name for name in schemas if f"schemas/{name}" not in artifacts] == []
     assert "mean_epe_12" in artifacts
     assert load_schema("progress.schema.json")["properties"]["loss"]["description"] in artifacts

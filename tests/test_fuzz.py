@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeflownas.artifacts import canonical_json
-from edgeflownas.config import parse_assignment, resolve_config, schema_leaves
+from edgeflownas.config import parse_assignment, resolve_config
+from edgeflownas.config_schema import schema_leaves
 from edgeflownas.errors import UserError
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.search_space import SEARCH_SPACE_FOLDER, load_search_space

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeflownas.config import schema_leaves
+from edgeflownas.config_schema import schema_leaves
 from edgeflownas.gates.criteria import judge_criteria, reasons
 from edgeflownas.gates.lifecycle.evaluation import COMMON
 from edgeflownas.gates.lifecycle.evidence import Evidence

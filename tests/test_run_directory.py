@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeflownas.artifacts import read_json, write_json
+from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.runs.run_directory import LOCK, RunDirectory
 
@@ -80,3 +82,13 @@ def test_no_history_is_written_before_the_first_epoch_ends(tmp_path):
     run = RunDirectory(tmp_path)
     run.write_history([])
     assert not run.history.exists()
+
+
+def test_the_configuration_of_a_run_of_an_earlier_version_has_no_keys_of_studies(tmp_path):
+    run, config = RunDirectory(tmp_path), resolve_config(None, {"seed": 7})
+    run.write_config(config)
+    recorded = read_json(run.config)
+    write_json(run.config, recorded | {"values": recorded["values"] | {"learning.size": "laptop"}})
+    again = run.read_config({})
+    assert (again.hash, again["seed"]) == (config.hash, 7)
+    assert "learning.size" not in again.values

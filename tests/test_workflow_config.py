@@ -67,6 +67,20 @@ def test_jobs_see_the_plan_of_the_main_process(tmp_path: Path, monkeypatch: pyte
     assert plan_workflow([], {}, config, main=False) == planned
 
 
+def test_what_is_typed_for_studies_is_theirs_and_makes_no_gate_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("EDGEFLOWNAS_PLAN", "EDGEFLOWNAS_OWNER"):
+        monkeypatch.setenv(variable, "")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"workflow: {{output_dir: {tmp_path / 'out'}}}\n")
+    entries = {"learning": {"size": "full"}, "ablation": "3", "seed": 3}
+    planned = plan_workflow([config], entries, config, main=True)
+    assert planned.study_overrides == {"learning.size": "full", "ablation": 3}
+    assert planned.overrides == {"seed": 3}
+    assert plan_workflow([], {}, config, main=False) == planned
+
+
 def test_workplace_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
     import subprocess
     import sys

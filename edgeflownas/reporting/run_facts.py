@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import read_json
-from edgeflownas.config import COMMAND_LINE, DEFAULT
+from edgeflownas.config_schema import COMMAND_LINE, DEFAULT
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.ranking import kendall_tau
 from edgeflownas.nas.search_space import SearchSpace, load_search_space

@@ -21,7 +21,7 @@ class Observer:
         """Some subnets meet a batch of the evaluation (`judging` in `progress.json`)."""
 
     def epoch(self, progress: RunState) -> None:
-        """An epoch is judged and saved."""
+        """An epoch is evaluated and saved."""
 
     def ended(self, progress: RunState, reason: str) -> None:
         """The run is over, stopped to be resumed, or failed, perhaps before it started."""

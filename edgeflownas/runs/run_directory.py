@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from edgeflownas.artifacts import read_json, remove_unfinished, write_json, write_text
 from edgeflownas.config import Config
+from edgeflownas.config_schema import STUDIES_SCHEMA, schema_leaves
 from edgeflownas.data.journal import JOURNAL_FILE
 from edgeflownas.errors import UserError, make_folder, remedy_of, writing
 from edgeflownas.locks import LockHeld, take_lock
@@ -131,7 +132,9 @@ class RunDirectory:
         """
         resolved = read_json(self.config, schema="resolved_config.schema.json")
         here = {"train.output_dir": str(self.path), "data.index": None}
-        return Config({**resolved["values"], **here, **changes}, resolved["origins"])
+        # Runs of earlier versions have the studies' keys among their own.
+        values = {key: value for key, value in resolved["values"].items() if key not in schema_leaves(STUDIES_SCHEMA)}
+        return Config({**values, **here, **changes}, resolved["origins"])
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write `eval_epe_history.csv`, one row per completed epoch; floats so that they read back the same."""

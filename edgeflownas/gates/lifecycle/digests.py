@@ -85,6 +85,7 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     ("edgeflownas/studies/*", NO_GATE),
     ("rules/learning.smk", NO_GATE),
     ("rules/fidelity.smk", NO_GATE),
+    ("schemas/studies.schema.json", NO_GATE),
     ("schemas/learning.schema.json", NO_GATE),
     ("schemas/fidelity.schema.json", NO_GATE),
     ("schemas/ablation.schema.json", NO_GATE),

@@ -10,15 +10,16 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
-from edgeflownas.artifacts import PROJECT_ROOT
+from edgeflownas.artifacts import PROJECT_ROOT, load_schema
 from edgeflownas.command_line import data_root_overrides
-from edgeflownas.config import Config, flatten, resolve_config
+from edgeflownas.config import Config, resolve_config
+from edgeflownas.config_schema import STUDIES_SCHEMA, flatten
 from edgeflownas.errors import UserError, make_folder
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import living_attempts
@@ -42,6 +43,7 @@ class WorkflowPlan:
 
     `standing` are the gates whose verdict stands, and which therefore wait for nothing. `loose` are those of them whose
     done files are not all there, one after another: Snakemake would run a part of them, so they are kept from it.
+    `study_overrides` are what was typed for the studies (`schemas/studies.schema.json`), which no gate depends on.
     """
 
     config_path: str
@@ -50,6 +52,7 @@ class WorkflowPlan:
     triggers: dict[str, int]
     standing: frozenset[str]
     loose: frozenset[str]
+    study_overrides: dict[str, Any] = field(default_factory=dict)
 
     @property
     def output_dir(self) -> str:
@@ -132,24 +135,33 @@ def plan_workflow(
             plan["triggers"],
             frozenset(plan["standing"]),
             frozenset(plan["loose"]),
+            plan["study_overrides"],
         )
     if len(configfiles) > 1:
         raise UserError(f"--configfile takes one file, got {len(configfiles)}: {', '.join(map(str, configfiles))}")
     config_path = _beside(configfiles[0] if configfiles else default)
-    overrides = config_overrides(entries, sys.argv)
+    given = config_overrides(entries, sys.argv)
+    study_overrides = {key: value for key, value in given.items() if _is_of_studies(key)}
+    overrides = {key: value for key, value in given.items() if key not in study_overrides}
     config = resolve_config(config_path, overrides)
     states = gate_states(Path(config["workflow.output_dir"]), config)
     again = {state.gate.name for state in states if state.state != "passed" or state.gate.name in forced}
     triggers = {s.gate.name: s.next_number if s.gate.name in again else s.trigger for s in states}
     standing = frozenset(triggers) - again
-    plan = WorkflowPlan(config_path, overrides, config, triggers, standing, frozenset())
+    plan = WorkflowPlan(config_path, overrides, config, triggers, standing, frozenset(), study_overrides)
     loose = {state.gate.name for state in states if state.gate.name in standing and not _in_order(plan, state.gate)}
     plan = replace(plan, loose=frozenset(loose))
     facts = {"config_path": config_path, "overrides": overrides, "triggers": triggers}
+    facts["study_overrides"] = study_overrides
     os.environ[PLAN_VARIABLE] = json.dumps(facts | {"standing": sorted(standing), "loose": sorted(loose)})
     os.environ[OWNER_VARIABLE] = json.dumps(this_process())
     os.environ[INVOCATION_VARIABLE] = shlex.join(["snakemake", *sys.argv[1:]])
     return plan
+
+
+def _is_of_studies(key: str) -> bool:
+    """Whether a dotted key, or a section, is for the studies, which check it."""
+    return key.partition(".")[0] in load_schema(STUDIES_SCHEMA)["properties"]
 
 
 def _in_order(plan: WorkflowPlan, gate: Gate) -> bool:

@@ -1,0 +1,83 @@
+"""Rules between several keys of the configuration, which a JSON Schema of single keys cannot express."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.config_schema import shown
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`contradiction` takes the values of `keys` and returns what is wrong and what to do, or None."""
+
+    keys: tuple[str, ...]
+    contradiction: Callable[..., str | None]
+
+
+def _scene_holds_crop(axis: str) -> Rule:
+    def contradiction(source: str, scene: int, crop: int) -> str | None:
+        if source != "synthetic" or scene >= crop:
+            return None
+        return f"data.synthetic.{axis} {scene} is smaller than network.{axis} {crop}; expected at least as much"
+
+    return Rule(("data.source", f"data.synthetic.{axis}", f"network.{axis}"), contradiction)
+
+
+def unclear_root(of_file: Mapping[str, Any], values: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """Scenes are generated only where the file, or the command line, names both the source and the root."""
+    source, root = values["data.source"], values["data.root"]
+    changed = [key for key in ("data.source", "data.root") if values[key] != of_file[key]]
+    both_given = given.keys() >= {"data.source", "data.root"}
+    if source != "synthetic" or root is None or not changed or both_given:
+        return None
+    return (
+        f"{changed[0]} is given alone: does {shown(root)} hold your own data, or should scenes be generated there? "
+        "Give data_root=FOLDER (--data_root FOLDER), or both data.source synthetic and data.root"
+    )
+
+
+def _fusing_needs_cycles(mode: str, execution: str) -> str | None:
+    if mode == "strict_fairness" or execution != "fused":
+        return None
+    return (
+        f"train.supernet_mode {mode} draws independent paths, which cannot be fused: set train.execution to sequential"
+    )
+
+
+def _sharing_needs_fusing(distribution: str, execution: str) -> str | None:
+    if distribution == "none" or execution == "fused":
+        return None
+    return f"train.distribution {distribution} splits whole fair cycles: set train.execution to fused"
+
+
+def _run_apart_from_data(root: str | None, output: str) -> str | None:
+    if root is None or not (_within(root, output) or _within(output, root)):
+        return None
+    return (
+        f"data.root {root} and train.output_dir {output} lie in one another; expected them apart, because an earlier "
+        "run in the run directory is moved aside whole"
+    )
+
+
+def _gates_apart_from_data(root: str | None, output: str) -> str | None:
+    ours = [os.path.join(output, folder) for folder in ("gates", "runs")]
+    if root is None or not (_within(output, root) or any(_within(root, folder) for folder in ours)):
+        return None
+    return f"data.root {root} and workflow.output_dir {output}: expected neither to lie where the other is written"
+
+
+def _within(path: str, folder: str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+RULES = (
+    _scene_holds_crop("height"),
+    _scene_holds_crop("width"),
+    Rule(("train.supernet_mode", "train.execution"), _fusing_needs_cycles),
+    Rule(("train.distribution", "train.execution"), _sharing_needs_fusing),
+    Rule(("data.root", "train.output_dir"), _run_apart_from_data),
+    Rule(("data.root", "workflow.output_dir"), _gates_apart_from_data),
+)
