@@ -86,15 +86,15 @@ def asked(resources):
 
 
 def verdict(gate):
-    """Where a gate's verdict stands once it passed."""
+    """The path of a gate's verdict after it passed."""
     return f"{OUT}/gates/{gate}.json"
 
 
 def judged_before(gate):
-    """What a gate waits for: that all before it are judged; nothing if its own verdict stands.
+    """What a gate waits for: the verdicts of all gates before it; nothing if its own is up to date.
 
-    Whether a gate stands is decided by digests, not by the age of files. So a gate before it may run again (because
-    it depends on more of the config) without taking this one along.
+    Whether a gate is up to date is decided by digests, not by the age of files. So a gate before it may run again
+    (because it depends on more of the config) without taking this one along.
     """
     names = [other.name for other in GATES]
     return [] if gate in PLAN.standing else judged(names[: names.index(gate)])

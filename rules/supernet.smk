@@ -3,7 +3,7 @@ from edgeflownas.gates.lifecycle.long_run import require_cut_short
 
 
 def standing_verdicts(wildcards):
-    """The verdicts of all gates; refused, with the reason, while one of them does not stand."""
+    """The verdicts of all gates; refused, with the reason, while one of them is not up to date."""
     if workflow.is_main_process:
         try:
             standing_gates(PLAN)

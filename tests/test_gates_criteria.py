@@ -172,7 +172,7 @@ BREAKS: list[tuple[str, Break, str]] = [
     ("gate3", file(HISTORY3, EVAL, mean_epe=7.2501), "gives the mean EPE"),
     ("gate3", counts(HISTORY3, "eval_pool_12.json", "coverage"), "eval pool uses"),
     ("gate3", history(HISTORY3, 5, mean_epe_12=14.0), "against that of predicting no motion"),
-    ("gate3", subnets(HISTORY3, EVAL, epe=7.5, outliers_1px=0.52), "one and the same"),
+    ("gate3", subnets(HISTORY3, EVAL, epe=7.5, outliers_1px=0.52), "have the same metrics"),
     ("gate3", forget_option, "left their initial values"),
     ("gate4", history("gate4", 2, epoch="two"), "epochs are complete"),
     ("gate4", damage("gate4", "checkpoints/supernet_best.ckpt"), "undamaged"),

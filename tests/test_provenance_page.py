@@ -60,7 +60,7 @@ def test_page_shows_every_gate_attempt_and_state(chain: Path) -> None:
     assert "2 of 4 gates are up to date; gate 3 is interrupted, gate 4 is never run." in text
     for anchor in ("gate1-attempt-1", "gate3-attempt-1", "gate3-attempt-2"):
         assert f'id="{anchor}"' in text
-    assert "refused while gate3, gate4 does not stand" in text
+    assert "refused while gate3, gate4 is not up to date" in text
     assert "every step ran each path forward and backward, and the optimizer once" in text
 
 

@@ -156,7 +156,7 @@ def test_criterion_that_is_not_met_says_what_to_repeat_and_what_changed(toy: Toy
             "repeat work alone: python toys/gate1.py",
             "log: outputs/supernet/gates/gate1/attempts/0001/logs/work.log",
             "last lines of outputs/supernet/gates/gate1/attempts/0001/logs/work.log:\n  a line <b>of the log</b>",
-            "next: repair it, then `snakemake gate1 --profile local`",
+            "next: fix it, then `snakemake gate1 --profile local`",
         ):
             assert words in text
     # The last thing on the terminal is what to do: nothing of Snakemake's comes behind it but how long it took.
@@ -169,7 +169,7 @@ def test_criterion_that_is_not_met_says_what_to_repeat_and_what_changed(toy: Toy
     assert "next: repair it" in log
     toy.snakemake("gate1", "--config", "train={lr: 2e-4}")
     report = (toy.root / "outputs/supernet/gates/gate1/attempts/0002/report.md").read_text()
-    assert "- changed since the attempt before:\n    - config train.lr: 0.0001 -> 0.0002\n" in report[:400]
+    assert "- changed since the previous attempt:\n    - config train.lr: 0.0001 -> 0.0002\n" in report[:400]
     page = (toy.root / "outputs/supernet/provenance.html").read_text()
     assert "a line &lt;b&gt;of the log&lt;/b&gt;" in page
     assert "config train.lr: 0.0001 -&gt; 0.0002" in page

@@ -1,1 +1,1 @@
-"""Gates: commands recorded, criteria judged, verdicts and artifacts published."""
+"""Gates: commands recorded, criteria evaluated, verdicts and artifacts published."""

@@ -1,4 +1,4 @@
-"""The command `python -m edgeflownas.gates`: begin, record, judge and look at gates."""
+"""The command `python -m edgeflownas.gates`: start, record, judge and inspect gates."""
 
 import argparse
 import sys
@@ -42,7 +42,7 @@ def _start(arguments: argparse.Namespace) -> int:
     changes = attempt.start["changes"]
     print(f"{attempt.gate}: attempt {attempt.number}", flush=True)
     if changes is not None:
-        print(f"since the attempt before: {in_short(changes, 5) or 'nothing changed'}", flush=True)
+        print(f"since the previous attempt: {in_short(changes, 5) or 'nothing changed'}", flush=True)
     _redraw(arguments.output_dir)
     return EXIT_DONE
 
@@ -78,7 +78,7 @@ def _record(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _judge(arguments: argparse.Namespace) -> int:
-    # Criteria read checkpoints and histories with NumPy; the other actions, which run often, do without.
+    # Criteria read checkpoints and histories with NumPy; the other actions, which run often, do not need it.
     from edgeflownas.gates.lifecycle.evaluation import judge_gate
 
     gate = find_gate(arguments.stage)
@@ -137,7 +137,7 @@ def _abandon(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.stage} has no unfinished attempt")
     close_interrupted(arguments.output_dir, arguments.stage)
     _redraw(arguments.output_dir)
-    what = "is closed as interrupted" if attempt.is_closed else "is put aside, for its records cannot be read"
+    what = "is closed as interrupted" if attempt.is_closed else "is put aside, because its records cannot be read"
     print(f"{arguments.stage} attempt {attempt.number} {what}")
     return EXIT_DONE
 
@@ -152,7 +152,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     for fault in faults:
         print(f"fault: {fault}")
     if not faults:
-        print(f"{arguments.output_dir}: everything is as the verdicts say")
+        print(f"{arguments.output_dir}: everything agrees with the verdicts")
     return EXIT_CHECK_FAILED if faults else EXIT_DONE
 
 
@@ -171,7 +171,7 @@ def _page(arguments: argparse.Namespace) -> int:
 
 
 def _redraw(output_dir: Path) -> None:
-    # The page needs a template engine; the actions that leave it alone do without.
+    # The page needs a template engine, which the other actions do not load.
     from edgeflownas.gates.lifecycle.page import draw_page
 
     draw_page(output_dir)

@@ -9,7 +9,7 @@ from edgeflownas.errors import UserError
 
 @dataclass(frozen=True)
 class Finding:
-    """What a criterion observed and expected, in words for the table, and whether it is met."""
+    """What a criterion observed and expected, as text for the table, and whether it holds."""
 
     observed: str
     expected: str
@@ -21,9 +21,9 @@ Evidenced = TypeVar("Evidenced")
 
 @dataclass(frozen=True)
 class Criterion(Generic[Evidenced]):
-    """A claim about a gate's artifacts, in one sentence, the predicate that looks, and the commands it looks at.
+    """A claim about a gate's artifacts, the predicate that checks it, and the commands whose results it checks.
 
-    `remedy` is for a claim that can fail where nothing is broken: which keys of the configuration may be at fault.
+    `remedy` is for a claim that can fail although nothing is broken: which keys of the configuration may be the cause.
     """
 
     sentence: str
@@ -32,7 +32,7 @@ class Criterion(Generic[Evidenced]):
     remedy: str = ""
 
     def finding(self, found: Finding) -> dict[str, Any]:
-        """What was found, as a JSON value; with the remedy where the criterion is not met."""
+        """What was found, as a JSON value; with the remedy if the criterion fails."""
         return {
             "sentence": self.sentence,
             "observed": found.observed,
@@ -44,12 +44,12 @@ class Criterion(Generic[Evidenced]):
 
 
 def same(observed: Any, expected: Any) -> Finding:
-    """Met when the two are equal."""
+    """Passes if the two are equal."""
     return Finding(str(observed), str(expected), observed == expected)
 
 
 def none_of(faults: Sequence[str], looked_at: str) -> Finding:
-    """Met when there is no fault among what was looked at, and something was looked at."""
+    """Passes if something was checked and no fault was found."""
     if faults:
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
         return Finding("; ".join(faults[:3]) + more, f"{looked_at}, no fault", False)
@@ -69,7 +69,7 @@ def judge_criteria(criteria: Sequence[Criterion[Evidenced]], evidence: Evidenced
 
 
 def reasons(findings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Why a gate, a run or a study did not pass: a line per criterion that is not met, with what may be at fault."""
+    """Why a gate, a run or a study did not pass: a line per criterion that failed, with its possible cause."""
     return [
         f"{finding['sentence']}: observed {finding['observed']}; expected {finding['expected']}"
         + (f". {finding['remedy']}" if "remedy" in finding else "")

@@ -17,7 +17,7 @@ class Context:
     """What the argument vectors of a gate's commands are made of.
 
     `config_flags` hand the configuration to a command, `data_flags` the data index besides. `long_run` is the command
-    that trains the supernet, `long_run_resources` what its job asks for, and `job` what the command's own job is given.
+    that trains the supernet, `long_run_resources` what its job requests, and `job` what the command's own job is given.
     """
 
     config: Config

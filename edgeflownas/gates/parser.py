@@ -11,21 +11,21 @@ from edgeflownas.parsers import add_json_flag, command_parser, help_texts
 MODULE = "edgeflownas.gates"
 # Per action: what it does, and what to type for example.
 ACTIONS = {
-    "status": ("Say what each gate stands at, and why.", "--json"),
-    "verify": ("Recompute every digest that the verdicts claim.", "--output_dir outputs/supernet"),
-    "reproduce": ("Print what repeats an attempt.", "gate3 --attempt 2"),
-    "page": ("Draw provenance.html over all gates and attempts.", ""),
-    "start": ("Begin an attempt at a gate, as the workflow does.", "gate1 --config config/config.yaml"),
+    "status": ("Print the state of each gate, and why.", "--json"),
+    "verify": ("Recompute every digest in the verdicts.", "--output_dir outputs/supernet"),
+    "reproduce": ("Print the commands that repeat an attempt.", "gate3 --attempt 2"),
+    "page": ("Write provenance.html for all gates and attempts.", ""),
+    "start": ("Start an attempt at a gate, as the workflow does.", "gate1 --config config/config.yaml"),
     "record": ("Run a command and record it in the attempt under way.", "gate1 help -- python -V"),
-    "judge": ("Judge a gate whose commands have run.", "gate1"),
-    "abandon": ("Say that an attempt's owner is gone for certain.", "gate3"),
+    "judge": ("Evaluate the criteria of a gate whose commands have run.", "gate1"),
+    "abandon": ("Declare that an attempt's owner has certainly ended.", "gate3"),
 }
 
 
 def gates_parser() -> argparse.ArgumentParser:
     """The parser of the command."""
     examples = [f"{action} {words}".rstrip() for action, (_, words) in ACTIONS.items()]
-    parser = command_parser(MODULE, "Begin, record, judge and look at gates.", examples)
+    parser = command_parser(MODULE, "Start, record, judge and inspect gates.", examples)
     commands = parser.add_subparsers(dest="action", required=True)
 
     def add(action: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -43,7 +43,7 @@ def gates_parser() -> argparse.ArgumentParser:
         "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="set a key of the config"
     )
     ticket = argparse.ArgumentParser(add_help=False)
-    ticket.add_argument("--ticket", type=require_writable, metavar="FILE", help="a file to write when it went well")
+    ticket.add_argument("--ticket", type=require_writable, metavar="FILE", help="a file to write on success")
 
     add_json_flag(add("status", configured))
     add_json_flag(add("verify"))
@@ -57,13 +57,13 @@ def gates_parser() -> argparse.ArgumentParser:
     record = add("record", ticket)
     record.add_argument("stage", choices=STAGES)
     record.add_argument("name", help="under which it is recorded")
-    record.add_argument("--expect", type=int, default=EXIT_DONE, metavar="CODE", help="exit code it should have")
-    record.add_argument("--quiet", action="store_true", help="keep its output off the terminal")
-    record.add_argument("--log", type=require_writable, metavar="FILE", help="a second place for its output")
+    record.add_argument("--expect", type=int, default=EXIT_DONE, metavar="CODE", help="expected exit code")
+    record.add_argument("--quiet", action="store_true", help="do not show its output on the terminal")
+    record.add_argument("--log", type=require_writable, metavar="FILE", help="a second file for its output")
     record.usage = "%(prog)s [options] stage name -- COMMAND …"
     judge = add("judge", ticket)
     judge.add_argument("stage", choices=[gate.name for gate in GATES])
-    judge.add_argument("--log", type=require_writable, metavar="FILE", help="a second place for what it says")
+    judge.add_argument("--log", type=require_writable, metavar="FILE", help="a second file for its output")
     abandon = add("abandon")
     abandon.add_argument("stage", choices=STAGES)
     return parser

@@ -5,9 +5,9 @@ from edgeflownas.gates.definitions import gate1, gate2, gate3, gate4
 from edgeflownas.gates.gate import Gate
 
 GATES: tuple[Gate, ...] = (gate1.GATE, gate2.GATE, gate3.GATE, gate4.GATE)
-# The long run is recorded like a gate, but it judges nothing and keeps its run directory, from which it resumes.
+# The long run is recorded like a gate, but it is no gate: it keeps its run directory, from which it resumes.
 LONG_RUN = "supernet"
-# All of which attempts are kept, in the order in which they run.
+# Everything whose attempts are kept, in the order in which it runs.
 STAGES = (*(gate.name for gate in GATES), LONG_RUN)
 # What `snakemake` without a target makes.
 DEFAULT_TARGET = GATES[-1].name

@@ -1,4 +1,4 @@
-"""What a gate asks of the configuration: one that no attempt could pass is refused before the first command runs.
+"""What a gate requires of the configuration: one that no attempt could pass is refused before the first command runs.
 
 A gate's own requirements stand in its module; here is what several ask. Where a command's own flag outdoes a key of the
 configuration, nothing is asked of that key. Only gates ask: studies and trainings by hand take any configuration.

@@ -1,4 +1,4 @@
-"""Gate 1, foundation: the command line, the configuration and the arch codec say what they do."""
+"""Gate 1, foundation: the command line, the configuration and the arch codec behave as documented."""
 
 import re
 from collections.abc import Callable

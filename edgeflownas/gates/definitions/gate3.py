@@ -1,4 +1,4 @@
-"""Gate 3, training loop: fair steps, clipping, exact resume, an evaluation that reads back, live options."""
+"""Gate 3, training loop: fair steps, clipping, exact resume, a repeatable evaluation, options that learn."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ RECALIBRATION_BATCHES = 8
 TRAINER, POOL = "edgeflownas.train_supernet", "eval_pool_12.json"
 TRACE_RUN, REPEAT_RUN, EPOCHS_RUN = "gate3_trace", "gate3_trace_repeat", "gate3_epochs"
 ROUNDING = 1e-6
-# Gate 3 trains too little to promise more than that the error does not grow from the first epoch to the last.
+# Gate 3 trains too little to claim more than that the error does not grow from the first epoch to the last.
 GROWN = 1.1
 
 
@@ -61,7 +61,7 @@ def _cycles_fair(evidence: Evidence) -> Finding:
 
 def _norm_clipped(evidence: Evidence) -> Finding:
     clip = evidence.config["train.grad_clip"]
-    # A step that is not finite has none: that is for the criterion of its passes to say.
+    # A step that is not finite has none: the criterion about its passes reports that.
     norms = [row["global_grad_norm_after"] for row in evidence.trace(TRACE_RUN)]
     largest = max((norm for norm in norms if norm is not None), default=math.inf)
     return Finding(f"largest {largest:.7g}", f"at most {clip:g} × (1 + 1e-6)", largest <= clip * (1 + ROUNDING))
@@ -81,7 +81,7 @@ def _step_words(steps: list[int]) -> str:
     if steps == list(range(len(steps))):
         return f"steps 0 to {len(steps) - 1}"
     position = next(i for i, step in enumerate(steps) if step != i)
-    return f"step {steps[position]} where {position} should stand"
+    return f"step {steps[position]} where {position} was expected"
 
 
 def _trace_repeats(evidence: Evidence) -> Finding:
@@ -245,10 +245,10 @@ CRITERIA = (
         "supernet_best.ckpt names the epoch of the smallest mean_epe_12", _best_names_its_epoch, ("epochs", "resume")
     ),
     Criterion(
-        f"every judged subnet was recalibrated with {RECALIBRATION_BATCHES} batches", _recalibrated, ("evaluate",)
+        f"every evaluated subnet was recalibrated with {RECALIBRATION_BATCHES} batches", _recalibrated, ("evaluate",)
     ),
     Criterion(
-        "judging the last checkpoint again gives the mean EPE that training logged",
+        "evaluating the last checkpoint again gives the mean EPE that training logged",
         _evaluation_reads_back,
         ("evaluate",),
     ),
@@ -257,15 +257,15 @@ CRITERIA = (
         "the pool's error against that of predicting no motion does not grow",
         _against_no_motion,
         ("epochs", "resume"),
-        remedy="Nothing need be broken: it may be too little training (train.steps_per_epoch, train.batch_size), a "
+        remedy="Possibly nothing is broken: it may be too little training (train.steps_per_epoch, train.batch_size), a "
         "learning rate that is too high (train.lr), or too few validation samples to tell (eval.max_samples, "
         "data.synthetic.val)",
     ),
     Criterion(
-        "no two subnets of the pool are one and the same",
+        "no two subnets of the pool have the same metrics",
         _subnets_differ,
         ("evaluate",),
-        remedy="They are where next to nothing was learned, or the network is too narrow: look at "
+        remedy="That happens if next to nothing was learned, or if the network is too narrow: look at "
         "train.steps_per_epoch, train.lr and network.init_neurons",
     ),
     Criterion(

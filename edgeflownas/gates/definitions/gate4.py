@@ -131,8 +131,8 @@ def _report_complete(evidence: Evidence) -> Finding:
 
 
 CRITERIA = (
-    Criterion(f"{SHORT_RUN_EPOCHS} epochs are complete and judged", _epochs_complete, ("train",)),
-    Criterion("best and last checkpoint are there and undamaged", _checkpoints_there, ("train",)),
+    Criterion(f"{SHORT_RUN_EPOCHS} epochs are complete and evaluated", _epochs_complete, ("train",)),
+    Criterion("best and last checkpoint exist and are undamaged", _checkpoints_there, ("train",)),
     Criterion(
         "the manifest and every file it names are valid, digests included", _manifest_valid, ("train", "check_manifest")
     ),
@@ -171,7 +171,7 @@ def _short_run_is_not_stopped_early(config: Config, steps: int | None) -> str | 
     return patience_for(SHORT_RUN_EPOCHS, SHORT_RUN_EPOCHS, config)
 
 
-# What the profile says of the site, by the names of Snakemake's Slurm plugin, stands in the cluster's script as well.
+# The profile's settings of the site, by the names of Snakemake's Slurm plugin, go into the cluster's script as well.
 SITE = {"slurm_account": "--account", "slurm_partition": "--partition"}
 
 

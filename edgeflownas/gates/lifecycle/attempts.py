@@ -1,4 +1,4 @@
-"""Attempts at a gate: one folder each, kept for ever, never declared to Snakemake (so never deleted by it).
+"""Attempts at a gate: one folder each, never deleted, and not declared to Snakemake (which would delete it).
 
 `<output_dir>/gates/<gate>/attempts/NNNN/` holds `start.json` (written first), `commands/NN_NAME.json` and
 `logs/NAME.log` per command, `dirty.diff`, and at the end `report.json` and `report.md`. An attempt without a report
@@ -42,7 +42,7 @@ class Attempt:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has its report, readable or not."""
+        """Whether it has a report, readable or not."""
         return (self.folder / "report.json").is_file()
 
     def commands(self) -> list[dict[str, Any]]:
@@ -86,7 +86,7 @@ class Attempt:
             raise UserError(f"{self.log_path(name)}: {error.strerror}") from error
 
     def living_owner(self) -> dict[str, Any] | None:
-        """The process or Slurm job that works, or may work, on this unfinished attempt; None if there is none.
+        """The process or Slurm job that is, or may be, working on this unfinished attempt; None if there is none.
 
         Raises:
             UserError: its records cannot be read.
@@ -112,7 +112,7 @@ def attempts(output_dir: Path, gate: str) -> list[Attempt]:
 
 
 def next_number(output_dir: Path, gate: str) -> int:
-    """The number of the next attempt at a gate: above that of every folder that any attempt has left behind."""
+    """The number of the next attempt at a gate: above that of every folder of earlier attempts."""
     folder = output_dir / "gates" / gate
     return 1 + max(_highest_number(folder / "attempts"), _highest_number(folder / "tickets"))
 
@@ -137,7 +137,7 @@ def open_attempt(output_dir: Path, gate: str) -> Attempt:
     attempt = latest_attempt(output_dir, gate)
     if attempt is None or attempt.is_closed:
         raise UserError(
-            f"{gate} has no attempt under way: run `snakemake {gate}`, or begin one with "
+            f"{gate} has no attempt under way: run `snakemake {gate}`, or start one with "
             f"`python -m edgeflownas.gates start {gate}`"
         )
     return attempt
@@ -155,7 +155,7 @@ def next_attempt(output_dir: Path, gate: str, number: int | None = None) -> Atte
         try:
             folder.mkdir(parents=True)
         except FileExistsError as error:
-            raise UserError(f"{gate}: attempt {number} was started by somebody else at this moment") from error
+            raise UserError(f"{gate}: attempt {number} was started by another process at this moment") from error
         for name in ("commands", "logs"):
             (folder / name).mkdir()
     return Attempt(gate, number, folder)

@@ -1,4 +1,4 @@
-"""What a verdict was given for: digests of the package's source, the configuration, the data index and the versions of
+"""What a verdict depends on: digests of the package's source, the configuration, the data index and the versions of
 what computes.
 """
 
@@ -25,8 +25,8 @@ SOURCE_PATTERNS = (
 )
 # No verdict depends on a file that is marked so.
 NO_GATE = None
-# The first gate that a source file matters to; every later gate depends on it too. A file that no pattern names
-# matters to all gates, so that a forgotten entry makes gates stale too often, never too seldom.
+# The first gate that depends on a source file; all later gates depend on it too. All gates depend on a file that no
+# pattern names, so that a forgotten entry makes gates stale too often, never too rarely.
 FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     ("edgeflownas/network/*", 2),
     ("edgeflownas/devices.py", 2),
@@ -38,7 +38,7 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     # Reports draw with it, training only its logs for TensorBoard.
     ("edgeflownas/data/flow_colours.py", 4),
     ("edgeflownas/data/*", 3),
-    # What a run says while it goes, and its logs.
+    # What a run prints, and its logs.
     ("edgeflownas/runs/monitor.py", NO_GATE),
     ("edgeflownas/training/tensorboard.py", NO_GATE),
     ("edgeflownas/console/printer.py", NO_GATE),
@@ -68,18 +68,18 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
     ("schemas/pool_results.schema.json", 4),
     ("scripts/hpc/*", 4),
     ("scripts/local/*", 4),
-    # The page of the attempts is drawn of finished gates; all other reporting makes what gate 4 publishes.
+    # The page of the attempts shows finished gates; all other reporting writes what gate 4 publishes.
     ("edgeflownas/reporting/provenance_page.py", NO_GATE),
     ("edgeflownas/reporting/provenance.html.jinja", NO_GATE),
     ("edgeflownas/reporting/*", 4),
     # The space in force is among the values of the configuration.
     ("config/search_spaces/*", NO_GATE),
-    # What only a reader of finished gates runs.
+    # Only for readers of finished gates.
     ("edgeflownas/watch.py", NO_GATE),
     ("edgeflownas/gates/lifecycle/page.py", NO_GATE),
     ("edgeflownas/gates/workflow/log_filter.py", NO_GATE),
     ("edgeflownas/gates/lifecycle/verifying.py", NO_GATE),
-    # What decides whether and when commands run, and not what they do.
+    # What determines whether and when commands run, and not what they do.
     ("edgeflownas/gates/lifecycle/long_run.py", NO_GATE),
     ("rules/supernet.smk", NO_GATE),
     ("edgeflownas/studies/*", NO_GATE),
@@ -96,7 +96,7 @@ FIRST_GATE: tuple[tuple[str, int | None], ...] = (
 def source_files(root: Path = PROJECT_ROOT) -> dict[str, str]:
     """SHA-256 of every source file that any gate depends on, by its path below `root`."""
     found = sorted({path for pattern in SOURCE_PATTERNS for path in root.glob(pattern) if path.is_file()})
-    # Beside the sources lie what Python compiled of them, and what editors hide.
+    # Compiled files and hidden files of editors are next to the sources.
     own = [path for path in found if path.suffix != ".pyc" and not path.name.startswith(".")]
     return {path.relative_to(root).as_posix(): sha256_file(path) for path in own}
 
@@ -138,9 +138,9 @@ def computing_now() -> dict[str, Any]:
 
 
 def data_digest(output_dir: Path) -> str | None:
-    """Digest of what `<output_dir>/data_index.json` lists; None where it has not been built.
+    """Digest of what `<output_dir>/data_index.json` lists; None if it has not been built.
 
-    Where the samples lie and when they were written are left out: the same data elsewhere are the same data.
+    Paths and times of the samples are left out: the same data elsewhere are the same data.
     """
     path = output_dir / "data_index.json"
     if not path.is_file():

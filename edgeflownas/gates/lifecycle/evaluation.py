@@ -1,4 +1,4 @@
-"""Judging an attempt: criteria, publication, verdict. A gate passes when all its criteria do, and not otherwise."""
+"""Evaluating an attempt: criteria, publication, verdict. A gate passes if all its criteria hold."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,10 +44,10 @@ COMMON = (
 def judge_gate(
     gate: Gate, attempt: Attempt, output_dir: Path, decided: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
-    """Judge an attempt whose commands have run; close it with its report, and publish if it passed.
+    """Evaluate an attempt whose commands have run; close it with its report, and publish if it passed.
 
-    `decided` is told each criterion's finding as it comes. The verdict is written last: while it is missing, nothing
-    of this gate counts.
+    `decided` is called with each criterion's finding. The verdict is written last: without it, nothing of this gate
+    counts.
     """
     start = attempt.start["config"]
     config = resolve_config(start["path"], start["overrides"])

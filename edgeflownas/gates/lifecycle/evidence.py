@@ -1,4 +1,4 @@
-"""What criteria look at: the attempt's logs and the run directories behind it, read and checked against schemas."""
+"""What criteria check: the attempt's logs and the run directories behind it, read and checked against schemas."""
 
 from functools import cached_property
 from pathlib import Path

@@ -21,10 +21,10 @@ from edgeflownas.slurm import CUT_SHORT, SlurmSilent, slurm_job_state
 
 
 def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mapping[str, Any], config: Config) -> Attempt:
-    """Begin, or continue, the long run: one attempt per time that it is started.
+    """Start or continue the long run: one attempt each time.
 
     Raises:
-        UserError: a gate does not stand, or the run is still going.
+        UserError: a gate is not up to date, or the run is still going.
     """
     refuse_beside_living(output_dir, LONG_RUN)
     require_standing(gate_states(output_dir, config, thorough=True), len(GATES) + 1, doing="the long run")
@@ -89,7 +89,7 @@ LEARNED: tuple[Criterion[Epoch], ...] = (
 
 
 def judge_long_run(attempt: Attempt, output_dir: Path) -> dict[str, Any]:
-    """Close the attempt of a run that ended: passed if the supernet is worth its name, by its best epoch.
+    """Close the attempt of a run that ended: passed if its best epoch meets the criteria.
 
     The evaluation's noise is the standard error of a subnet's EPE against the pool's mean over the validation samples
     (`training.evaluation.standard_errors`): subnets that differ by less would change places with other samples.
@@ -102,19 +102,19 @@ def judge_long_run(attempt: Attempt, output_dir: Path) -> dict[str, Any]:
     except UserError as error:
         why = [str(error)]
     except ValueError:
-        why = ["no epoch was completed, so nothing was judged"]
+        why = ["no epoch was completed, so nothing was evaluated"]
     return close_attempt(attempt, "failed" if why else "passed", why, findings)
 
 
 def require_cut_short(output_dir: Path) -> None:
-    """Refuse to submit the long run again by itself, unless Slurm cut its last job short.
+    """Refuse to resubmit the long run automatically, unless Slurm cut its last job short.
 
     Raises:
         UserError: with how the last job ended, or that Slurm does not say it.
     """
     attempt = latest_attempt(output_dir, LONG_RUN)
     if attempt is None or not (attempt.folder / "start.json").is_file():
-        raise UserError("the long run did not begin: see slurm_logs/rule_long_run/")
+        raise UserError("the long run did not start: see slurm_logs/rule_long_run/")
     report = attempt.report
     owner = attempt.start["owner"]
     job = owner["slurm_job_id"] if owner else None
@@ -127,10 +127,10 @@ def require_cut_short(output_dir: Path) -> None:
 
 
 def reason_to_stop(status: str | None, job: str | None, state: str | None) -> str | None:
-    """Why the long run should not go on by itself after an attempt; None if it should.
+    """Why the long run should not continue automatically after an attempt; None if it should.
 
-    What failed would fail again, and what a person cancelled should stay so. `status` is the attempt's (None if it
-    could not write its report), `state` is how Slurm says that its job ended (None if Slurm has forgotten).
+    What failed would fail again, and what a person cancelled should remain cancelled. `status` is the attempt's (None
+    if it could not write its report), `state` is how Slurm says that its job ended (None if Slurm has forgotten).
     """
     if status == "failed":
         return "failed"

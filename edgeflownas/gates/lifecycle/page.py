@@ -1,4 +1,4 @@
-"""Drawing `provenance.html`: what the gates' records hold, handed to the page as plain data."""
+"""Drawing `provenance.html`: the content of the gates' records, passed to the page as plain data."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ from edgeflownas.reporting.provenance_page import AttemptView, StageView, render
 
 
 def write_page(output_dir: Path) -> Path:
-    """Draw the page over all gates and attempts as they stand now; returns its path."""
+    """Write the page of all gates and attempts in their current state; returns its path."""
     states = gate_states(output_dir)
     stages = [
         StageView(
@@ -34,7 +34,7 @@ def write_page(output_dir: Path) -> Path:
 
 
 def draw_page(output_dir: Path) -> None:
-    """`write_page` for the end of other actions: a page that cannot be drawn is said so and fails nothing."""
+    """`write_page` for the end of other actions: if the page cannot be drawn, there is a warning, and nothing fails."""
     try:
         write_page(output_dir)
     except Exception as error:
@@ -47,7 +47,7 @@ def draw_page(output_dir: Path) -> None:
 
 def _long_run(output_dir: Path, blocked: list[str]) -> StageView:
     views = _attempt_views(output_dir, LONG_RUN)
-    why: tuple[str, ...] = (f"refused while {', '.join(blocked)} does not stand",) if blocked else ()
+    why: tuple[str, ...] = (f"refused while {', '.join(blocked)} is not up to date",) if blocked else ()
     state = NEVER_RUN
     if views:
         last = attempts(output_dir, LONG_RUN)[-1]
@@ -62,7 +62,7 @@ def _attempt_views(output_dir: Path, gate: str) -> list[AttemptView]:
 
 
 def _attempt_view(attempt: Attempt, output_dir: Path) -> AttemptView:
-    """An attempt's records; one that cannot be read shows why instead, and the others stay visible."""
+    """An attempt's records; one that cannot be read shows the reason instead, and the others remain visible."""
     folder = Path(os.path.relpath(attempt.folder, output_dir)).as_posix()
     try:
         start, report = attempt.start, attempt.report

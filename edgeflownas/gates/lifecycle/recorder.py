@@ -24,7 +24,7 @@ from edgeflownas.gates.lifecycle.attempts import Attempt
 from edgeflownas.processes import this_process
 
 TAIL_LINES = 20
-# SIGTERM arrives twice from Slurm, and people press Ctrl-C twice: only the third one stops asking politely.
+# SIGTERM arrives twice from Slurm, and people press Ctrl-C twice: only the third one kills.
 SIGNALS_BEFORE_KILL = 3
 _PR_SET_PDEATHSIG = 1
 _INTERPRETER = re.compile(r"/bin/python[\d.]*$")
@@ -59,7 +59,7 @@ def record_command(
     begin = time.monotonic()
     logs = [attempt.log_path(name)] + ([extra_log] if extra_log else [])
     with _Forwarding() as signals:
-        # Not before signals are caught: who sees the record may cancel at once.
+        # Not before signals are caught: a person who sees the record may cancel at once.
         attempt.write_command(record)
         exit_code, peak_mb, faults = _run(argv, logs, quiet, signals)
     if signals.received or (exit_code == EXIT_INTERRUPTED and expected_exit != EXIT_INTERRUPTED):
@@ -117,8 +117,8 @@ class _Forwarding:
 class _Output:
     """Where the output of a command goes: its logs, and the terminal unless `quiet`.
 
-    It takes all that comes, whatever becomes of it: a command whose output nobody takes stops for ever. `faults` says
-    which logs lack something, and why.
+    It reads everything, even if it cannot be written: a command whose output nobody reads blocks for ever. `faults`
+    says which logs lack something, and why.
     """
 
     def __init__(self, logs: Sequence[Path], quiet: bool, stack: ExitStack) -> None:
@@ -131,7 +131,7 @@ class _Output:
                 self._logs[log] = stack.enter_context(log.open("wb", buffering=0))
 
     def take_from(self, source: BinaryIO) -> None:
-        """Take all that comes until its end."""
+        """Read everything until its end."""
         while chunk := os.read(source.fileno(), 1 << 16):
             self.take(chunk)
 
@@ -181,7 +181,7 @@ def _run(argv: Sequence[str], logs: Sequence[Path], quiet: bool, signals: _Forwa
 
 
 def _spawn(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C on the terminal reaches the command once, through us, not twice.
+    # A separate session: Ctrl-C on the terminal reaches the command once, through us, not twice.
     return subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ from edgeflownas.gates.lifecycle.recorder import command_line, now
 from edgeflownas.gates.registry import DEFAULT_TARGET, GATES, LONG_RUN, STAGES
 from edgeflownas.provenance import git_words
 
-# Flags of Snakemake that are meant for one call, alone and with the words after them.
+# Flags of Snakemake that are meant for a single call, without and with arguments.
 _ONE_OFF = frozenset({"-f", "--force", "-F", "--forceall", "-t", "--touch", "--no-hooks", "-k", "--keep-going"})
 _ONE_OFF_LISTS = frozenset(
     {"-R", "--forcerun", "-U", "--until", "-O", "--omit-from", "-P", "--prioritize", "--allowed-rules", "--batch"}
@@ -91,7 +91,7 @@ def _row(mark: str, cells: Sequence[str]) -> str:
 
 
 def failure_text(report: dict[str, Any], folder: Path) -> str:
-    """What a person needs after a failure, the most needed last, where a terminal stops: the last lines of the
+    """What a person needs after a failure, the most important last, where the terminal ends: the last lines of the
     commands behind it, then why, how to repeat them alone, their logs, the report and what to do next.
     """
     lines = []
@@ -126,7 +126,7 @@ def in_short(lines: Sequence[str], shown: int) -> str:
 
 
 def commands_at_fault(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The commands that failed or were interrupted, or, where all went well, those whose results were not good."""
+    """The commands that failed or were interrupted or, if there are none, those whose results failed a criterion."""
     ended_badly = [record for record in report["commands"] if record["status"] in ("failed", "interrupted")]
     if ended_badly:
         return ended_badly
@@ -135,17 +135,17 @@ def commands_at_fault(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def next_step(report: dict[str, Any]) -> str:
-    """What to type after the repair, and what that runs again."""
+    """What to type after the fix, and what that runs again."""
     typed = shlex.join(_lasting_words(report["provenance"].get("invocation") or f"snakemake {report['gate']}"))
     if report["gate"] == LONG_RUN:
         return f"`{typed}`; it continues from the last checkpoint"
     if report["status"] == "interrupted":
-        return f"`{typed}`; it runs all of {report['gate']} again, and no gate before it that stands"
-    return f"repair it, then `{typed}`; it runs all of {report['gate']} again, and no gate before it that stands"
+        return f"`{typed}`; it runs all of {report['gate']} again, and no earlier gate that is up to date"
+    return f"fix it, then `{typed}`; it runs all of {report['gate']} again, and no earlier gate that is up to date"
 
 
 def next_command(gate: str, invocation: str | None) -> str | None:
-    """What to type after a gate passed; None where what was typed goes on to a later gate by itself.
+    """What to type after a gate passed; None if the typed command continues with a later gate by itself.
 
     Args:
         gate: the gate that passed.
@@ -207,8 +207,8 @@ def _markdown_changes(changes: Sequence[str] | None) -> list[str]:
     if changes is None:
         return ["- the first attempt"]
     if not changes:
-        return ["- nothing changed since the attempt before: same code, config, data, versions and host"]
-    return ["- changed since the attempt before:", *(f"    - {change}" for change in changes)]
+        return ["- nothing changed since the previous attempt: same code, config, data, versions and host"]
+    return ["- changed since the previous attempt:", *(f"    - {change}" for change in changes)]
 
 
 def _markdown_provenance(report: dict[str, Any]) -> list[str]:

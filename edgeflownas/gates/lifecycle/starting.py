@@ -1,4 +1,4 @@
-"""Beginning and abandoning attempts: nothing is begun beside a living one, or on a gate that does not stand."""
+"""Starting and abandoning attempts: none starts while another is running, or after a stale gate."""
 
 import os
 import time
@@ -36,11 +36,11 @@ def start_gate(
     config: Config,
     trigger: int | None,
 ) -> Attempt:
-    """Begin the next attempt at a gate: close an interrupted one, withdraw the old verdict, empty its run folders.
+    """Start the next attempt at a gate: close an interrupted one, withdraw the old verdict, empty its run folders.
 
     Raises:
-        UserError: a gate before it does not stand, the config cannot pass it, a needed data index is missing, or an
-            attempt still runs.
+        UserError: an earlier gate is not up to date, no attempt can pass with the config, a needed data index is
+        missing, or an attempt still runs.
     """
     refuse_beside_living(output_dir, gate.name)
     require_standing(gate_states(output_dir, config, thorough=True), gate.number, doing=gate.name)
@@ -75,10 +75,10 @@ def start_gate(
 
 
 def start_lock(output_dir: Path, name: str) -> IO[str]:
-    """Make this process the only one that begins an attempt at `name`, until the returned file is closed.
+    """Make this process the only one that starts an attempt at `name`, until the returned file is closed.
 
     Raises:
-        UserError: another one is at it; says which.
+        UserError: another one is doing so; says which.
     """
     path = output_dir / "gates" / name / ".lock"
     try:
@@ -90,7 +90,7 @@ def start_lock(output_dir: Path, name: str) -> IO[str]:
 
 
 def write_start(attempt: Attempt, facts: dict[str, Any], config: Config, previous: Attempt | None) -> None:
-    """Write `start.json`, with what changed since the attempt before, the resolved `config.json` and `dirty.diff`."""
+    """Write `start.json`, with what changed since the previous attempt, the resolved `config.json` and `dirty.diff`."""
     provenance = collect_provenance() | {"backend": backend_name(), "invocation": os.environ.get(INVOCATION_VARIABLE)}
     start = {
         "gate": attempt.gate,
@@ -131,7 +131,7 @@ def changes_since(before: Mapping[str, Any], start: Mapping[str, Any]) -> list[s
 
 
 def refuse_beside_living(output_dir: Path, name: str) -> None:
-    """Refuse while somebody else still works on the latest attempt of `name`.
+    """Refuse while another process is still working on the latest attempt of `name`.
 
     Raises:
         UserError: with host and process or Slurm job.
@@ -157,7 +157,7 @@ def is_ours(owner: Mapping[str, Any]) -> bool:
 def close_interrupted(output_dir: Path, name: str) -> None:
     """Give an unfinished attempt, whose owner is gone, the report that it was interrupted.
 
-    One whose records cannot be read is put aside whole, under another name.
+    One whose records cannot be read is put aside under another name.
     """
     attempt = latest_attempt(output_dir, name)
     if attempt is None or attempt.is_closed:
@@ -173,7 +173,7 @@ def close_interrupted(output_dir: Path, name: str) -> None:
 
 
 def close_ended(output_dir: Path, started: str, patience_s: float = KILL_WAIT_S) -> None:
-    """Close the attempts begun since `started` (UTC, ISO 8601) whose Slurm jobs are over, but that have no report.
+    """Close the attempts started since `started` (UTC, ISO 8601) whose Slurm jobs are over, but that have no report.
 
     A cancelled job may still be writing it: that is waited for, `patience_s` seconds at most.
     """
@@ -209,7 +209,7 @@ def _verdict_before(gate: Gate, output_dir: Path) -> dict[str, Any] | None:
 
 
 def _set_aside(run: Path) -> None:
-    """Empty the place of a run; the run of the attempt before stays beside it, older ones go."""
+    """Make room for a run; the run of the previous attempt is kept next to it, older ones are deleted."""
     import shutil
 
     previous = run.with_name(f"{run.name}.previous")

@@ -1,6 +1,6 @@
-"""What each gate stands at: never run, running, interrupted, failed, damaged, stale (and why) or passed.
+"""The state of each gate: never run, running, interrupted, failed, damaged, stale (and why) or passed.
 
-That a verdict exists proves nothing. It stands while the attempt behind it is the last one, its artifacts are as
+A verdict alone proves nothing. It is valid while the attempt behind it is the last one, its artifacts are as
 published, and the code, config, data and versions of packages it was given for are the ones of now.
 """
 
@@ -27,13 +27,13 @@ from edgeflownas.source_code import changed_files
 
 NEVER_RUN = "never run"
 DAMAGED = "damaged"
-# Digests of larger artifacts are recomputed by `verify` and when the next gate starts, not at every look.
+# Digests of larger artifacts are recomputed by `verify` and when the next gate starts, not every time.
 SMALL_FILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class GateState:
-    """A gate's state, the reasons for it in words, and the attempt it comes from."""
+    """A gate's state, the reasons for it, and the attempt it comes from."""
 
     gate: Gate
     state: str
@@ -55,12 +55,12 @@ class GateState:
 
 
 def verdict_path(output_dir: Path, gate: str) -> Path:
-    """Where a gate's verdict stands once it passed."""
+    """The path of a gate's verdict after it passed."""
     return output_dir / "gates" / f"{gate}.json"
 
 
 def gate_states(output_dir: Path, config: Config | None = None, thorough: bool = False) -> list[GateState]:
-    """The states of all gates, given the code, data and config of now.
+    """The states of all gates, given the current code, data and config.
 
     Without `config`, each gate is held against the config file and overrides of its own last attempt, as they read
     now. `thorough` recomputes the digests of large artifacts too.
@@ -151,7 +151,7 @@ def require_standing(states: list[GateState], before: int, doing: str) -> None:
     """Refuse unless every gate with a number below `before` has passed and is not stale.
 
     Raises:
-        UserError: naming the first gate that does not stand, and why.
+        UserError: naming the first gate that is not up to date, and why.
     """
     for state in states:
         if state.gate.number < before and state.state != "passed":

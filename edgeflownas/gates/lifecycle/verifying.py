@@ -1,4 +1,4 @@
-"""Does everything still fit what the verdicts claim, and how is an attempt repeated?"""
+"""Does everything still agree with the verdicts, and how is an attempt repeated?"""
 
 import json
 import shlex
@@ -20,7 +20,7 @@ MANIFEST = "train_manifest.json"
 
 
 def verify(output_dir: Path) -> list[str]:
-    """Recompute every digest that the verdicts claim; one line per claim that no longer fits, by gate."""
+    """Recompute every digest in the verdicts; one line per digest that no longer agrees, by gate."""
     faults = []
     for state in gate_states(output_dir, thorough=True):
         if state.report is None or state.attempt is None:
@@ -97,7 +97,7 @@ def reproduction(output_dir: Path, gate: str, number: int | None) -> list[str]:
         *(f"export {name}={shlex.quote(text)}" for name, text in provenance.get("environment", {}).items()),
     ]
     if provenance.get("invocation"):
-        lines += ["", "# the whole of it, judged as it was", provenance["invocation"]]
+        lines += ["", "# the whole gate, with its criteria", provenance["invocation"]]
     return [*lines, "", "# its commands, each alone", *(_command(record) for record in attempt.commands())]
 
 

@@ -1,1 +1,1 @@
-"""What the Snakefile is given of the gates, and what of Snakemake's own words is shown."""
+"""What the Snakefile needs to know about the gates, and which of Snakemake's messages are shown."""

@@ -1,4 +1,4 @@
-"""What Snakemake says and a person need not read, because the gates say it better."""
+"""Messages of Snakemake that nobody needs to read, because the gates say it better."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ _JOB_FAILED = re.compile(r"(RuleException:\s+)?CalledProcessError in file .*", r
 class LogFilter(logging.Filter):
     """A filter of Snakemake's logger: drops what `--quiet` cannot, and holds back that a command failed.
 
-    `held` is what was held back: to be shown where no gate says why.
+    `held` is what was held back: to be shown if no gate says why.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class LogFilter(logging.Filter):
         self.held: list[str] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether Snakemake may say it now."""
+        """Whether Snakemake may print it now."""
         message = record.getMessage().strip()
         if _JOB_FAILED.fullmatch(message):
             self.held.append(message)

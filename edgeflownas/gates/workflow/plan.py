@@ -1,6 +1,6 @@
 """What the Snakefile needs to know while it is parsed: the configuration, and which gates must run again.
 
-The main process works it out and hands it to the jobs through the environment, because every Slurm job parses the
+The main process determines it and passes it to the jobs through the environment, because every Slurm job parses the
 Snakefile again and must see the same.
 """
 
@@ -61,7 +61,7 @@ class WorkflowPlan:
         return path
 
     def done_file(self, gate: str, name: str) -> str:
-        """What a command of a gate leaves for Snakemake when it went well. The attempt's records lie elsewhere.
+        """The file that a command of a gate writes for Snakemake on success. The attempt's records lie elsewhere.
 
         Nothing else of a gate is declared to Snakemake, which deletes what is declared: before a job runs, and when it
         fails or is refused. Each time that a gate must run the folder is a new one, so all of the gate runs.
@@ -86,7 +86,7 @@ print(spec.origin or "" if spec else "")
 
 
 def require_package_beside(folder: Path, started_in: Path | None = None) -> None:
-    """Refuse unless the commands of the workflow in `folder` run the package beside it.
+    """Refuse unless the commands of the workflow in `folder` run the package next to it.
 
     With two clones and one environment, the Snakefile would be of one and its commands of the other: the gates would
     certify code that did not run.
@@ -120,7 +120,7 @@ def plan_workflow(
 ) -> WorkflowPlan:
     """Read the base config file and Snakemake's `--config` entries, validate them, and look at the gates' states.
 
-    `forced` are the gates that must run again though they stand.
+    `forced` are the gates that must run again although they are up to date.
 
     Raises:
         UserError: several config files, or a configuration that is not valid.
@@ -253,10 +253,10 @@ def owner_from_environment() -> dict[str, Any] | None:
 
 
 def standing_gates(plan: WorkflowPlan) -> list[GateState]:
-    """The states of all gates, refused unless each of them stands.
+    """The states of all gates, refused unless each of them is up to date.
 
     Raises:
-        UserError: naming the gate and why it does not.
+        UserError: naming the gate and the reason.
     """
     states = gate_states(Path(plan.output_dir), plan.config)
     require_standing(states, before=len(states) + 1, doing="the long run")
@@ -264,13 +264,13 @@ def standing_gates(plan: WorkflowPlan) -> list[GateState]:
 
 
 def lock_output_dir(output_dir: Path) -> IO[str]:
-    """Make this process the only one that runs gates below `output_dir`; the system undoes it when we die.
+    """Make this process the only one that runs gates below `output_dir`, until it ends.
 
     Returns:
         The open lock file: keep it open as long as the run lasts.
 
     Raises:
-        UserError: another run is there, or an attempt's command or Slurm job still lives; says which and where.
+        UserError: another run is there, or an attempt's command or Slurm job is still running; says which and where.
     """
     make_folder(output_dir)
     try:
