@@ -4,7 +4,8 @@ A new file is part of it as soon as it is imported; only those in `ONLY_TELL` ar
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from edgeflownas.artifacts import PROJECT_ROOT, sha256_file
@@ -41,13 +42,16 @@ def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
     return words
 
 
-def reached_from(files: list[str], root: Path = PROJECT_ROOT, without: tuple[str, ...] = ONLY_TELL) -> set[str]:
+def reached_from(
+    files: Iterable[str], root: Path = PROJECT_ROOT, without: Collection[str] = ONLY_TELL, nested: bool = True
+) -> set[str]:
     """These files of the package and all that they import, anywhere in their text; paths below `root`.
 
     Args:
         files: where to begin, as paths below `root`.
         root: the folder that holds the package.
         without: files that are left out, and not followed.
+        nested: whether imports within functions are followed, too, which run only when the function does.
     """
     reached: set[str] = set()
     waiting = list(files)
@@ -55,21 +59,32 @@ def reached_from(files: list[str], root: Path = PROJECT_ROOT, without: tuple[str
         path = waiting.pop()
         if path not in reached and path not in without:
             reached.add(path)
-            waiting += _imports(root / path, root)
+            waiting += _imports(root / path, root, nested)
     return reached
 
 
-def _imports(path: Path, root: Path) -> frozenset[str]:
-    """The package's own files that one of them imports, at its top or within a function."""
+def _imports(path: Path, root: Path, nested: bool) -> frozenset[str]:
+    """The package's own files that one of them imports."""
+    names = _imported_names(path.read_bytes(), str(path), nested)
+    return frozenset().union(*(_files_of(name, root) for name in names if name.split(".")[0] == PACKAGE))
+
+
+@cache
+def _imported_names(text: bytes, where: str, nested: bool) -> frozenset[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+    waiting: list[ast.AST] = [ast.parse(text, filename=where)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not nested:
+            continue
+        waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports are not followed"
+            assert node.level == 0, f"{where}: relative imports are not followed"
             # `from package import module` names a module, `from module import name` a name within one.
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset().union(*(_files_of(name, root) for name in names if name.split(".")[0] == PACKAGE))
+    return frozenset(names)
 
 
 def _files_of(name: str, root: Path) -> set[str]:

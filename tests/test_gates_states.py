@@ -17,7 +17,7 @@ from edgeflownas.artifacts import write_json
 from edgeflownas.config import differences, resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.__main__ import main
-from edgeflownas.gates.lifecycle import digests, states
+from edgeflownas.gates.lifecycle import digests, sources, states
 from edgeflownas.gates.lifecycle.attempts import Attempt, open_attempt
 from edgeflownas.gates.lifecycle.digests import relevant_config, relevant_source
 from edgeflownas.gates.lifecycle.evaluation import judge_gate
@@ -361,7 +361,7 @@ def test_a_changed_file_makes_those_gates_stale_that_depend_on_it(
 )
 def test_a_gate_depends_on_all_that_its_commands_and_criteria_import(gate: str, entries: tuple[str, ...]) -> None:
     reached = reached_from([f"edgeflownas/{entry}" for entry in entries])
-    assert [path for path in sorted(reached) if not digests.depends_on(find_gate(gate), path)] == []
+    assert [path for path in sorted(reached) if not sources.depends_on(find_gate(gate), path)] == []
 
 
 def test_every_template_and_script_of_the_package_is_in_the_source() -> None:
@@ -428,7 +428,7 @@ def test_later_gates_depend_on_whatever_earlier_ones_depend_on() -> None:
 
 def test_every_named_source_file_exists() -> None:
     files = digests.source_files()
-    for pattern, _ in digests.FIRST_GATE:
+    for pattern in sources.NO_GATE:
         if "*" not in pattern:
             assert pattern in files, pattern
 

@@ -1,9 +1,12 @@
 """Which source files decide the numbers of a training run: whatever is imported, but what only tells."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 from edgeflownas.artifacts import PROJECT_ROOT
-from edgeflownas.gates.lifecycle.digests import depends_on
+from edgeflownas.gates.lifecycle.sources import NO_GATE, depends_on
 from edgeflownas.gates.registry import find_gate
 from edgeflownas.source_code import ONLY_TELL, reached_from, training_source
 
@@ -51,3 +54,14 @@ def test_no_module_is_imported_in_a_way_that_is_not_followed():
         text = (PROJECT_ROOT / path).read_text()
         assert "import_module" not in text
         assert "__import__" not in text
+
+
+def test_gate_1_depends_on_all_that_its_dry_run_imports():
+    command = [sys.executable, "-X", "importtime", "-m", "edgeflownas.train_supernet", "--dry_run"]
+    said = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True).stderr
+    modules = re.findall(r"\|\s*(edgeflownas[\w.]*)$", said, flags=re.MULTILINE)
+    # What the printer, which no verdict depends on, imports for itself is left out.
+    names = [f"{name.replace('.', '/')}.py" for name in modules if ".console" not in name]
+    paths = [path for path in names if (PROJECT_ROOT / path).is_file()]
+    assert len(paths) > 10
+    assert [path for path in paths if path not in NO_GATE and not depends_on(find_gate("gate1"), path)] == []

@@ -61,6 +61,7 @@ class Gate:
     `config_keys` are the dotted prefixes of the configuration that its verdict depends on ("" is everything),
     `packages` those whose versions it depends on, and `uses_data` says whether it depends on the data index.
     `resources` is the class of its jobs: `light` or `training`. `artifacts` stand below `<output_dir>/` once it passed.
+    `sources` are patterns of source files that it depends on besides those that `lifecycle/sources.py` finds.
     """
 
     number: int
@@ -74,6 +75,7 @@ class Gate:
     packages: tuple[str, ...] = ()
     uses_data: bool = False
     resources: str = "training"
+    sources: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

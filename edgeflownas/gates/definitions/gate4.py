@@ -253,4 +253,5 @@ GATE = Gate(
     run_directories=(RUN,),
     packages=COMPUTING_PACKAGES,
     uses_data=True,
+    sources=("scripts/hpc/*", "scripts/local/*", "edgeflownas/reporting/*.js"),
 )

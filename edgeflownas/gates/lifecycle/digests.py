@@ -3,7 +3,6 @@ what computes.
 """
 
 from collections.abc import Mapping
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from edgeflownas.config import Config
 from edgeflownas.devices import backend_name
 from edgeflownas.errors import UserError
 from edgeflownas.gates.gate import Gate
+from edgeflownas.gates.lifecycle.sources import depends_on
 from edgeflownas.nas.search_space import result_values
 from edgeflownas.provenance import COMPUTING_PACKAGES, that_compute, versions_of
 
@@ -22,74 +22,6 @@ SOURCE_PATTERNS = (
     "schemas/*.json",
     "config/search_spaces/*.yaml",
     "scripts/**/*.template",
-)
-# No verdict depends on a file that is marked so.
-NO_GATE = None
-# The first gate that depends on a source file; all later gates depend on it too. All gates depend on a file that no
-# pattern names, so that a forgotten entry makes gates stale too often, never too rarely.
-FIRST_GATE: tuple[tuple[str, int | None], ...] = (
-    ("edgeflownas/network/*", 2),
-    ("edgeflownas/devices.py", 2),
-    ("edgeflownas/nas/fair_sampler.py", 2),
-    ("edgeflownas/nas/model_shape_check.py", 2),
-    ("edgeflownas/gates/definitions/gate2.py", 2),
-    ("schemas/fair_sampler_check.schema.json", 2),
-    ("schemas/model_shape_check.schema.json", 2),
-    # Reports draw with it, training only its logs for TensorBoard.
-    ("edgeflownas/data/flow_colours.py", 4),
-    ("edgeflownas/data/*", 3),
-    # What a run prints, and its logs.
-    ("edgeflownas/runs/monitor.py", NO_GATE),
-    ("edgeflownas/training/tensorboard.py", NO_GATE),
-    ("edgeflownas/console/printer.py", NO_GATE),
-    ("edgeflownas/console/terminal.py", NO_GATE),
-    ("edgeflownas/console/durations.py", 4),
-    ("edgeflownas/training/*", 3),
-    # What every gate's criteria read with.
-    ("edgeflownas/runs/__init__.py", 1),
-    ("edgeflownas/runs/records.py", 1),
-    ("edgeflownas/runs/manifest_checks.py", 4),
-    ("edgeflownas/runs/*", 3),
-    ("edgeflownas/nas/eval_pool.py", 3),
-    ("edgeflownas/nas/supernet_eval.py", 3),
-    ("edgeflownas/gates/definitions/gate3.py", 3),
-    ("rules/data.smk", 3),
-    ("schemas/data_index.schema.json", 3),
-    ("schemas/eval_pool.schema.json", 3),
-    ("schemas/supernet_eval.schema.json", 3),
-    ("schemas/trace_row.schema.json", 3),
-    ("schemas/history_row.schema.json", 3),
-    ("edgeflownas/nas/check_manifest.py", 4),
-    ("edgeflownas/nas/cost.py", 4),
-    ("edgeflownas/nas/ranking.py", 4),
-    ("edgeflownas/gates/definitions/gate4.py", 4),
-    ("schemas/train_manifest.schema.json", 4),
-    ("schemas/fairness_counts.schema.json", 4),
-    ("schemas/pool_results.schema.json", 4),
-    ("scripts/hpc/*", 4),
-    ("scripts/local/*", 4),
-    # The page of the attempts shows finished gates; all other reporting writes what gate 4 publishes.
-    ("edgeflownas/reporting/provenance_page.py", NO_GATE),
-    ("edgeflownas/reporting/provenance.html.jinja", NO_GATE),
-    ("edgeflownas/reporting/*", 4),
-    # The space in force is among the values of the configuration.
-    ("config/search_spaces/*", NO_GATE),
-    # Only for readers of finished gates.
-    ("edgeflownas/watch.py", NO_GATE),
-    ("edgeflownas/gates/lifecycle/page.py", NO_GATE),
-    ("edgeflownas/gates/workflow/log_filter.py", NO_GATE),
-    ("edgeflownas/gates/lifecycle/verifying.py", NO_GATE),
-    # What determines whether and when commands run, and not what they do.
-    ("edgeflownas/gates/lifecycle/long_run.py", NO_GATE),
-    ("rules/supernet.smk", NO_GATE),
-    ("edgeflownas/studies/*", NO_GATE),
-    ("rules/learning.smk", NO_GATE),
-    ("rules/fidelity.smk", NO_GATE),
-    ("schemas/studies.schema.json", NO_GATE),
-    ("schemas/learning.schema.json", NO_GATE),
-    ("schemas/fidelity.schema.json", NO_GATE),
-    ("schemas/ablation.schema.json", NO_GATE),
-    ("schemas/recalibration.schema.json", NO_GATE),
 )
 
 
@@ -104,12 +36,6 @@ def source_files(root: Path = PROJECT_ROOT) -> dict[str, str]:
 def relevant_source(gate: Gate, files: dict[str, str]) -> dict[str, str]:
     """Those of `source_files` that the gate's verdict depends on."""
     return {path: digest for path, digest in files.items() if depends_on(gate, path)}
-
-
-def depends_on(gate: Gate, path: str) -> bool:
-    """Whether the gate's verdict depends on a source file."""
-    first = next((first for pattern, first in FIRST_GATE if fnmatch(path, pattern)), 1)
-    return first is not NO_GATE and first <= gate.number
 
 
 def relevant_config(gate: Gate, config: Config) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""Which source files a gate's verdict depends on: found by following what its commands and its module import.
+
+A file that no gate reaches, and that is not named in `NO_GATE`, matters to all gates: what nobody thought of makes
+gates stale too often, never too seldom.
+"""
+
+import re
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+from edgeflownas.artifacts import PROJECT_ROOT
+from edgeflownas.gates.gate import Gate
+from edgeflownas.gates.registry import GATES
+from edgeflownas.source_code import reached_from
+
+# No verdict depends on these. What only they import is not followed.
+NO_GATE = (
+    # The list of gates: each gate's own module is followed.
+    "edgeflownas/gates/registry.py",
+    # What a run says while it goes, and its logs.
+    "edgeflownas/runs/monitor.py",
+    "edgeflownas/training/tensorboard.py",
+    "edgeflownas/console/printer.py",
+    "edgeflownas/console/terminal.py",
+    # What only a reader of finished gates runs.
+    "edgeflownas/watch.py",
+    "edgeflownas/gates/lifecycle/page.py",
+    "edgeflownas/gates/lifecycle/verifying.py",
+    "edgeflownas/gates/workflow/log_filter.py",
+    "edgeflownas/reporting/provenance_page.py",
+    "edgeflownas/reporting/provenance.html.jinja",
+    # The long run and the studies, which come after the gates.
+    "edgeflownas/gates/lifecycle/long_run.py",
+    "edgeflownas/studies/*",
+    "rules/supernet.smk",
+    "rules/learning.smk",
+    "rules/fidelity.smk",
+    "schemas/studies.schema.json",
+    "schemas/learning.schema.json",
+    "schemas/fidelity.schema.json",
+    "schemas/ablation.schema.json",
+    "schemas/recalibration.schema.json",
+    # The space in force is among the values of the configuration.
+    "config/search_spaces/*",
+)
+# What runs and judges every gate. Of `devices.py` it takes the backend's name, which is part of another digest.
+EVERY_GATE = "edgeflownas/gates/__main__.py"
+NOT_OF_EVERY_GATE = ("edgeflownas/devices.py", "edgeflownas/gates/definitions/*")
+# What gates that use the data index depend on besides.
+DATA = ("rules/data.smk", "edgeflownas/data/index.py", "edgeflownas/data/synthetic.py")
+
+
+def depends_on(gate: Gate, path: str) -> bool:
+    """Whether the gate's verdict depends on a source file. Later gates depend on all that earlier ones depend on."""
+    if _matches(path, NO_GATE):
+        return False
+    if path in _of_every_gate():
+        return True
+    first = next((other.number for other in GATES if path in _of_gate(other)), 0)
+    return first <= gate.number
+
+
+def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(path, pattern) for pattern in patterns)
+
+
+@cache
+def _of_every_gate() -> frozenset[str]:
+    return _with_named(reached_from([EVERY_GATE], without=_files((*NO_GATE, *NOT_OF_EVERY_GATE))))
+
+
+@cache
+def _of_gate(gate: Gate) -> frozenset[str]:
+    begin = [f"edgeflownas/gates/definitions/{gate.name}.py", *(DATA[1:] if gate.uses_data else ())]
+    begin += [f"{command.module.replace('.', '/')}.py" for command in gate.commands]
+    # Where nothing is computed, no function is called that imports what computes.
+    found = reached_from(begin, without=_files(NO_GATE), nested=bool(gate.packages))
+    return _with_named(found | _files(gate.sources) | (set(DATA) if gate.uses_data else set()))
+
+
+def _with_named(found: set[str]) -> frozenset[str]:
+    """These files, and the schemas and templates whose names stand in their text, or in the text of such a one."""
+    others = {path: Path(path).name for pattern in ("schemas/*", "edgeflownas/**/*.j*") for path in _glob(pattern)}
+    waiting = list(found)
+    found = set(found)
+    while waiting:
+        text = (PROJECT_ROOT / waiting.pop()).read_text(encoding="utf-8")
+        named = {
+            path
+            for path, name in others.items()
+            if re.search(rf"\b{re.escape(name)}\b", text) and not _matches(path, NO_GATE)
+        } - found
+        found |= named
+        waiting += named
+    return frozenset(found)
+
+
+def _files(patterns: tuple[str, ...]) -> set[str]:
+    return {path for pattern in patterns for path in _glob(pattern)}
+
+
+def _glob(pattern: str) -> set[str]:
+    found = (path for path in PROJECT_ROOT.glob(pattern) if path.is_file() and path.suffix != ".pyc")
+    return {path.relative_to(PROJECT_ROOT).as_posix() for path in found}
