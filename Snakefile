@@ -29,28 +29,28 @@ for gate in GATES:
 
 rule data:
     input:
-        DATA_INDEX,
+        DATA_INDEXED,
 
 
 rule supernet:
     input:
-        LONG_RUN,
-        LONG_RUN_REPORT,
+        LONG_RUN_DONE,
+        LONG_RUN_REPORTED,
 
 
 rule learning:
     input:
-        LEARNING,
+        LEARNED,
 
 
 rule fidelity:
     input:
-        FIDELITY,
+        FIDELITY_REPORTED,
 
 
 rule ablation:
     input:
-        ABLATION,
+        ABLATION_REPORTED,
 
 
 localrules:

@@ -14,6 +14,8 @@ from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import failures_since
 from edgeflownas.gates.requirements import require_passable
 from edgeflownas.gates.lifecycle.starting import close_ended
+from edgeflownas.gates.workflow.done_files import DoneFiles
+from edgeflownas.gates.workflow.targets import require_targets
 from edgeflownas.gates.workflow.plan import (
     forced_gates,
     plan_workflow,
@@ -56,6 +58,11 @@ try:
         main=workflow.is_main_process,
         forced=forced_gates(FORCED, TYPED.forceall),
     )
+    if workflow.is_main_process:
+        require_targets([*TYPED.targets, *TYPED.forcerun], Path(PLAN.output_dir))
+        if not TYPED.dryrun and (TYPED.no_hooks or TYPED.delete_all_output or TYPED.delete_temp_output):
+            # Snakemake's hook, which takes it otherwise, is not called then; others may look beside a run.
+            LOCK = lock_output_dir(Path(PLAN.output_dir))
 except (UserError, OSError) as error:
     refuse(error)
 
@@ -64,8 +71,8 @@ OUT = PLAN.output_dir
 PYTHON = sys.executable
 TRAIN = ["-m", "edgeflownas.train_supernet"]
 DATA_INDEX = f"{OUT}/data_index.json"
-LONG_RUN = f"{OUT}/supernet.json"
-LONG_RUN_REPORT = f"{OUT}/runs/supernet/report.html"
+# What a rule declares in place of its results, so that Snakemake never deletes those.
+DONE = DoneFiles(OUT, FORCED, TYPED.forceall, main=workflow.is_main_process)
 # For commands that only look at code and config, for those that train a little, and for the long run. The minutes of a
 # gate's commands add up to the time limit of its Slurm job.
 GPU = int(CONFIG["train.require_gpu"])
@@ -131,14 +138,16 @@ def passed_until(gate):
     stages = [other for other in GATES if other.number <= find_gate(gate).number]
     asked_for = judged([stage.name for stage in stages])
     for stage in (stage for stage in stages if stage.name in PLAN.standing):
-        asked_for += [DATA_INDEX] if stage.uses_data else []
+        asked_for += [DATA_INDEXED] if stage.uses_data else []
         asked_for += [shown(verdict(stage.name), stage, caption="verdict")]
         # Not checkpoints: the report carries its files with it. The verdict names them with their digests.
         asked_for += [shown(f"{OUT}/{path}", stage) for path in stage.publishes if not path.endswith(".ckpt")]
     return asked_for
 
 
-ticket_of = PLAN.done_file
+def ticket_of(gate, name):
+    """What a command of a gate leaves for Snakemake when it went well."""
+    return PLAN.done_file(gate, name)
 
 
 def log_of(gate, name):
@@ -232,7 +241,7 @@ SUPERNET = [*TRAIN, *WITH_DATA, "--output_dir", run_dir("supernet"), "--resume",
 
 onstart:
     try:
-        WORKPLACE = lock_output_dir(Path(OUT))
+        LOCK = lock_output_dir(Path(OUT))
         if workflow.non_local_exec:
             check_feasible(jobs_to_submit())
             # Only here: on this machine, and inside a job, nobody should try by himself.

@@ -1,8 +1,11 @@
 # The data set (generated, or the user's folder) and its index.
+from edgeflownas.data.flying_chairs import SPLITS
 from edgeflownas.data.generated import SyntheticParameters, already_there
 
 SYNTHETIC = CONFIG["data.source"] == "synthetic"
 DATA_ROOT = CONFIG["data.root"]
+# What waits for generated scenes waits for their done file.
+SCENES_MADE = []
 
 
 def data_root():
@@ -20,10 +23,19 @@ def require_place(config):
         refuse(error)
 
 
-def folder_state(wildcards):
-    """When the user's folders last gained or lost a file: a change makes the index anew."""
-    folders = [Path(data_root()) / split for split in ("train", "val")]
-    return [folder.stat().st_mtime_ns if folder.is_dir() else None for folder in folders]
+def data_state():
+    """What makes the index, and the memory set, anew: other scenes, another root, or a file more or less in it."""
+    if SYNTHETIC or DATA_ROOT is None:
+        return SCENES_MADE
+    return [DATA_ROOT, *map(changed_at, SPLITS)]
+
+
+def changed_at(split):
+    """When a folder of the data last gained or lost a file; None where there is none."""
+    try:
+        return os.stat(Path(DATA_ROOT) / split).st_mtime_ns
+    except OSError:
+        return None
 
 
 def synthetic_command(config):
@@ -34,14 +46,25 @@ def synthetic_command(config):
     return words
 
 
+def scenes_made(rule, config):
+    """The done file of a rule that generates the data set a configuration describes."""
+    return DONE.of(rule, decides=synthetic_command(config), result=f"{config['data.root']}/synthetic.json")
+
+
+def indexed(gate):
+    """What a gate that uses the data waits for. One that passed was held against this index, by its digest."""
+    return ancient(DATA_INDEXED) if gate in PLAN.standing else DATA_INDEXED
+
+
 if SYNTHETIC:
     data_root()
     require_place(CONFIG)
 
-    # `update`: Snakemake must not remove what says that the folder's files are generated ones.
+    SCENES_MADE = [scenes_made("synthetic_data", CONFIG)]
+
     rule synthetic_data:
         output:
-            update(f"{data_root()}/synthetic.json"),
+            touch(SCENES_MADE[0]),
         params:
             command=synthetic_command(CONFIG),
         log:
@@ -55,20 +78,28 @@ if SYNTHETIC:
             RUN
 
 
+def index_command():
+    """The command that builds the data index."""
+    words = ["-m", "edgeflownas.data.index", "--root", str(DATA_ROOT), "--out", DATA_INDEX]
+    words += ["--height", str(CONFIG["network.height"]), "--width", str(CONFIG["network.width"])]
+    words += ["--max_flow", str(CONFIG["data.max_flow"]), "--on_bad_sample", CONFIG["data.on_bad_sample"]]
+    words += ["--max_bad_fraction", str(CONFIG["data.max_bad_fraction"])]
+    return words + (["--allow_copies"] if CONFIG["data.allow_copies"] else [])
+
+
+DATA_INDEXED = DONE.of("data_index", decides=[index_command(), data_state()], result=DATA_INDEX)
+if workflow.is_main_process and not Path(DATA_INDEXED).exists():
+    # Gates that passed with the index of before must see the new one; and in their order.
+    PLAN = PLAN.run_again([gate.name for gate in GATES if gate.uses_data])
+
+
 rule data_index:
     input:
-        f"{data_root()}/synthetic.json" if SYNTHETIC else [],
+        SCENES_MADE,
     output:
-        DATA_INDEX,
+        touch(DATA_INDEXED),
     params:
-        command=lambda wildcards: [
-            *("-m", "edgeflownas.data.index", "--root", data_root(), "--out", DATA_INDEX),
-            *("--height", str(CONFIG["network.height"]), "--width", str(CONFIG["network.width"])),
-            *("--max_flow", str(CONFIG["data.max_flow"]), "--on_bad_sample", CONFIG["data.on_bad_sample"]),
-            *("--max_bad_fraction", str(CONFIG["data.max_bad_fraction"])),
-            *(["--allow_copies"] if CONFIG["data.allow_copies"] else []),
-        ],
-        folder=[] if SYNTHETIC else folder_state,
+        command=lambda wildcards: index_command() if data_root() else [],
     log:
         f"{OUT}/logs/data_index.log",
     benchmark:

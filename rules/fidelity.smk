@@ -10,10 +10,10 @@ FIDELITY = f"{OUT}/fidelity.json"
 ABLATION = f"{OUT}/ablation.json"
 MEMORISE_DATA = ["--data_root", OVERFIT_SET]
 if SIZE == "full":
-    RANKED = {"study": GENERALISE_STUDY, "data": [], "input": f"{SCENES['data.root']}/synthetic.json"}
+    RANKED = {"study": GENERALISE_STUDY, "data": [], "input": LEARNING_SCENES_MADE}
     RANKED["supernet"] = GENERALISE_RUN
 else:
-    RANKED = {"study": MEMORISE_STUDY, "data": MEMORISE_DATA, "input": OVERFIT_SET, "supernet": MEMORISE_RUN}
+    RANKED = {"study": MEMORISE_STUDY, "data": MEMORISE_DATA, "input": OVERFIT_SET_MADE, "supernet": MEMORISE_RUN}
 RANKED_CONFIG = RANKED["study"].config
 RANKED_SPACE = load_search_space(RANKED_CONFIG["network.search_space"])
 try:
@@ -32,6 +32,19 @@ ABLATION_SEEDS = range(42, 42 + STUDIES.ablation_seeds)
 SUPERNETS = {"strict_fairness": RANKED["supernet"], "expectation_fairness": run_dir("fidelity_expectation")}
 EXPECTATION = {"train__supernet_mode": "expectation_fairness", "train__execution": "sequential"}
 ABLATION_EPOCHS = 4
+
+
+FIDELITY_COMMAND = [
+    *("-m", "edgeflownas.studies.fidelity", "--space", RANKED_CONFIG["network.search_space"]),
+    *("--alone", run_dir("fidelity_alone"), "--seeds", *map(str, ALONE_SEEDS), "--out", FIDELITY),
+    *("--supernet", *(f"{name}={OUT}/fidelity/{name}.json" for name in SUPERNETS)),
+]
+ABLATION_COMMAND = [
+    *("-m", "edgeflownas.studies.ablation", "--rows", study_file("ablation.yaml")),
+    *("--runs", run_dir("ablation"), "--seeds", *map(str, ABLATION_SEEDS), "--out", ABLATION),
+]
+FIDELITY_REPORTED = DONE.of("fidelity_report", decides=FIDELITY_COMMAND, result=FIDELITY)
+ABLATION_REPORTED = DONE.of("ablation_report", decides=ABLATION_COMMAND, result=ABLATION)
 
 
 def changes_of(row):
@@ -129,16 +142,11 @@ rule fidelity_supernet:
 rule fidelity_report:
     input:
         expand(run_dir("fidelity_alone") + "/{digits}_seed{seed}/train_manifest.json", digits=DIGITS, seed=ALONE_SEEDS),
-        **{name: f"{OUT}/fidelity/{name}.json" for name in SUPERNETS},
+        [f"{OUT}/fidelity/{name}.json" for name in SUPERNETS],
     output:
-        FIDELITY,
-        f"{OUT}/fidelity.svg",
+        touch(FIDELITY_REPORTED),
     params:
-        command=lambda wildcards, input, output: [
-            *("-m", "edgeflownas.studies.fidelity", "--space", RANKED_CONFIG["network.search_space"]),
-            *("--alone", run_dir("fidelity_alone"), "--seeds", *map(str, ALONE_SEEDS), "--out", output[0]),
-            *("--supernet", *(f"{name}={input[name]}" for name in SUPERNETS)),
-        ],
+        command=FIDELITY_COMMAND,
     log:
         f"{OUT}/logs/fidelity.log",
     threads: LIGHT["threads"]
@@ -150,7 +158,7 @@ rule fidelity_report:
 
 rule ablation_run:
     input:
-        OVERFIT_SET,
+        OVERFIT_SET_MADE,
     output:
         run_dir("ablation") + "/{row}_seed{seed}/train_manifest.json",
     params:
@@ -174,12 +182,9 @@ rule ablation_report:
     input:
         expand(run_dir("ablation") + "/{row}_seed{seed}/train_manifest.json", row=ROWS, seed=ABLATION_SEEDS),
     output:
-        ABLATION,
+        touch(ABLATION_REPORTED),
     params:
-        command=lambda wildcards, output: [
-            *("-m", "edgeflownas.studies.ablation", "--rows", study_file("ablation.yaml")),
-            *("--runs", run_dir("ablation"), "--seeds", *map(str, ABLATION_SEEDS), "--out", output[0]),
-        ],
+        command=ABLATION_COMMAND,
     log:
         f"{OUT}/logs/ablation.log",
     threads: LIGHT["threads"]

@@ -36,7 +36,7 @@ for gate in GATES:
         input:
             passable(gate.name),
             judged_before(gate.name),
-            [DATA_INDEX] if gate.uses_data else [],
+            [indexed(gate.name)] if gate.uses_data else [],
         output:
             ticket_of(gate.name, "start"),
         params:

@@ -6,7 +6,7 @@ try:
 except UserError as error:
     refuse(error)
 
-LEARNING = f"{OUT}/learning/passed.json"
+LEARNING = f"{OUT}/learning.json"
 OVERFIT_SET = f"{OUT}/learning/data"
 MEMORISE_RUN = run_dir("learning_memorise")
 GENERALISE_RUN = run_dir("learning_generalise")
@@ -16,16 +16,19 @@ SIZE = STUDIES.size
 GENERALISE_STUDY = study_plan(f"learning_{SIZE}.yaml")
 GENERALISE = GENERALISE_STUDY.config_flags()
 SCENES = GENERALISE_STUDY.config
+OVERFIT_SET_COMMAND = ["-m", "edgeflownas.studies.overfit_set", "--source", str(DATA_ROOT), "--out", OVERFIT_SET, "--replace"]
+OVERFIT_SET_MADE = DONE.of("overfit_set", decides=[OVERFIT_SET_COMMAND, data_state()], result=f"{OVERFIT_SET}/train")
+LEARNING_SCENES_MADE = scenes_made("learning_scenes", SCENES)
+LEARNED = DONE.of("learning_judge", decides=[MEMORISE_RUN, GENERALISE_RUN, SIZE], result=LEARNING)
 
 
 rule overfit_set:
     input:
-        f"{data_root()}/synthetic.json" if SYNTHETIC else [],
+        SCENES_MADE,
     output:
-        directory(OVERFIT_SET),
+        touch(OVERFIT_SET_MADE),
     params:
-        command=["-m", "edgeflownas.studies.overfit_set", "--source", data_root(), "--out", OVERFIT_SET],
-        folder=[] if SYNTHETIC else folder_state,
+        command=lambda wildcards: OVERFIT_SET_COMMAND if data_root() else [],
     log:
         f"{OUT}/logs/overfit_set.log",
     threads: 1
@@ -37,7 +40,7 @@ rule overfit_set:
 
 rule learning_memorise:
     input:
-        OVERFIT_SET,
+        OVERFIT_SET_MADE,
     output:
         f"{MEMORISE_RUN}/train_manifest.json",
     params:
@@ -75,7 +78,7 @@ rule learning_swapped:
 
 rule learning_scenes:
     output:
-        update(f"{SCENES['data.root']}/synthetic.json"),
+        touch(LEARNING_SCENES_MADE),
     params:
         command=synthetic_command(SCENES),
     log:
@@ -89,7 +92,7 @@ rule learning_scenes:
 
 rule learning_generalise:
     input:
-        f"{SCENES['data.root']}/synthetic.json",
+        LEARNING_SCENES_MADE,
     output:
         f"{GENERALISE_RUN}/train_manifest.json",
     params:
@@ -106,18 +109,17 @@ rule learning_generalise:
         RUN
 
 
-# The report itself is not declared: it stays when a criterion is not met.
 rule learning_judge:
     input:
         f"{MEMORISE_RUN}/train_manifest.json",
         f"{GENERALISE_RUN}/train_manifest.json",
         swapped=f"{OUT}/learning/swapped.json",
     output:
-        LEARNING,
+        touch(LEARNED),
     params:
-        command=lambda wildcards, input, output: [
+        command=lambda wildcards, input: [
             *("-m", "edgeflownas.studies.learning", "--memorise", MEMORISE_RUN, "--swapped", input.swapped),
-            *("--generalise", GENERALISE_RUN, "--out", f"{OUT}/learning.json", "--ticket", output[0]),
+            *("--generalise", GENERALISE_RUN, "--out", LEARNING),
             *(["--claim"] if SIZE == "full" else []),
         ],
     log:

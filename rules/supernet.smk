@@ -14,7 +14,9 @@ def standing_verdicts(wildcards):
 
 START_LONG_RUN = [PYTHON, "-m", "edgeflownas.gates", "start", "supernet", "--output_dir", OUT, *PLAN.config_flags()]
 ACCEPTED = ["--accept_changed_code"] if CONFIG["train.accept_changed_code"] else []
-RECORD_LONG_RUN = recorded("supernet", "train", *SUPERNET, *ACCEPTED, ticket=LONG_RUN)
+LONG_RUN_DONE = DONE.of("long_run", decides=sha256_of(result_values(CONFIG)))
+RECORD_LONG_RUN = recorded("supernet", "train", *SUPERNET, *ACCEPTED, ticket=LONG_RUN_DONE)
+LONG_RUN_REPORTED = DONE.of("long_run_report", decides=LONG_RUN_DONE, result=f"{run_dir('supernet')}/report.html")
 
 
 def submission(wildcards, attempt):
@@ -28,9 +30,8 @@ rule long_run:
     input:
         standing_verdicts,
     output:
-        LONG_RUN,
+        LONG_RUN_DONE,
     params:
-        config=sha256_of(result_values(CONFIG)),
         start=untracked(START_LONG_RUN),
         record=untracked(RECORD_LONG_RUN),
     log:
@@ -47,9 +48,9 @@ rule long_run:
 
 rule long_run_report:
     input:
-        LONG_RUN,
+        LONG_RUN_DONE,
     output:
-        LONG_RUN_REPORT,
+        touch(LONG_RUN_REPORTED),
     params:
         report=untracked([PYTHON, "-m", "edgeflownas.reporting.training_report", "--run_dir", run_dir("supernet")]),
         # It names the report in its navigation.

@@ -137,6 +137,43 @@ def test_signal_reaches_the_command_which_may_finish(attempt: Attempt) -> None:
     assert attempt.command("work")["exit_code"] in (3, 128 + signal.SIGTERM)
 
 
+# Sends itself a signal after the command has ended: before its record is put together, or as it is written.
+LATE_SIGNAL = """
+import os
+from edgeflownas.gates.lifecycle import recorder
+from edgeflownas.gates.lifecycle.attempts import Attempt
+_tail, write_command = recorder._tail, Attempt.write_command
+
+def late_tail(log):
+    os.kill(os.getpid(), {number})
+    return _tail(log)
+
+def late_write(attempt, record):
+    if record["status"] != "running":
+        os.kill(os.getpid(), {number})
+    write_command(attempt, record)
+
+{change}
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [("recorder._tail = late_tail", "interrupted"), ("Attempt.write_command = late_write", "done")],
+    ids=["ended", "written"],
+)
+def test_a_signal_after_the_command_ended_leaves_no_record_of_a_running_one(
+    attempt: Attempt, number: signal.Signals, change: str, status: str
+) -> None:
+    command = python(LATE_SIGNAL.format(number=int(number), change=change) + RECORD)
+    recorder = subprocess.run(
+        [*command, str(attempt.folder), "", *python("pass")], stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert (recorder.returncode, recorder.stdout) == (0, f"{status}\n")
+    assert attempt.command("work")["status"] == status
+
+
 def test_third_signal_ends_a_command_that_does_not_listen(attempt: Attempt) -> None:
     words = "import os, signal, time; signal.signal(2, lambda *_: 0); print(f'ready {os.getpid()}'); time.sleep(600)"
     recorder = begin(attempt, words)

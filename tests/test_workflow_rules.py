@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.artifacts import PROJECT_ROOT, read_json
+from edgeflownas.data.synthetic import SyntheticParameters, generate
 from edgeflownas.gates.lifecycle.starting import start_lock
 from edgeflownas.gates.registry import GATES
 from edgeflownas.runs.manifest_checks import manifest_faults
@@ -356,4 +357,57 @@ def test_a_refused_start_unmakes_nothing(toy: ToyWorkflow) -> None:
     assert (run.returncode, toy.ran()) == (1, [])
     assert (toy.root / "outputs/supernet/gates/gate1.json").read_bytes() == verdict
     assert (toy.root / "outputs/supernet/config.json").is_file()
+    assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, [])
+
+
+def use_data(toy: ToyWorkflow) -> None:
+    """Let gates 3 and 4 wait for the data index, as the real ones do."""
+    with open(toy.root / "edgeflownas/gates/registry.py", "a") as file:
+        file.write("GATES = tuple(dataclasses.replace(g, uses_data=g.number > 2) for g in GATES)\n")
+
+
+@pytest.mark.slow
+def test_a_wrong_data_root_makes_no_gate_stale_and_other_data_do(toy: ToyWorkflow) -> None:
+    use_data(toy)
+    root = toy.root / "own"
+    generate(root, SyntheticParameters(train=2, val=1, height=200, width=264, seed=3))
+    right = ("gate4", "--config", f"data_root={root}", "data={allow_copies: true}")
+    assert (toy.snakemake(*right).returncode, toy.ran()) == (0, ALL)
+    assert (toy.snakemake(*right).returncode, toy.ran()) == (0, [])
+    run = toy.snakemake("gate4", "--config", f"data_root={root}x", "data={allow_copies: true}")
+    assert f"error: {root}x: no such data folder" in run.stdout
+    assert (run.returncode, toy.ran()) == (1, [])
+    assert [toy.verdict_stands(gate) for gate in ALL] == [True] * 4
+    assert all(" passed " in line for line in toy.gates("status").splitlines()[1:])
+    run = toy.snakemake(*right)
+    assert "Nothing to be done" in run.stdout
+    assert (run.returncode, toy.ran()) == (0, [])
+    # Gates that wait for the index run again with other data, in the same call.
+    for number in (1, 2):
+        for file in list((root / "train").glob("0000000-*")):
+            shutil.copy(file, file.with_name(file.name.replace("0000000", f"000010{number}")))
+        run = toy.snakemake(*right)
+        assert (run.returncode, toy.ran()) == (0, ["gate3", "gate4"]), run.stdout
+        assert (toy.snakemake(*right).returncode, toy.ran()) == (0, [])
+
+
+@pytest.mark.slow
+def test_a_refused_long_run_unmakes_nothing(toy: ToyWorkflow) -> None:
+    assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, ALL)
+    assert (toy.snakemake("supernet").returncode, toy.ran()) == (0, ["supernet"])
+    with start_lock(toy.root / "outputs/supernet", "supernet"):
+        run = toy.snakemake("supernet", "-R", "long_run")
+    assert "error: supernet is being started by process" in run.stdout
+    assert (run.returncode, toy.ran()) == (1, [])
+    run = toy.snakemake("supernet")
+    assert "Nothing to be done" in run.stdout
+    assert (run.returncode, toy.ran()) == (0, [])
+
+
+@pytest.mark.slow
+def test_done_files_of_attempts_that_are_over_go_and_their_numbers_stay_taken(toy: ToyWorkflow) -> None:
+    folder = toy.root / "outputs/supernet/gates/gate1/tickets"
+    for number in (1, 2, 3):
+        assert (toy.snakemake("gate1", "--force").returncode, toy.ran()) == (0, ["gate1"])
+        assert [path.name for path in folder.iterdir()] == [f"{number:04d}"]
     assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, [])

@@ -4,6 +4,7 @@ In train/ are the pairs, at the size of the crop, so that training always sees a
 with the two frames swapped and the flow unchanged. `eval.split` chooses which split is evaluated.
 """
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -16,20 +17,38 @@ from edgeflownas.errors import EXIT_DONE, UserError, make_folder, require_writab
 from edgeflownas.parsers import command_parser
 
 
-def make_overfit_set(source: Path, out: Path, pairs: int, crop: tuple[int, int]) -> None:
-    """Write `<out>/train` and `<out>/val` in the FlyingChairs2 layout.
+def make_overfit_set(source: Path, out: Path, pairs: int, crop: tuple[int, int], replace: bool = False) -> None:
+    """Write `<out>/train` and `<out>/val` in the FlyingChairs2 layout: all of it, or nothing.
 
     Args:
         source: a data set in that layout.
         pairs: how many of its training pairs to take, in the order of their names.
         crop: (height, width), pixels.
+        replace: whether it takes the place of what lies at `out`, once it is complete.
 
     Raises:
         CannotWrite: the system refuses.
-        UserError: `out` exists and is not empty; the source has fewer pairs, or smaller ones.
+        UserError: `out` exists and is not empty, without `replace`; the source has fewer pairs, or smaller ones.
     """
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out}: is not empty; remove it, or give another --out")
+    if not replace and out.exists() and any(out.iterdir()):
+        raise UserError(f"{out}: is not empty; remove it, or give another --out, or --replace")
+    partial = out.with_name(f".{out.name}.partial")
+    with writing(partial):
+        _remove(partial)
+        try:
+            _write_pairs(source, partial, pairs, crop)
+            _remove(out)
+            partial.rename(out)
+        finally:
+            _remove(partial)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _write_pairs(source: Path, out: Path, pairs: int, crop: tuple[int, int]) -> None:
     samples = list_samples(source, "train")
     if len(samples) < pairs:
         raise UserError(f"{source / 'train'}: has {len(samples)} pairs, {pairs} are needed; lower --pairs")
@@ -68,11 +87,12 @@ def main() -> int:
     parser.add_argument("--height", type=int, default=96, help="of the crop, pixels (%(default)s)")
     parser.add_argument("--width", type=int, default=128, help="of the crop, pixels (%(default)s)")
     parser.add_argument("--out", type=require_writable, required=True, help="folder to make")
+    parser.add_argument("--replace", action="store_true", help="put it in the place of what lies at --out")
     arguments = parser.parse_args()
     if min(arguments.pairs, arguments.height, arguments.width) < 1:
         raise UserError("--pairs, --height and --width must be at least 1")
     crop = (arguments.height, arguments.width)
-    make_overfit_set(arguments.source, arguments.out, arguments.pairs, crop)
+    make_overfit_set(arguments.source, arguments.out, arguments.pairs, crop, arguments.replace)
     print(f"{arguments.out}: {arguments.pairs} pairs of {arguments.source}, {crop[0]}x{crop[1]} pixels")
     return EXIT_DONE
 

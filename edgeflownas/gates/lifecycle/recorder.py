@@ -62,20 +62,22 @@ def record_command(
         # Not before signals are caught: a person who sees the record may cancel at once.
         attempt.write_command(record)
         exit_code, peak_mb, faults = _run(argv, logs, quiet, signals)
-    if signals.received or (exit_code == EXIT_INTERRUPTED and expected_exit != EXIT_INTERRUPTED):
-        status = "interrupted"
-    else:
-        status = "done" if exit_code == expected_exit and not faults else "failed"
-    record |= {
-        "status": status,
-        "exit_code": exit_code,
-        "seconds": round(time.monotonic() - begin, 3),
-        "peak_memory_mb": peak_mb,
-        "ended": now(),
-        "log_tail": [*_tail(attempt.log_path(name)), *faults],
-        "log_faults": faults,
-    }
-    attempt.write_command(record)
+        tail = [*_tail(attempt.log_path(name)), *faults]
+        if signals.received or (exit_code == EXIT_INTERRUPTED and expected_exit != EXIT_INTERRUPTED):
+            status = "interrupted"
+        else:
+            status = "done" if exit_code == expected_exit and not faults else "failed"
+        record |= {
+            "status": status,
+            "exit_code": exit_code,
+            "seconds": round(time.monotonic() - begin, 3),
+            "peak_memory_mb": peak_mb,
+            "ended": now(),
+            "log_tail": tail,
+            "log_faults": faults,
+        }
+        # Signals are caught until it is written: one that comes now must not leave a record that says "running".
+        attempt.write_command(record)
     return record
 
 

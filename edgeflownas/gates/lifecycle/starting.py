@@ -12,7 +12,7 @@ from edgeflownas.config import Config, differences
 from edgeflownas.devices import backend_name
 from edgeflownas.errors import CannotWrite, UserError, writing
 from edgeflownas.gates.gate import Gate
-from edgeflownas.gates.lifecycle.attempts import Attempt, attempts, latest_attempt, next_attempt
+from edgeflownas.gates.lifecycle.attempts import Attempt, attempts, latest_attempt, next_attempt, remove_done_files
 from edgeflownas.gates.lifecycle.digests import gate_digests, relevant_config, source_files
 from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import close_attempt
@@ -71,6 +71,7 @@ def start_gate(
         verdict_path(output_dir, gate.name).unlink(missing_ok=True)
     for name in gate.run_directories:
         _set_aside(output_dir / "runs" / name)
+    remove_done_files(output_dir, gate.name, before=attempt.number if trigger is None else trigger)
     return attempt
 
 

@@ -44,6 +44,7 @@ class WorkflowPlan:
     `standing` are the gates whose verdict stands, and which therefore wait for nothing. `loose` are those of them whose
     done files are not all there, one after another: Snakemake would run a part of them, so they are kept from it.
     `study_overrides` are what was typed for the studies (`schemas/studies.schema.json`), which no gate depends on.
+    `next_numbers` are those of the gates' next attempts.
     """
 
     config_path: str
@@ -53,6 +54,7 @@ class WorkflowPlan:
     standing: frozenset[str]
     loose: frozenset[str]
     study_overrides: dict[str, Any] = field(default_factory=dict)
+    next_numbers: dict[str, int] = field(default_factory=dict)
 
     @property
     def output_dir(self) -> str:
@@ -67,6 +69,24 @@ class WorkflowPlan:
         fails or is refused. Each time that a gate must run the folder is a new one, so all of the gate runs.
         """
         return f"{self.output_dir}/gates/{gate}/tickets/{self.triggers[gate]:04d}/{name}.json"
+
+    def run_again(self, gates: Collection[str]) -> "WorkflowPlan":
+        """The plan by which these gates run again though they passed; the jobs are told of it, too."""
+        plan = replace(
+            self,
+            triggers=self.triggers | {gate: self.next_numbers[gate] for gate in gates},
+            standing=self.standing.difference(gates),
+            loose=self.loose.difference(gates),
+        )
+        plan.tell_jobs()
+        return plan
+
+    def tell_jobs(self) -> None:
+        """Hand it to the jobs through the environment."""
+        facts: dict[str, Any] = {"config_path": self.config_path, "overrides": self.overrides}
+        facts["triggers"] = self.triggers
+        facts["study_overrides"] = self.study_overrides
+        os.environ[PLAN_VARIABLE] = json.dumps(facts | {"standing": [*self.standing], "loose": [*self.loose]})
 
     def config_flags(self, **extra: Any) -> list[str]:
         """`--config FILE --set key=value …` for commands; `extra` adds keys, with `__` for the dot."""
@@ -148,12 +168,11 @@ def plan_workflow(
     again = {state.gate.name for state in states if state.state != "passed" or state.gate.name in forced}
     triggers = {s.gate.name: s.next_number if s.gate.name in again else s.trigger for s in states}
     standing = frozenset(triggers) - again
-    plan = WorkflowPlan(config_path, overrides, config, triggers, standing, frozenset(), study_overrides)
+    next_numbers = {state.gate.name: state.next_number for state in states}
+    plan = WorkflowPlan(config_path, overrides, config, triggers, standing, frozenset(), study_overrides, next_numbers)
     loose = {state.gate.name for state in states if state.gate.name in standing and not _in_order(plan, state.gate)}
     plan = replace(plan, loose=frozenset(loose))
-    facts = {"config_path": config_path, "overrides": overrides, "triggers": triggers}
-    facts["study_overrides"] = study_overrides
-    os.environ[PLAN_VARIABLE] = json.dumps(facts | {"standing": sorted(standing), "loose": sorted(loose)})
+    plan.tell_jobs()
     os.environ[OWNER_VARIABLE] = json.dumps(this_process())
     os.environ[INVOCATION_VARIABLE] = shlex.join(["snakemake", *sys.argv[1:]])
     return plan
