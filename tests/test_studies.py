@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.studies.ablation import compare, read_rows
 from edgeflownas.studies.fidelity import draw_scatter, fidelity_report
 from edgeflownas.studies.learning import Evidence, colour_difference, evaluate_criteria
-from edgeflownas.studies.overfit_set import make_overfit_set
+from edgeflownas.studies.overfit_set import make_overfit_set, write_sample
 from edgeflownas.studies.runs import Run, read_run
 from edgeflownas.studies.single_subnet import space_of_one, spread_over_cost
 from tests.handmade_runs import SPACE, edit_history, initial_kernels, make_config, make_run
@@ -140,6 +141,22 @@ def test_the_overfit_set_is_refused_where_something_is_or_pairs_are_missing(
         make_overfit_set(synthetic_root, tmp_path / "b", pairs=1, crop=(64, 64))
     with pytest.raises(UserError, match="is not empty"):
         make_overfit_set(synthetic_root, synthetic_root, pairs=1, crop=(32, 40))
+
+
+def test_the_overfit_set_is_replaced_whole_or_not_at_all(synthetic_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    make_overfit_set(synthetic_root, out, pairs=3, crop=(32, 40))
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    # The second pair is too small, after the first one was written.
+    other = tmp_path / "other"
+    shutil.copytree(synthetic_root, other)
+    write_sample(list_samples(other, "train")[1], *(part[:20] for part in read_sample(list_samples(other, "train")[1])))
+    with pytest.raises(UserError, match="smaller than the crop"):
+        make_overfit_set(other, out, pairs=3, crop=(32, 40), replace=True)
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
+    make_overfit_set(synthetic_root, out, pairs=2, crop=(45, 60), replace=True)
+    assert len(list_samples(out, "train")) == 2
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
 def test_colours_agree_along_the_true_flow_only() -> None:
