@@ -1,4 +1,4 @@
-"""How long recalibrating and judging subnets takes, against the bare forward passes of the same fixed subnets.
+"""How long recalibrating and evaluating subnets takes, against the bare forward passes of the same fixed subnets.
 
 python -m benchmarks.evaluation            # the pool of 12, 8 recalibration and 4 validation batches, 180×240, width 32
 python -m benchmarks.evaluation --quick --json
@@ -112,7 +112,7 @@ def bare_forward(network: Any, code: tuple[int, ...]) -> Callable[[np.ndarray], 
 
 
 def grown(space: SearchSpace, judge: Callable[[np.ndarray], None], cycles: int) -> dict[str, Any]:
-    """Seconds per subnet, and peak memory afterwards, for subnets that were never judged before."""
+    """Seconds per subnet, and peak memory afterwards, for subnets that were never evaluated before."""
     never_seen = np.stack([fair_cycle(space, seed=100 + cycles, step=step) for step in range(cycles)])
     subnets = cycles * space.cycle_length
     started = time.perf_counter()
@@ -144,7 +144,7 @@ def main() -> None:
         return
     print(f"12 subnets, {batches[0]} recalibration and {batches[1]} validation batches of {arguments.batch}")
     print(f"judged        {result['judge_s']:8.3f} s")
-    print(f"bare forwards {result['bare_s']:8.3f} s      judged / bare {result['judge_over_bare']:.2f}")
+    print(f"bare forwards {result['bare_s']:8.3f} s      evaluation / bare {result['judge_over_bare']:.2f}")
     print(f"traces: {result['traces_of_the_first']} in the first evaluation, {result['traces_after']} afterwards")
     for row in result["growth"]:
         print(f"{row['subnets']:4d} other subnets: {row['s_per_subnet']:.3f} s each, {row['peak_mb']:.0f} MiB at most")

@@ -16,7 +16,7 @@ from edgeflownas.provenance import git_state, host, package_versions
 
 
 def alternate(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Run every way once per round, so that a noisy neighbour meets all of them; seconds per run."""
+    """Run every way once per round, so that other load on the machine affects all of them; seconds per run."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, run in ways.items():
@@ -50,7 +50,7 @@ class Apart:
 
     def __init__(self, prepare: Callable[[], Callable[[], Any]]) -> None:
         """Fork a process that calls `prepare` at its first turn, and what that returns at every turn."""
-        # Forked, it starts with everything imported. TensorFlow stands that as long as it has computed nothing.
+        # Forked, it starts with everything imported. TensorFlow tolerates that as long as it has computed nothing.
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=self._serve, args=(theirs, prepare), daemon=True)

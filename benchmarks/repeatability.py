@@ -40,7 +40,7 @@ def repeat(size: str, way: str, times: int) -> dict[str, Any]:
 
     Args:
         size: height, width, base width and batch, such as 180x240x16x2.
-        way: `fused` or `sequential`, a training step; `evaluation`: recalibrate, judge and predict with one cycle.
+        way: `fused` or `sequential`, a training step; `evaluation`: recalibrate, evaluate and predict with one cycle.
 
     Returns:
         `different`, how often the result was not the commonest of its batch; `s`, seconds each.
@@ -96,7 +96,7 @@ def training(init_neurons: int, way: str) -> Compute:
 
 
 def evaluation(init_neurons: int) -> Compute:
-    """Recalibrating, judging and predicting with the subnets of one cycle, as a function that returns all it found."""
+    """Recalibrating, evaluating, predicting with the subnets of one cycle, as a function that returns all results."""
     from edgeflownas.network.flow_network import FlowNetwork
     from edgeflownas.training.evaluation import Batch, Evaluator
 
@@ -117,7 +117,7 @@ def evaluation(init_neurons: int) -> Compute:
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """So many processes beside this one that do nothing but keep a core busy."""
+    """This many other processes that only keep a core busy."""
     running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
     try:
         yield
@@ -134,7 +134,7 @@ def main() -> int:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--times", type=int, default=200, help="repetitions of each (%(default)s)")
     parser.add_argument("--threads", type=int, help="of TensorFlow, within and between operations (as many as cores)")
-    parser.add_argument("--load", type=int, default=0, help="busy processes beside it (%(default)s)")
+    parser.add_argument("--load", type=int, default=0, help="other busy processes (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="20 repetitions")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

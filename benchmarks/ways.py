@@ -24,7 +24,7 @@ class PlainStatistics:
     """Batch norm as one writes it down, with the gradient that follows from that."""
 
     def normalise(self, x: Any, gamma: Any, beta: Any) -> Any:
-        """x (P, B, H, W, C) normalised by its own moments."""
+        """x (P, B, H, W, C) normalised by its own statistics."""
         return normalised(x, mean_and_variance(x), gamma, beta)
 
 

@@ -10,7 +10,7 @@ from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.kinds import KINDS
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73")  # Okabe and Ito: told apart by colour-blind people, too
+COLOURS = ("#0072b2", "#d55e00", "#009e73")  # Okabe and Ito: distinguishable for colour-blind people, too
 DASHES = ("", "9 4", "2 4")
 SEED, STEP = 42, 3
 LEFT, COLUMN, TOP, ROW, BOX = 150, 250, 96, 62, 92

@@ -131,7 +131,7 @@ def passable(gate):
 
 
 def passed_until(gate):
-    """What a target asks for: that it and all gates before it are judged; and what those that stand have published.
+    """The inputs of a target: its own verdict and those before it, and the artifacts of gates that are up to date.
 
     The latter is there for Snakemake's report alone: no rule declares it, so that nothing deletes it.
     """
@@ -244,7 +244,7 @@ onstart:
         LOCK = lock_output_dir(Path(OUT))
         if workflow.non_local_exec:
             check_feasible(jobs_to_submit())
-            # Only here: on this machine, and inside a job, nobody should try by himself.
+            # Only here: retries make no sense on this machine or inside a job.
             workflow.get_rule("long_run").restart_times = LONG_RUN_SUBMISSIONS - 1
     except (UserError, OSError) as error:
         refuse(error)

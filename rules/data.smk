@@ -24,7 +24,7 @@ def require_place(config):
 
 
 def data_state():
-    """What makes the index, and the memory set, anew: other scenes, another root, or a file more or less in it."""
+    """What makes the index and the overfit set out of date: other scenes, another root, or files added or deleted."""
     if SYNTHETIC or DATA_ROOT is None:
         return SCENES_MADE
     return [DATA_ROOT, *map(changed_at, SPLITS)]

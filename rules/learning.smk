@@ -1,4 +1,4 @@
-# It learns: six pairs are memorised, and generated scenes are learned with held-out ones to be judged on.
+# It learns: six pairs are memorised, and generated scenes are learned with held-out ones for the evaluation.
 from edgeflownas.studies.settings import study_settings
 
 try:

@@ -1,7 +1,8 @@
 """What a gate requires of the configuration: one that no attempt could pass is refused before the first command runs.
 
-A gate's own requirements stand in its module; here is what several ask. Where a command's own flag outdoes a key of the
-configuration, nothing is asked of that key. Only gates ask: studies and trainings by hand take any configuration.
+A gate's own requirements are in its module; those that several gates share are here. Where a command's own flag outdoes
+a key of the configuration, nothing is asked of that key. Only gates ask: studies and trainings by hand take any
+configuration.
 """
 
 from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ def steps_per_epoch(config: Config, index: Path) -> int | None:
 
 
 def _indexed_samples(config: Config, index: Path) -> int | None:
-    """The number of training samples; None where the index is of another folder, or may be built anew.
+    """The number of training samples; None where the index is of another folder, or may be built again.
 
     That is where it is older than the folder, or leaves samples out, which is for another configuration to change.
     """

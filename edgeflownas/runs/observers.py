@@ -1,4 +1,4 @@
-"""Who is told of what a run does, and the first of them, which writes what people read while it goes on."""
+"""The observers of a run, and the first of them, which writes what people read during the run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ class Observer:
         """A step was made, with an update: what `TrainingModel.train_cycle` gave, at this learning rate."""
 
     def judging(self, progress: RunState, where: Mapping[str, Any]) -> None:
-        """Some subnets meet a batch of the evaluation (`judging` in `progress.json`)."""
+        """Some subnets are about to evaluate a batch (`judging` in `progress.json`)."""
 
     def epoch(self, progress: RunState) -> None:
         """An epoch is evaluated and saved."""

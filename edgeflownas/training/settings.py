@@ -8,7 +8,7 @@ from edgeflownas.runs.state import RunState
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How a run is trained, judged and stopped."""
+    """How a run is trained, evaluated and stopped."""
 
     seed: Annotated[int, "seed"]
     init_neurons: Annotated[int, "network.init_neurons"]

@@ -282,7 +282,7 @@ def _recalibration_as_judged(config: Config, steps: int | None) -> str | None:
     if batches == RECALIBRATION_BATCHES:
         return None
     return (
-        f"eval.bn_recal_batches is {batches}, but every subnet is to be judged with {RECALIBRATION_BATCHES}, in "
+        f"eval.bn_recal_batches is {batches}, but every subnet must be evaluated with {RECALIBRATION_BATCHES}, in "
         f"training as by the gate; set it to {RECALIBRATION_BATCHES}"
     )
 

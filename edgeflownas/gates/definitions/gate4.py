@@ -22,7 +22,7 @@ RUN = SHORT_RUN
 SHORT_RUN_EPOCHS = 2
 MANIFEST, MANIFEST_SCHEMA = "train_manifest.json", "train_manifest.schema.json"
 LAUNCH_FOLDER = "launch"
-# What the training report shows, beside it.
+# The pictures of the training report.
 REPORT_PICTURES = (
     "pictures/epe.svg",
     "pictures/subnets.svg",
@@ -208,7 +208,7 @@ def _rebased_manifest(evidence: Evidence, target: Path) -> None:
     manifest = read_json(evidence.run(RUN) / MANIFEST, schema=MANIFEST_SCHEMA)
     beside = {artifact.path for artifact in evidence.gate.artifacts}
     write_json(target, rebased(manifest, Path("runs") / RUN, beside))
-    # It names other files, which must be found from where it now stands.
+    # It names other files, which must be found from its new folder.
     if faults := manifest_faults(target):
         raise UserError(f"the published manifest is not valid: {faults[0]}")
 
@@ -242,7 +242,7 @@ GATE = Gate(
             Artifact(f"scripts/{place}/{SCRIPT_NAME}", None, copy_of(RUN, f"{LAUNCH_FOLDER}/{place}/{SCRIPT_NAME}"))
             for place in ("hpc", "local")
         ),
-        # Last, because it names others of these, which must be found beside it.
+        # Last, because it names others of these, which must be next to it.
         Artifact(MANIFEST, MANIFEST_SCHEMA, _rebased_manifest),
     ),
     config_keys=(*TRAINING_KEYS, "fast_mode.", "workflow."),

@@ -1,4 +1,4 @@
-"""The long run after the gates: refused unless all of them stand; recorded like a gate, resumed, never restarted."""
+"""The long run after the gates: refused unless all are up to date; recorded like a gate, resumed, never restarted."""
 
 from collections.abc import Mapping
 from pathlib import Path

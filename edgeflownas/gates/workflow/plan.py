@@ -33,7 +33,7 @@ PLAN_VARIABLE = "EDGEFLOWNAS_PLAN"
 OWNER_VARIABLE = "EDGEFLOWNAS_OWNER"
 # What was typed to start the run, for reports that say what to type next.
 INVOCATION_VARIABLE = "EDGEFLOWNAS_INVOCATION"
-# What is typed for one call: only the long run is told of it, and no launch script keeps it.
+# Given for a single call: only the long run gets it, and no launch script keeps it.
 FOR_ONE_CALL = ("train.accept_changed_code",)
 
 
@@ -41,7 +41,7 @@ FOR_ONE_CALL = ("train.accept_changed_code",)
 class WorkflowPlan:
     """The configuration of a Snakemake run, and per gate the number that changes when it must run again.
 
-    `standing` are the gates whose verdict stands, and which therefore wait for nothing. `loose` are those of them whose
+    `standing` are the gates that are up to date, and which therefore wait for nothing. `loose` are those of them whose
     done files are not all there, one after another: Snakemake would run a part of them, so they are kept from it.
     `study_overrides` are what was typed for the studies (`schemas/studies.schema.json`), which no gate depends on.
     `next_numbers` are those of the gates' next attempts.
