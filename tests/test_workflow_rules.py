@@ -34,9 +34,9 @@ def test_every_published_file_has_its_caption_in_snakemakes_report(path: str) ->
     assert (PROJECT_ROOT / "rules/report" / f"{Path(path).stem}.rst").read_text().strip()
 
 
-def touch_rules(toy: ToyWorkflow, gate: str) -> None:
+def touch_source(toy: ToyWorkflow, gate: str) -> None:
     """Change the source that a gate, and every later one, depends on."""
-    with open(toy.root / f"rules/{gate}.smk", "a") as file:
+    with open(toy.root / f"edgeflownas/gates/definitions/{gate}.py", "a") as file:
         file.write("# changed\n")
 
 
@@ -162,12 +162,12 @@ def test_criterion_that_is_not_met_says_what_to_repeat_and_what_changed(toy: Toy
             assert words in text
     # The last thing on the terminal is what to do: nothing of Snakemake's comes behind it but how long it took.
     lines = [line for line in said.splitlines() if line]
-    assert lines[-2].startswith("next: repair it")
+    assert lines[-2].startswith("next: fix it")
     assert lines[-1].startswith("Elapsed time")
     assert "CalledProcessError" not in said
     log = (toy.root / "outputs/supernet/gates/gate1/logs/judge.log").read_text()
     assert "✗ the answer is 42" in log
-    assert "next: repair it" in log
+    assert "next: fix it" in log
     toy.snakemake("gate1", "--config", "train={lr: 2e-4}")
     report = (toy.root / "outputs/supernet/gates/gate1/attempts/0002/report.md").read_text()
     assert "- changed since the previous attempt:\n    - config train.lr: 0.0001 -> 0.0002\n" in report[:400]
@@ -186,7 +186,7 @@ def test_gates_go_stale_with_what_they_certified(toy: ToyWorkflow) -> None:
         file.write("# a comment\n")
     assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, [])
 
-    touch_rules(toy, "gate3")
+    touch_source(toy, "gate3")
     assert "stale" in toy.gates("status").splitlines()[3]
     assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, ["gate3", "gate4"])
 
@@ -310,11 +310,11 @@ def test_a_gate_runs_whatever_snakemake_remembers_of_it(toy: ToyWorkflow) -> Non
     shutil.rmtree(gates / "gate1/attempts")
     assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, ["gate1"])
     # A stale gate whose files were touched, or of which Snakemake remembers nothing, is stale.
-    touch_rules(toy, "gate1")
+    touch_source(toy, "gate1")
     toy.snakemake("gate1", "--touch")
     assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, ["gate1"])
     shutil.rmtree(toy.root / ".snakemake")
-    touch_rules(toy, "gate1")
+    touch_source(toy, "gate1")
     assert (toy.snakemake("gate1", "--drop-metadata").returncode, toy.ran()) == (0, ["gate1"])
     # One that passed stands, though its done files are gone, or were copied in another order.
     done = gates / "gate1/tickets" / f"{toy.report('gate1', 4)['trigger']:04d}"
