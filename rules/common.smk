@@ -20,7 +20,7 @@ from edgeflownas.gates.workflow.plan import (
     forced_gates,
     plan_workflow,
     require_package_beside,
-    standing_gates,
+    gates_up_to_date,
     lock_output_dir,
 )
 from edgeflownas.nas.search_space import result_values
@@ -104,12 +104,12 @@ def judged_before(gate):
     (because it depends on more of the config) without taking this one along.
     """
     names = [other.name for other in GATES]
-    return [] if gate in PLAN.standing else judged(names[: names.index(gate)])
+    return [] if gate in PLAN.up_to_date else judged(names[: names.index(gate)])
 
 
 def judged(gates):
     """The done files of these gates' judges, of the gates that Snakemake may look at."""
-    return [ticket_of(gate, "judge") for gate in gates if gate not in PLAN.loose]
+    return [done_file_of(gate, "judge") for gate in gates if gate not in PLAN.hidden]
 
 
 def passable(gate):
@@ -137,7 +137,7 @@ def passed_until(gate):
     """
     stages = [other for other in GATES if other.number <= find_gate(gate).number]
     asked_for = judged([stage.name for stage in stages])
-    for stage in (stage for stage in stages if stage.name in PLAN.standing):
+    for stage in (stage for stage in stages if stage.name in PLAN.up_to_date):
         asked_for += [DATA_INDEXED] if stage.uses_data else []
         asked_for += [shown(verdict(stage.name), stage, caption="verdict")]
         # Not checkpoints: the report carries its files with it. The verdict names them with their digests.
@@ -145,7 +145,7 @@ def passed_until(gate):
     return asked_for
 
 
-def ticket_of(gate, name):
+def done_file_of(gate, name):
     """What a command of a gate leaves for Snakemake when it went well."""
     return PLAN.done_file(gate, name)
 
@@ -175,12 +175,12 @@ def run_dir(name):
 def start(gate):
     """The command that begins an attempt at a gate."""
     stage = [PYTHON, "-m", "edgeflownas.gates", "start", gate, "--output_dir", OUT]
-    return stage + ["--trigger", str(PLAN.triggers[gate]), *PLAN.config_flags(), "--ticket", ticket_of(gate, "start")]
+    return stage + ["--trigger", str(PLAN.triggers[gate]), *PLAN.config_flags(), "--done_file", done_file_of(gate, "start")]
 
 
-def recorded(gate, name, *command, expect=0, quiet=False, ticket=None):
+def recorded(gate, name, *command, expect=0, quiet=False, done_file=None):
     """`python -m …`, run by the recorder: the attempt keeps argv, exit code, seconds, memory and log."""
-    flags = ["--output_dir", OUT, "--log", log_of(gate, name), "--ticket", ticket or ticket_of(gate, name)]
+    flags = ["--output_dir", OUT, "--log", log_of(gate, name), "--done_file", done_file or done_file_of(gate, name)]
     flags += ["--expect", str(expect)] if expect else []
     flags += ["--quiet"] if quiet else []
     return [PYTHON, "-m", "edgeflownas.gates", "record", gate, name, *flags, "--", PYTHON, *map(str, command)]
@@ -188,7 +188,7 @@ def recorded(gate, name, *command, expect=0, quiet=False, ticket=None):
 
 def judge(gate):
     """The command that judges a gate, and publishes when it passes."""
-    flags = ["--output_dir", OUT, "--log", log_of(gate, "judge"), "--ticket", ticket_of(gate, "judge")]
+    flags = ["--output_dir", OUT, "--log", log_of(gate, "judge"), "--done_file", done_file_of(gate, "judge")]
     return [PYTHON, "-m", "edgeflownas.gates", "judge", gate, *flags]
 
 

@@ -53,7 +53,7 @@ def scenes_made(rule, config):
 
 def indexed(gate):
     """What a gate that uses the data waits for. One that passed was held against this index, by its digest."""
-    return ancient(DATA_INDEXED) if gate in PLAN.standing else DATA_INDEXED
+    return ancient(DATA_INDEXED) if gate in PLAN.up_to_date else DATA_INDEXED
 
 
 if SYNTHETIC:

@@ -38,7 +38,7 @@ for gate in GATES:
             judged_before(gate.name),
             [indexed(gate.name)] if gate.uses_data else [],
         output:
-            ticket_of(gate.name, "start"),
+            done_file_of(gate.name, "start"),
         params:
             command=untracked(start(gate.name)),
         log:
@@ -59,9 +59,9 @@ for gate in GATES:
             name:
                 f"{gate.name}_{command.name}"
             input:
-                ticket_of(gate.name, before),
+                done_file_of(gate.name, before),
             output:
-                ticket_of(gate.name, command.name),
+                done_file_of(gate.name, command.name),
             params:
                 trigger=PLAN.triggers[gate.name],
                 command=untracked(recorded_by_gate(gate, command)),
@@ -81,9 +81,9 @@ for gate in GATES:
         name:
             f"{gate.name}_judge"
         input:
-            [ticket_of(gate.name, name) for name in gate.command_names],
+            [done_file_of(gate.name, name) for name in gate.command_names],
         output:
-            ticket_of(gate.name, "judge"),
+            done_file_of(gate.name, "judge"),
         params:
             command=untracked(judge(gate.name)),
         log:

@@ -2,11 +2,11 @@
 from edgeflownas.gates.lifecycle.long_run import require_cut_short
 
 
-def standing_verdicts(wildcards):
+def verdicts_up_to_date(wildcards):
     """The verdicts of all gates; refused, with the reason, while one of them is not up to date."""
     if workflow.is_main_process:
         try:
-            standing_gates(PLAN)
+            gates_up_to_date(PLAN)
         except (UserError, OSError) as error:
             refuse(error)
     return [ancient(path) for path in judged([gate.name for gate in GATES])]
@@ -15,7 +15,7 @@ def standing_verdicts(wildcards):
 START_LONG_RUN = [PYTHON, "-m", "edgeflownas.gates", "start", "supernet", "--output_dir", OUT, *PLAN.config_flags()]
 ACCEPTED = ["--accept_changed_code"] if CONFIG["train.accept_changed_code"] else []
 LONG_RUN_DONE = DONE.of("long_run", decides=sha256_of(result_values(CONFIG)))
-RECORD_LONG_RUN = recorded("supernet", "train", *SUPERNET, *ACCEPTED, ticket=LONG_RUN_DONE)
+RECORD_LONG_RUN = recorded("supernet", "train", *SUPERNET, *ACCEPTED, done_file=LONG_RUN_DONE)
 LONG_RUN_REPORTED = DONE.of("long_run_report", decides=LONG_RUN_DONE, result=f"{run_dir('supernet')}/report.html")
 
 
@@ -28,7 +28,7 @@ def submission(wildcards, attempt):
 
 rule long_run:
     input:
-        standing_verdicts,
+        verdicts_up_to_date,
     output:
         LONG_RUN_DONE,
     params:

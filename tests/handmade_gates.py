@@ -14,7 +14,7 @@ from edgeflownas.config import Config
 from edgeflownas.gates.lifecycle import starting
 from edgeflownas.gates.lifecycle.attempts import Attempt, next_attempt
 from edgeflownas.gates.lifecycle.digests import computing_now, gate_digests, relevant_config, source_files
-from edgeflownas.gates.lifecycle.evaluation import judge_gate
+from edgeflownas.gates.lifecycle.evaluation import evaluate_gate
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.registry import GATES, find_gate
 from edgeflownas.nas.arch_codec import format_code
@@ -70,7 +70,7 @@ def _passed_chain() -> Path:
             begun = evidence.attempt.folder / "start.json"
             start = json.loads(begun.read_text()) | {"before": starting._verdict_before(gate, output_dir)}
             begun.write_text(json.dumps(start))
-        assert judge_gate(gate, evidence.attempt, output_dir)["status"] == "passed"
+        assert evaluate_gate(gate, evidence.attempt, output_dir)["status"] == "passed"
     return output_dir
 
 

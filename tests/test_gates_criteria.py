@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from edgeflownas.config_schema import schema_leaves
-from edgeflownas.gates.criteria import judge_criteria, reasons
+from edgeflownas.gates.criteria import evaluate_criteria, reasons
 from edgeflownas.gates.lifecycle.evaluation import COMMON
 from edgeflownas.gates.lifecycle.evidence import Evidence
-from edgeflownas.gates.lifecycle.long_run import LEARNED, judge_long_run
+from edgeflownas.gates.lifecycle.long_run import LEARNED, evaluate_long_run
 from edgeflownas.gates.registry import GATES, LONG_RUN, find_gate
 from edgeflownas.network.initial_weights import option_kernels
 from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
@@ -190,7 +190,7 @@ BREAKS: list[tuple[str, Break, str]] = [
 
 @pytest.mark.parametrize("gate", [gate.name for gate in GATES])
 def test_good_attempt_meets_every_criterion(gate: str, tmp_path: Path) -> None:
-    findings = list(judge_criteria((*COMMON, *find_gate(gate).criteria), make_evidence(gate, tmp_path)))
+    findings = list(evaluate_criteria((*COMMON, *find_gate(gate).criteria), make_evidence(gate, tmp_path)))
     assert [finding for finding in findings if not finding["passed"]] == []
 
 
@@ -200,7 +200,7 @@ def test_broken_attempt_fails_its_criterion(gate: str, damage: Break, sentence: 
     damage(evidence)
     failed = [
         finding["sentence"]
-        for finding in judge_criteria((*COMMON, *find_gate(gate).criteria), evidence)
+        for finding in evaluate_criteria((*COMMON, *find_gate(gate).criteria), evidence)
         if not finding["passed"]
     ]
     assert any(sentence in words for words in failed), failed
@@ -210,7 +210,7 @@ def why_of(tmp_path: Path, damage: Break) -> list[str]:
     """Why gate 3 does not pass after some damage."""
     evidence = make_evidence("gate3", tmp_path)
     damage(evidence)
-    return reasons(judge_criteria(find_gate("gate3").criteria, evidence))
+    return reasons(evaluate_criteria(find_gate("gate3").criteria, evidence))
 
 
 def test_a_gate_that_fails_though_nothing_is_broken_says_which_keys_to_look_at(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_missing_evidence_fails_and_names_the_file(tmp_path: Path) -> None:
     (evidence.run("gate3_trace") / "trace.jsonl").unlink()
     observed = [
         finding["observed"]
-        for finding in judge_criteria(find_gate("gate3").criteria, evidence)
+        for finding in evaluate_criteria(find_gate("gate3").criteria, evidence)
         if not finding["passed"]
     ]
     assert all("trace.jsonl: No such file" in words for words in observed)
@@ -280,7 +280,7 @@ def test_the_long_run_fails_if_its_best_epoch_is_not_worth_it(
 ) -> None:
     make_run(tmp_path / "runs" / LONG_RUN, 5, make_config(), trace=False)
     edit_history(tmp_path / "runs" / LONG_RUN, 4, **changes)
-    report = judge_long_run(begun_attempt(tmp_path, LONG_RUN), tmp_path)
+    report = evaluate_long_run(begun_attempt(tmp_path, LONG_RUN), tmp_path)
     assert report["status"] == ("failed" if why else "passed")
     assert len(report["criteria"]) == 2
     if why:
@@ -289,6 +289,6 @@ def test_the_long_run_fails_if_its_best_epoch_is_not_worth_it(
 
 
 def test_a_long_run_without_an_epoch_fails(tmp_path: Path) -> None:
-    report = judge_long_run(begun_attempt(tmp_path, LONG_RUN), tmp_path)
+    report = evaluate_long_run(begun_attempt(tmp_path, LONG_RUN), tmp_path)
     assert (report["status"], report["criteria"]) == ("failed", [])
     assert "eval_epe_history.csv: No such file" in report["why"][0]

@@ -20,11 +20,11 @@ from edgeflownas.gates.__main__ import main
 from edgeflownas.gates.lifecycle import digests, sources, states
 from edgeflownas.gates.lifecycle.attempts import Attempt, open_attempt
 from edgeflownas.gates.lifecycle.digests import relevant_config, relevant_source
-from edgeflownas.gates.lifecycle.evaluation import judge_gate
+from edgeflownas.gates.lifecycle.evaluation import evaluate_gate
 from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import failures_since
 from edgeflownas.gates.lifecycle.starting import close_ended, close_interrupted, start_gate, start_lock
-from edgeflownas.gates.lifecycle.states import GateState, gate_states, require_standing, verdict_path
+from edgeflownas.gates.lifecycle.states import GateState, gate_states, require_up_to_date, verdict_path
 from edgeflownas.gates.registry import GATES, find_gate
 from edgeflownas.nas.search_space import SEARCH_SPACE_FOLDER
 from edgeflownas.processes import this_process
@@ -38,7 +38,7 @@ CONFIG = make_config()
 def passed_gate(output_dir: Path, name: str) -> Attempt:
     """An attempt made by hand that passes."""
     evidence = make_evidence(name, output_dir)
-    report = judge_gate(evidence.gate, evidence.attempt, output_dir)
+    report = evaluate_gate(evidence.gate, evidence.attempt, output_dir)
     assert report["status"] == "passed", report["why"]
     return evidence.attempt
 
@@ -72,7 +72,7 @@ def test_other_config_makes_stale_and_names_the_key(tmp_path: Path) -> None:
     assert (now.state, now.why, now.trigger) == ("stale", ("config train.lr: 0.0001 -> 0.1",), 2)
 
 
-def test_config_that_a_gate_does_not_depend_on_leaves_it_standing(tmp_path: Path) -> None:
+def test_config_that_a_gate_does_not_depend_on_leaves_it_up_to_date(tmp_path: Path) -> None:
     passed_gate(tmp_path, "gate2")
     passed_gate(tmp_path, "gate3")
     config = make_config(train__lr=0.1, fast_mode__max_samples=3, data__workers=1, data__root="elsewhere")
@@ -122,7 +122,7 @@ def test_verdict_alone_proves_nothing(tmp_path: Path) -> None:
 def test_failed_criterion_publishes_nothing_and_leaves_its_report(tmp_path: Path) -> None:
     evidence = make_evidence("gate3", tmp_path)
     (evidence.run("gate3_trace") / "trace.jsonl").write_text("")
-    report = judge_gate(evidence.gate, evidence.attempt, tmp_path)
+    report = evaluate_gate(evidence.gate, evidence.attempt, tmp_path)
     assert report["status"] == "failed"
     assert not verdict_path(tmp_path, "gate3").exists()
     assert not (tmp_path / "checkpoints").exists()
@@ -149,7 +149,7 @@ def test_gate_2_refuses_the_ablation(tmp_path: Path) -> None:
     values["digests"] = digests.gate_digests(evidence.gate, digests.source_files(), config, tmp_path)
     path.write_text(json.dumps(values))
     evidence.attempt.log_path("dry_run").write_text("\n".join([*config.values, config.hash]))
-    assert judge_gate(evidence.gate, evidence.attempt, tmp_path)["status"] == "passed"
+    assert evaluate_gate(evidence.gate, evidence.attempt, tmp_path)["status"] == "passed"
     with pytest.raises(UserError, match=r"gate2 is refused: train\.supernet_mode is expectation_fairness"):
         start_gate(find_gate("gate2"), tmp_path, None, overrides, config, None)
 
@@ -217,7 +217,7 @@ def test_attempt_folder_without_a_start_is_no_attempt_and_its_number_is_not_give
     assert folder.is_dir()
 
 
-@pytest.mark.parametrize("left", ["attempts/0007.damaged", "attempts/0007", "tickets/0007"])
+@pytest.mark.parametrize("left", ["attempts/0007.damaged", "attempts/0007", "done/0007"])
 def test_numbers_of_attempts_and_triggers_only_grow(left: str, tmp_path: Path) -> None:
     passed_gate(tmp_path, "gate1")
     (tmp_path / "gates/gate1" / left).mkdir(parents=True)
@@ -298,9 +298,9 @@ def test_long_run_is_refused_until_all_gates_stand(tmp_path: Path) -> None:
     for name in ("gate1", "gate2", "gate3"):
         passed_gate(tmp_path, name)
     with pytest.raises(UserError, match="the long run is refused: gate4 is never run"):
-        require_standing(gate_states(tmp_path, CONFIG), 5, "the long run")
+        require_up_to_date(gate_states(tmp_path, CONFIG), 5, "the long run")
     passed_gate(tmp_path, "gate4")
-    require_standing(gate_states(tmp_path, CONFIG), 5, "the long run")
+    require_up_to_date(gate_states(tmp_path, CONFIG), 5, "the long run")
 
 
 def test_readme_and_studies_belong_to_no_gate_and_unknown_files_to_all() -> None:

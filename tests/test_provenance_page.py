@@ -10,7 +10,7 @@ import pytest
 
 from edgeflownas.gates.__main__ import main
 from edgeflownas.gates.lifecycle import page
-from edgeflownas.gates.lifecycle.evaluation import judge_gate
+from edgeflownas.gates.lifecycle.evaluation import evaluate_gate
 from edgeflownas.gates.registry import GATES
 from tests.browser import open_page, require_chromium, screenshot
 from tests.handmade_gates import make_evidence
@@ -24,10 +24,10 @@ def chain(tmp_path: Path) -> Path:
     """Gates 1 and 2 passed, gate 3 failed and then interrupted, gate 4 and the long run never run."""
     for name in ("gate1", "gate2"):
         evidence = make_evidence(name, tmp_path)
-        assert judge_gate(evidence.gate, evidence.attempt, tmp_path)["status"] == "passed"
+        assert evaluate_gate(evidence.gate, evidence.attempt, tmp_path)["status"] == "passed"
     failed = make_evidence("gate3", tmp_path)
     (failed.run("gate3_trace") / "trace.jsonl").write_text("")
-    judge_gate(failed.gate, failed.attempt, tmp_path)
+    evaluate_gate(failed.gate, failed.attempt, tmp_path)
     make_evidence("gate3", tmp_path)
     return tmp_path
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgeflownas.gates.lifecycle.evaluation import judge_gate
+from edgeflownas.gates.lifecycle.evaluation import evaluate_gate
 from edgeflownas.gates.lifecycle.page import write_page
 from edgeflownas.reporting.training_report import write_report
 from tests.browser import open_page, screenshot
@@ -22,7 +22,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output directory after gate 4 passed, with its provenance page."""
     output_dir = tmp_path_factory.mktemp("outputs")
     evidence = make_evidence("gate4", output_dir)
-    assert judge_gate(evidence.gate, evidence.attempt, output_dir)["status"] == "passed"
+    assert evaluate_gate(evidence.gate, evidence.attempt, output_dir)["status"] == "passed"
     write_page(output_dir)
     return output_dir
 

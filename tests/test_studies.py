@@ -18,13 +18,14 @@ from edgeflownas.data.flow_files import write_flow
 from edgeflownas.data.flying_chairs import list_samples, read_sample
 from edgeflownas.data.index import build_index
 from edgeflownas.errors import UserError
+from edgeflownas.gates.criteria import evaluate_criteria
 from edgeflownas.nas.ranking import agreement, ceiling, kendall_tau, spearman_rho
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.studies.ablation import compare, read_rows
 from edgeflownas.studies.fidelity import draw_scatter, fidelity_report
-from edgeflownas.studies.learning import Evidence, colour_difference, evaluate_criteria
+from edgeflownas.studies.learning import CRITERIA, Evidence, colour_difference
 from edgeflownas.studies.overfit_set import make_overfit_set, write_sample
 from edgeflownas.studies.runs import Run, read_run
 from edgeflownas.studies.single_subnet import space_of_one, spread_over_cost
@@ -187,7 +188,7 @@ def learned(synthetic_root: Path, tmp_path: Path) -> Evidence:
 
 
 def test_runs_that_learned_meet_every_criterion(learned: Evidence) -> None:
-    assert [finding for finding in evaluate_criteria(learned) if not finding["passed"]] == []
+    assert [finding for finding in evaluate_criteria(CRITERIA, learned) if not finding["passed"]] == []
 
 
 def with_last(**changes: float) -> Callable[[Evidence], Evidence]:
@@ -256,14 +257,14 @@ def with_transposed_flow(evidence: Evidence) -> Evidence:
 def test_runs_that_did_not_learn_fail_by_the_criterion_that_says_so(
     learned: Evidence, change: Callable[[Evidence], Evidence], sentence: str, observed: str
 ) -> None:
-    failed = [finding for finding in evaluate_criteria(change(learned)) if not finding["passed"]]
+    failed = [finding for finding in evaluate_criteria(CRITERIA, change(learned)) if not finding["passed"]]
     assert [finding["sentence"].startswith(sentence) for finding in failed] == [True]
     assert failed[0]["observed"].startswith(observed)
 
 
 def test_a_small_run_claims_nothing_about_scenes_it_has_not_seen(learned: Evidence) -> None:
     evidence = dataclasses.replace(with_generalise(1.2)(learned), claims=False)
-    assert all(finding["passed"] for finding in evaluate_criteria(evidence))
+    assert all(finding["passed"] for finding in evaluate_criteria(CRITERIA, evidence))
 
 
 @pytest.mark.slow

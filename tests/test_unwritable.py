@@ -71,7 +71,7 @@ def run(*words: str, cwd: Path | None = None) -> tuple[int, str, str]:
         ("edgeflownas.nas.eval_pool", "--out", "{}/pool.json"),
         ("edgeflownas.gates", "page", "--output_dir", "{}"),
         ("edgeflownas.gates", "start", "gate1", "--output_dir", "{}/out"),
-        ("edgeflownas.gates", "start", "gate1", "--output_dir", "{}/out", "--ticket", "{}/start.json"),
+        ("edgeflownas.gates", "start", "gate1", "--output_dir", "{}/out", "--done_file", "{}/start.json"),
         ("edgeflownas.reporting.launch_scripts", "--out", "{}/launch", "--", "python", "-V"),
         (
             "edgeflownas.data.synthetic",

@@ -81,7 +81,7 @@ def test_what_is_typed_for_studies_is_theirs_and_makes_no_gate_run_again(
     assert plan_workflow([], {}, config, main=False) == planned
 
 
-def test_workplace_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
+def test_an_output_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
     import subprocess
     import sys
 

@@ -317,7 +317,7 @@ def test_a_gate_runs_whatever_snakemake_remembers_of_it(toy: ToyWorkflow) -> Non
     touch_source(toy, "gate1")
     assert (toy.snakemake("gate1", "--drop-metadata").returncode, toy.ran()) == (0, ["gate1"])
     # One that passed stands, though its done files are gone, or were copied in another order.
-    done = gates / "gate1/tickets" / f"{toy.report('gate1', 4)['trigger']:04d}"
+    done = gates / "gate1/done" / f"{toy.report('gate1', 4)['trigger']:04d}"
     os.utime(done / "start.json")
     assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, [])
     toy.snakemake("gate1", "--delete-all-output")
@@ -406,7 +406,7 @@ def test_a_refused_long_run_unmakes_nothing(toy: ToyWorkflow) -> None:
 
 @pytest.mark.slow
 def test_done_files_of_attempts_that_are_over_go_and_their_numbers_stay_taken(toy: ToyWorkflow) -> None:
-    folder = toy.root / "outputs/supernet/gates/gate1/tickets"
+    folder = toy.root / "outputs/supernet/gates/gate1/done"
     for number in (1, 2, 3):
         assert (toy.snakemake("gate1", "--force").returncode, toy.ran()) == (0, ["gate1"])
         assert [path.name for path in folder.iterdir()] == [f"{number:04d}"]

@@ -21,13 +21,13 @@ from edgeflownas.gates.gate import Command
 
 class Toy(Command):
     def words(self, context):
-        return [self.module]
+        return [self.module.replace(".", "/") + ".py"]
 
 
 GATES = tuple(
     dataclasses.replace(
         gate,
-        commands=(Toy("work", f"toys/{gate.name}.py", None),),
+        commands=(Toy("work", f"toys.{gate.name}", None),),
         criteria=(),
         artifacts=(),
         uses_data=False,
@@ -47,7 +47,7 @@ PATCHES = {
     "edgeflownas/gates/registry.py": TOY_GATES,
     "rules/gates.smk": TOY_SUPERNET,
     "edgeflownas/gates/lifecycle/long_run.py": (
-        "def judge_long_run(attempt, output_dir):\n    return close_attempt(attempt, 'passed', [])\n"
+        "def evaluate_long_run(attempt, output_dir):\n    return close_attempt(attempt, 'passed', [])\n"
     ),
 }
 

@@ -11,7 +11,7 @@ from edgeflownas.config import Config, parse_assignment, resolve_config
 from edgeflownas.console.terminal import GREEN, RED, painted
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.gates.lifecycle.attempts import latest_attempt, open_attempt
-from edgeflownas.gates.lifecycle.long_run import judge_long_run, start_long_run
+from edgeflownas.gates.lifecycle.long_run import evaluate_long_run, start_long_run
 from edgeflownas.gates.lifecycle.recorder import command_line, record_command
 from edgeflownas.gates.lifecycle.reports import (
     close_attempt,
@@ -37,8 +37,8 @@ def _start(arguments: argparse.Namespace) -> int:
         else:
             gate = find_gate(arguments.stage)
             attempt = start_gate(gate, arguments.output_dir, arguments.config, overrides, config, arguments.trigger)
-    if arguments.ticket:
-        write_json(arguments.ticket, {"gate": attempt.gate, "attempt": attempt.number})
+    if arguments.done_file:
+        write_json(arguments.done_file, {"gate": attempt.gate, "attempt": attempt.number})
     changes = attempt.start["changes"]
     print(f"{attempt.gate}: attempt {attempt.number}", flush=True)
     if changes is not None:
@@ -56,14 +56,14 @@ def _record(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     print(f"{attempt.gate} · {arguments.name}: exit {record['exit_code']}, {record['seconds']:.1f} s", flush=True)
     if record["status"] == "done":
         if attempt.gate == LONG_RUN:
-            report = judge_long_run(attempt, arguments.output_dir)
+            report = evaluate_long_run(attempt, arguments.output_dir)
             _redraw(arguments.output_dir)
             print("\n".join(["", table_head(), *map(table_row, report["criteria"])]), flush=True)
             if report["status"] != "passed":
                 print(f"\n{failure_text(report, attempt.folder)}\n", flush=True)
                 return EXIT_CHECK_FAILED
-        if arguments.ticket:
-            write_json(arguments.ticket, {"gate": attempt.gate, "attempt": attempt.number, "command": record})
+        if arguments.done_file:
+            write_json(arguments.done_file, {"gate": attempt.gate, "attempt": attempt.number, "command": record})
         return EXIT_DONE
     if record["status"] == "interrupted":
         report = close_attempt(attempt, "interrupted", [f"{arguments.name} was interrupted"])
@@ -79,7 +79,7 @@ def _record(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 def _judge(arguments: argparse.Namespace) -> int:
     # Criteria read checkpoints and histories with NumPy; the other actions, which run often, do not need it.
-    from edgeflownas.gates.lifecycle.evaluation import judge_gate
+    from edgeflownas.gates.lifecycle.evaluation import evaluate_gate
 
     gate = find_gate(arguments.stage)
     attempt = open_attempt(arguments.output_dir, gate.name)
@@ -94,11 +94,11 @@ def _judge(arguments: argparse.Namespace) -> int:
         say(table_row(finding), GREEN if finding["passed"] else RED)
 
     say(f"\n{gate.name}, {gate.title}, attempt {attempt.number}\n{table_head()}")
-    report = judge_gate(gate, attempt, arguments.output_dir, decided)
+    report = evaluate_gate(gate, attempt, arguments.output_dir, decided)
     _redraw(arguments.output_dir)
     if report["status"] == "passed":
-        if arguments.ticket:
-            write_json(arguments.ticket, {"gate": attempt.gate, "attempt": attempt.number})
+        if arguments.done_file:
+            write_json(arguments.done_file, {"gate": attempt.gate, "attempt": attempt.number})
         paths = ", ".join(artifact["path"] for artifact in report["artifacts"])
         say(f"{gate.name} passed; published in {arguments.output_dir}: {paths}")
         if following := next_command(gate.name, report["provenance"].get("invocation")):

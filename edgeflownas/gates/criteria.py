@@ -56,7 +56,7 @@ def none_of(faults: Sequence[str], looked_at: str) -> Finding:
     return Finding(f"{looked_at}, no fault", f"{looked_at}, no fault", True)
 
 
-def judge_criteria(criteria: Sequence[Criterion[Evidenced]], evidence: Evidenced) -> Iterator[dict[str, Any]]:
+def evaluate_criteria(criteria: Sequence[Criterion[Evidenced]], evidence: Evidenced) -> Iterator[dict[str, Any]]:
     """Each criterion's finding as a JSON value, once decided; unreadable or missing evidence fails its criterion."""
     for criterion in criteria:
         try:

@@ -42,8 +42,8 @@ def gates_parser() -> argparse.ArgumentParser:
     configured.add_argument(
         "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="set a key of the config"
     )
-    ticket = argparse.ArgumentParser(add_help=False)
-    ticket.add_argument("--ticket", type=require_writable, metavar="FILE", help="a file to write on success")
+    done_file = argparse.ArgumentParser(add_help=False)
+    done_file.add_argument("--done_file", type=require_writable, metavar="FILE", help="a file to write on success")
 
     add_json_flag(add("status", configured))
     add_json_flag(add("verify"))
@@ -51,17 +51,17 @@ def gates_parser() -> argparse.ArgumentParser:
     reproduce.add_argument("stage", choices=STAGES)
     reproduce.add_argument("--attempt", type=int, metavar="K", help="which attempt (the last one)")
     add("page")
-    start = add("start", configured, ticket)
+    start = add("start", configured, done_file)
     start.add_argument("stage", choices=STAGES)
     start.add_argument("--trigger", type=int, help="the number by which the workflow knew that it must run")
-    record = add("record", ticket)
+    record = add("record", done_file)
     record.add_argument("stage", choices=STAGES)
     record.add_argument("name", help="under which it is recorded")
     record.add_argument("--expect", type=int, default=EXIT_DONE, metavar="CODE", help="expected exit code")
     record.add_argument("--quiet", action="store_true", help="do not show its output on the terminal")
     record.add_argument("--log", type=require_writable, metavar="FILE", help="a second file for its output")
     record.usage = "%(prog)s [options] stage name -- COMMAND …"
-    judge = add("judge", ticket)
+    judge = add("judge", done_file)
     judge.add_argument("stage", choices=[gate.name for gate in GATES])
     judge.add_argument("--log", type=require_writable, metavar="FILE", help="a second file for its output")
     abandon = add("abandon")

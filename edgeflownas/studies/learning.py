@@ -15,7 +15,7 @@ from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.data.flying_chairs import read_sample
 from edgeflownas.data.index import indexed_samples, load_index
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, require_writable, run_command
-from edgeflownas.gates.criteria import Criterion, Finding, judge_criteria, none_of, reasons
+from edgeflownas.gates.criteria import Criterion, Finding, evaluate_criteria, none_of, reasons
 from edgeflownas.gates.lifecycle.reports import table_head, table_row
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import command_parser
@@ -157,11 +157,6 @@ CRITERIA: tuple[Criterion[Evidence], ...] = (
 )
 
 
-def evaluate_criteria(evidence: Evidence) -> list[dict[str, Any]]:
-    """Every criterion's sentence, what was observed and expected, and whether it holds."""
-    return [*judge_criteria(CRITERIA, evidence)]
-
-
 def _print_curve(title: str, run: Run) -> None:
     record = run.record()
     print(f"\n{title}: {record['run']}, {record['seconds']:.0f} s on {record['device']}")
@@ -188,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     swapped = read_json(arguments.swapped, schema="supernet_eval.schema.json")
     evidence = Evidence(read_run(arguments.memorise), swapped, read_run(arguments.generalise), arguments.claim)
-    findings = evaluate_criteria(evidence)
+    findings = [*evaluate_criteria(CRITERIA, evidence)]
     passed = all(finding["passed"] for finding in findings)
     report = {
         "passed": passed,

@@ -115,12 +115,12 @@ def attempts(output_dir: Path, gate: str) -> list[Attempt]:
 def next_number(output_dir: Path, gate: str) -> int:
     """The number of the next attempt at a gate: above that of every folder of earlier attempts."""
     folder = output_dir / "gates" / gate
-    return 1 + max(_highest_number(folder / "attempts"), _highest_number(folder / "tickets"))
+    return 1 + max(_highest_number(folder / "attempts"), _highest_number(folder / "done"))
 
 
 def remove_done_files(output_dir: Path, gate: str, before: int) -> None:
     """Remove the done files of a gate's earlier attempts. Their numbers stay taken: this attempt's is above them."""
-    folders = (output_dir / "gates" / gate / "tickets").glob("[0-9]*")
+    folders = (output_dir / "gates" / gate / "done").glob("[0-9]*")
     for folder in (path for path in folders if path.name.isdigit() and int(path.name) < before):
         # One that stays does no harm.
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,7 @@ from typing import Any
 from edgeflownas.artifacts import write_json
 from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.criteria import Criterion, Finding, judge_criteria, none_of, reasons
+from edgeflownas.gates.criteria import Criterion, Finding, evaluate_criteria, none_of, reasons
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import Attempt
 from edgeflownas.gates.lifecycle.digests import gate_digests, source_files
@@ -41,7 +41,7 @@ COMMON = (
 )
 
 
-def judge_gate(
+def evaluate_gate(
     gate: Gate, attempt: Attempt, output_dir: Path, decided: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
     """Evaluate an attempt whose commands have run; close it with its report, and publish if it passed.
@@ -53,7 +53,7 @@ def judge_gate(
     config = resolve_config(start["path"], start["overrides"])
     evidence = Evidence(gate, attempt, output_dir, config)
     findings = []
-    for finding in judge_criteria((*COMMON, *gate.criteria), evidence):
+    for finding in evaluate_criteria((*COMMON, *gate.criteria), evidence):
         if decided:
             decided(finding)
         findings.append(finding)

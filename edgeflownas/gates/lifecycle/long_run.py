@@ -7,13 +7,13 @@ from typing import Any
 from edgeflownas.artifacts import sha256_of
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
-from edgeflownas.gates.criteria import Criterion, Finding, judge_criteria, reasons
+from edgeflownas.gates.criteria import Criterion, Finding, evaluate_criteria, reasons
 from edgeflownas.gates.lifecycle.attempts import Attempt, latest_attempt, next_attempt
 from edgeflownas.gates.lifecycle.digests import data_digest, source_files
 from edgeflownas.gates.lifecycle.evidence import HISTORY
 from edgeflownas.gates.lifecycle.reports import close_attempt
 from edgeflownas.gates.lifecycle.starting import close_interrupted, refuse_beside_living, write_start
-from edgeflownas.gates.lifecycle.states import gate_states, require_standing
+from edgeflownas.gates.lifecycle.states import gate_states, require_up_to_date
 from edgeflownas.gates.registry import GATES, LONG_RUN
 from edgeflownas.nas.search_space import result_values
 from edgeflownas.runs.records import read_history
@@ -27,7 +27,7 @@ def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mappin
         UserError: a gate is not up to date, or the run is still going.
     """
     refuse_beside_living(output_dir, LONG_RUN)
-    require_standing(gate_states(output_dir, config, thorough=True), len(GATES) + 1, doing="the long run")
+    require_up_to_date(gate_states(output_dir, config, thorough=True), len(GATES) + 1, doing="the long run")
     close_interrupted(output_dir, LONG_RUN)
     previous = latest_attempt(output_dir, LONG_RUN)
     attempt = next_attempt(output_dir, LONG_RUN)
@@ -88,7 +88,7 @@ LEARNED: tuple[Criterion[Epoch], ...] = (
 )
 
 
-def judge_long_run(attempt: Attempt, output_dir: Path) -> dict[str, Any]:
+def evaluate_long_run(attempt: Attempt, output_dir: Path) -> dict[str, Any]:
     """Close the attempt of a run that ended: passed if its best epoch meets the criteria.
 
     The evaluation's noise is the standard error of a subnet's EPE against the pool's mean over the validation samples
@@ -97,7 +97,7 @@ def judge_long_run(attempt: Attempt, output_dir: Path) -> dict[str, Any]:
     findings: list[dict[str, Any]] = []
     try:
         best = min(read_history(output_dir / "runs" / LONG_RUN / HISTORY), key=lambda row: row["mean_epe_12"])
-        findings = [*judge_criteria(LEARNED, best)]
+        findings = [*evaluate_criteria(LEARNED, best)]
         why = reasons(findings)
     except UserError as error:
         why = [str(error)]

@@ -16,7 +16,7 @@ from edgeflownas.gates.lifecycle.attempts import Attempt, attempts, latest_attem
 from edgeflownas.gates.lifecycle.digests import gate_digests, relevant_config, source_files
 from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import close_attempt
-from edgeflownas.gates.lifecycle.states import gate_states, require_standing, verdict_path
+from edgeflownas.gates.lifecycle.states import gate_states, require_up_to_date, verdict_path
 from edgeflownas.gates.registry import STAGES
 from edgeflownas.gates.requirements import require_passable
 from edgeflownas.gates.workflow.plan import INVOCATION_VARIABLE, OWNER_VARIABLE, owner_from_environment
@@ -43,7 +43,7 @@ def start_gate(
         missing, or an attempt still runs.
     """
     refuse_beside_living(output_dir, gate.name)
-    require_standing(gate_states(output_dir, config, thorough=True), gate.number, doing=gate.name)
+    require_up_to_date(gate_states(output_dir, config, thorough=True), gate.number, doing=gate.name)
     require_passable([gate], config, output_dir / "data_index.json")
     if gate.uses_data and not (output_dir / "data_index.json").is_file():
         raise UserError(f"{gate.name} is refused: {output_dir / 'data_index.json'} is missing; run `snakemake data`")

@@ -147,7 +147,7 @@ def artifact_faults(report: dict[str, Any], output_dir: Path, thorough: bool) ->
     return faults
 
 
-def require_standing(states: list[GateState], before: int, doing: str) -> None:
+def require_up_to_date(states: list[GateState], before: int, doing: str) -> None:
     """Refuse unless every gate with a number below `before` has passed and is not stale.
 
     Raises:

@@ -23,7 +23,7 @@ from edgeflownas.config_schema import STUDIES_SCHEMA, flatten
 from edgeflownas.errors import UserError, make_folder
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import living_attempts
-from edgeflownas.gates.lifecycle.states import GateState, gate_states, require_standing
+from edgeflownas.gates.lifecycle.states import GateState, gate_states, require_up_to_date
 from edgeflownas.gates.registry import GATES
 from edgeflownas.locks import LockHeld, take_lock
 from edgeflownas.processes import describe, this_process
@@ -41,8 +41,8 @@ FOR_ONE_CALL = ("train.accept_changed_code",)
 class WorkflowPlan:
     """The configuration of a Snakemake run, and per gate the number that changes when it must run again.
 
-    `standing` are the gates that are up to date, and which therefore wait for nothing. `loose` are those of them whose
-    done files are not all there, one after another: Snakemake would run a part of them, so they are kept from it.
+    `up_to_date` are the gates that wait for nothing. `hidden` are those of them whose done files are not all there, one
+    after another: Snakemake would run a part of them, so they are kept from it.
     `study_overrides` are what was typed for the studies (`schemas/studies.schema.json`), which no gate depends on.
     `next_numbers` are those of the gates' next attempts.
     """
@@ -51,8 +51,8 @@ class WorkflowPlan:
     overrides: dict[str, Any]
     config: Config
     triggers: dict[str, int]
-    standing: frozenset[str]
-    loose: frozenset[str]
+    up_to_date: frozenset[str]
+    hidden: frozenset[str]
     study_overrides: dict[str, Any] = field(default_factory=dict)
     next_numbers: dict[str, int] = field(default_factory=dict)
 
@@ -68,15 +68,15 @@ class WorkflowPlan:
         Nothing else of a gate is declared to Snakemake, which deletes what is declared: before a job runs, and when it
         fails or is refused. Each time that a gate must run the folder is a new one, so all of the gate runs.
         """
-        return f"{self.output_dir}/gates/{gate}/tickets/{self.triggers[gate]:04d}/{name}.json"
+        return f"{self.output_dir}/gates/{gate}/done/{self.triggers[gate]:04d}/{name}.json"
 
     def run_again(self, gates: Collection[str]) -> "WorkflowPlan":
         """The plan by which these gates run again though they passed; the jobs are told of it, too."""
         plan = replace(
             self,
             triggers=self.triggers | {gate: self.next_numbers[gate] for gate in gates},
-            standing=self.standing.difference(gates),
-            loose=self.loose.difference(gates),
+            up_to_date=self.up_to_date.difference(gates),
+            hidden=self.hidden.difference(gates),
         )
         plan.tell_jobs()
         return plan
@@ -86,7 +86,7 @@ class WorkflowPlan:
         facts: dict[str, Any] = {"config_path": self.config_path, "overrides": self.overrides}
         facts["triggers"] = self.triggers
         facts["study_overrides"] = self.study_overrides
-        os.environ[PLAN_VARIABLE] = json.dumps(facts | {"standing": [*self.standing], "loose": [*self.loose]})
+        os.environ[PLAN_VARIABLE] = json.dumps(facts | {"up_to_date": [*self.up_to_date], "hidden": [*self.hidden]})
 
     def config_flags(self, **extra: Any) -> list[str]:
         """`--config FILE --set key=value …` for commands; `extra` adds keys, with `__` for the dot."""
@@ -153,8 +153,8 @@ def plan_workflow(
             plan["overrides"],
             config,
             plan["triggers"],
-            frozenset(plan["standing"]),
-            frozenset(plan["loose"]),
+            frozenset(plan["up_to_date"]),
+            frozenset(plan["hidden"]),
             plan["study_overrides"],
         )
     if len(configfiles) > 1:
@@ -167,11 +167,13 @@ def plan_workflow(
     states = gate_states(Path(config["workflow.output_dir"]), config)
     again = {state.gate.name for state in states if state.state != "passed" or state.gate.name in forced}
     triggers = {s.gate.name: s.next_number if s.gate.name in again else s.trigger for s in states}
-    standing = frozenset(triggers) - again
+    up_to_date = frozenset(triggers) - again
     next_numbers = {state.gate.name: state.next_number for state in states}
-    plan = WorkflowPlan(config_path, overrides, config, triggers, standing, frozenset(), study_overrides, next_numbers)
-    loose = {state.gate.name for state in states if state.gate.name in standing and not _in_order(plan, state.gate)}
-    plan = replace(plan, loose=frozenset(loose))
+    plan = WorkflowPlan(
+        config_path, overrides, config, triggers, up_to_date, frozenset(), study_overrides, next_numbers
+    )
+    hidden = {state.gate.name for state in states if state.gate.name in up_to_date and not _in_order(plan, state.gate)}
+    plan = replace(plan, hidden=frozenset(hidden))
     plan.tell_jobs()
     os.environ[OWNER_VARIABLE] = json.dumps(this_process())
     os.environ[INVOCATION_VARIABLE] = shlex.join(["snakemake", *sys.argv[1:]])
@@ -271,14 +273,14 @@ def owner_from_environment() -> dict[str, Any] | None:
     return owner
 
 
-def standing_gates(plan: WorkflowPlan) -> list[GateState]:
+def gates_up_to_date(plan: WorkflowPlan) -> list[GateState]:
     """The states of all gates, refused unless each of them is up to date.
 
     Raises:
         UserError: naming the gate and the reason.
     """
     states = gate_states(Path(plan.output_dir), plan.config)
-    require_standing(states, before=len(states) + 1, doing="the long run")
+    require_up_to_date(states, before=len(states) + 1, doing="the long run")
     return states
 
 
