@@ -46,7 +46,7 @@ def test_every_value_survives_the_command_line(value: object) -> None:
 
 def test_what_is_accepted_for_one_call_reaches_no_other_command() -> None:
     overrides = {"train.accept_changed_code": True, "seed": 7}
-    plan = WorkflowPlan("file.yaml", overrides, resolve_config(None, overrides), {}, frozenset(), frozenset())
+    plan = WorkflowPlan("file.yaml", overrides, resolve_config(None, overrides), {}, frozenset(), frozenset(), {}, {})
     assert plan.config_flags(train__lr=0.5) == ["--config", "file.yaml", "--set", "seed=7", "--set", "train.lr=0.5"]
 
 

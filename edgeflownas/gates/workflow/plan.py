@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,8 +53,8 @@ class WorkflowPlan:
     triggers: dict[str, int]
     up_to_date: frozenset[str]
     hidden: frozenset[str]
-    study_overrides: dict[str, Any] = field(default_factory=dict)
-    next_numbers: dict[str, int] = field(default_factory=dict)
+    study_overrides: dict[str, Any]
+    next_numbers: dict[str, int]
 
     @property
     def output_dir(self) -> str:
@@ -85,7 +85,7 @@ class WorkflowPlan:
         """Hand it to the jobs through the environment."""
         facts: dict[str, Any] = {"config_path": self.config_path, "overrides": self.overrides}
         facts["triggers"] = self.triggers
-        facts["study_overrides"] = self.study_overrides
+        facts |= {"study_overrides": self.study_overrides, "next_numbers": self.next_numbers}
         os.environ[PLAN_VARIABLE] = json.dumps(facts | {"up_to_date": [*self.up_to_date], "hidden": [*self.hidden]})
 
     def config_flags(self, **extra: Any) -> list[str]:
@@ -156,6 +156,7 @@ def plan_workflow(
             frozenset(plan["up_to_date"]),
             frozenset(plan["hidden"]),
             plan["study_overrides"],
+            plan["next_numbers"],
         )
     if len(configfiles) > 1:
         raise UserError(f"--configfile takes one file, got {len(configfiles)}: {', '.join(map(str, configfiles))}")
