@@ -143,5 +143,5 @@ def test_the_long_run_goes_on_by_itself_only_after_what_slurm_cut_short(
 
 
 def test_a_long_run_that_never_began_is_not_submitted_again(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="did not begin"):
+    with pytest.raises(UserError, match="did not start"):
         require_cut_short(tmp_path)
