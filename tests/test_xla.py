@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
+from tensorflow.python.framework import config as tf_config
 
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import load_search_space
@@ -17,6 +19,16 @@ CODES = fair_cycle(SPACE, seed=5, step=0)
 WIDTH = 4
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def without_op_determinism():
+    """Keras compiles nothing while TensorFlow's op determinism is on, as a training in this process leaves it."""
+    was_on = tf_config.is_op_determinism_enabled()
+    tf_config.disable_op_determinism()
+    yield
+    if was_on:
+        tf.config.experimental.enable_op_determinism()
 
 
 def random_batch(seed):
