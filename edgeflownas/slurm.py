@@ -201,17 +201,18 @@ def check_feasible(jobs: Iterable[tuple[str, int, Mapping[str, Any]]]) -> None:
     try:
         answer = subprocess.run(SINFO, capture_output=True, text=True, check=False, timeout=SLURM_PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UserError(
-            f"no Slurm answers here ({error}): run this where sbatch works, or with --profile local"
-        ) from None
+        raise _no_slurm(str(error)) from None
     if answer.returncode:
-        words = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"no Slurm answers here ({words}): run this where sbatch works, or with --profile local")
+        raise _no_slurm((answer.stderr.strip().splitlines() or ["no reason given"])[-1])
     cluster = parse_sinfo(answer.stdout)
     for request in job_requests(jobs):
         reason = refusal(request, cluster)
         if reason:
             raise UserError(f"nothing was submitted: {reason}")
+
+
+def _no_slurm(why: str, first: str = "") -> UserError:
+    return UserError(f"no Slurm answers here ({why}): {first}run this where sbatch works, or with --profile local")
 
 
 def _require_configuration() -> None:
@@ -223,7 +224,4 @@ def _require_configuration() -> None:
         with open(path, "rb"):
             pass
     except OSError as error:
-        raise UserError(
-            f"no Slurm answers here (SLURM_CONF is {path}: {error.strerror}): correct or unset SLURM_CONF, run this "
-            "where sbatch works, or with --profile local"
-        ) from None
+        raise _no_slurm(f"SLURM_CONF is {path}: {error.strerror}", "correct or unset SLURM_CONF, ") from None
