@@ -24,6 +24,9 @@ ONLY_TELL = (
 )
 
 
+_MAY_IMPORT = (ast.stmt, ast.excepthandler, ast.match_case)
+
+
 def training_source(root: Path = PROJECT_ROOT) -> dict[str, str]:
     """SHA-256 of every source file that determines what a training run computes, by its path below `root`."""
     return {path: sha256_file(root / path) for path in sorted(reached_from([TRAINING_COMMAND], root))}
@@ -77,7 +80,8 @@ def _imported_names(text: bytes, where: str, nested: bool) -> frozenset[str]:
         node = waiting.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not nested:
             continue
-        waiting += ast.iter_child_nodes(node)
+        # Imports are statements, and no expression contains one.
+        waiting += [child for child in ast.iter_child_nodes(node) if isinstance(child, _MAY_IMPORT)]
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -87,9 +91,10 @@ def _imported_names(text: bytes, where: str, nested: bool) -> frozenset[str]:
     return frozenset(names)
 
 
-def _files_of(name: str, root: Path) -> set[str]:
+@cache
+def _files_of(name: str, root: Path) -> frozenset[str]:
     """What Python runs to import a dotted name: the packages on the way, and the module."""
     parts = name.split(".")
     ways = ["/".join(parts[: end + 1]) for end in range(len(parts))]
     candidates = [path for way in ways for path in (f"{way}/__init__.py", f"{way}.py")]
-    return {path for path in candidates if (root / path).is_file()}
+    return frozenset(path for path in candidates if (root / path).is_file())
