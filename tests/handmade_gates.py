@@ -13,7 +13,13 @@ from edgeflownas.artifacts import write_json
 from edgeflownas.config import Config
 from edgeflownas.gates.lifecycle import starting
 from edgeflownas.gates.lifecycle.attempts import Attempt, next_attempt
-from edgeflownas.gates.lifecycle.digests import computing_now, gate_digests, relevant_config, source_files
+from edgeflownas.gates.lifecycle.digests import (
+    computing_now,
+    gate_digests,
+    relevant_config,
+    relevant_source,
+    source_files,
+)
 from edgeflownas.gates.lifecycle.evaluation import evaluate_gate
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.registry import GATES, find_gate
@@ -82,7 +88,7 @@ def begun_attempt(output_dir: Path, stage: str) -> Attempt:
 
 
 def _write_start(attempt: Attempt, config: Config, values: Mapping[str, Any], digests: Mapping[str, Any]) -> None:
-    installed = computing_now()
+    installed, files = computing_now(), source_files()
     start = {
         "gate": attempt.gate,
         "attempt": attempt.number,
@@ -91,7 +97,8 @@ def _write_start(attempt: Attempt, config: Config, values: Mapping[str, Any], di
         "owner": None,
         "config": {"path": None, "overrides": OVERRIDES, "hash": config.hash, "values": dict(values)},
         "digests": dict(digests),
-        "source_files": source_files(),
+        "source_files": files,
+        "depends_on": [path for gate in GATES if gate.name == attempt.gate for path in relevant_source(gate, files)],
         "before": None,
         "provenance": {
             "git": {"commit": None, "branch": None, "dirty": None},

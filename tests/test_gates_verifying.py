@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.errors import UserError
+from edgeflownas.gates.lifecycle import digests
+from edgeflownas.gates.lifecycle.states import gate_states
 from edgeflownas.gates.lifecycle.verifying import reproduction, verify
 from tests.handmade_gates import make_evidence, passed_chain
 
@@ -40,6 +42,20 @@ def test_config_values_and_source_files_are_digested_again(tmp_path: Path) -> No
     start["source_files"]["edgeflownas/config.py"] = "0" * 64
     (folder / "start.json").write_text(json.dumps(start))
     assert verify(tmp_path) == ["gate1: the source files of attempt 1 do not have the digest claimed for them"]
+
+
+def test_an_attempt_is_held_against_the_files_that_its_gate_depended_on_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed_chain(tmp_path)
+    start = json.loads((tmp_path / "gates/gate1/attempts/0001/start.json").read_text())
+    gone = next(path for path in start["depends_on"] if path.startswith("edgeflownas/nas/"))
+    # The code of today has another set of files that gate 1 depends on.
+    monkeypatch.setattr(digests, "depends_on", lambda gate, path: path != gone)
+    (state, *_) = gate_states(tmp_path, None)
+    assert state.state == "stale"
+    assert f"code {gone}: gone" in state.why
+    assert not [fault for fault in verify(tmp_path) if "digest claimed" in fault]
 
 
 def test_the_latest_attempt_is_reproduced_unless_another_is_asked_for(tmp_path: Path) -> None:

@@ -38,6 +38,14 @@ def relevant_source(gate: Gate, files: dict[str, str]) -> dict[str, str]:
     return {path: digest for path, digest in files.items() if depends_on(gate, path)}
 
 
+def relevant_source_of(gate: Gate, start: Mapping[str, Any]) -> dict[str, str]:
+    """The source files of an attempt's start that its gate depended on then: other code may depend on other files."""
+    files: dict[str, str] = start["source_files"]
+    if "depends_on" not in start:
+        return relevant_source(gate, files)
+    return {path: files[path] for path in start["depends_on"] if path in files}
+
+
 def relevant_config(gate: Gate, config: Config) -> dict[str, Any]:
     """The configuration values that the gate's verdict depends on, by dotted key: never paths of the data.
 

@@ -13,7 +13,7 @@ from edgeflownas.devices import backend_name
 from edgeflownas.errors import CannotWrite, UserError, writing
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import Attempt, attempts, latest_attempt, next_attempt, remove_done_files
-from edgeflownas.gates.lifecycle.digests import gate_digests, relevant_config, source_files
+from edgeflownas.gates.lifecycle.digests import gate_digests, relevant_config, relevant_source, source_files
 from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import close_attempt
 from edgeflownas.gates.lifecycle.states import gate_states, require_up_to_date, verdict_path
@@ -62,6 +62,7 @@ def start_gate(
             },
             "digests": gate_digests(gate, files, config, output_dir),
             "source_files": files,
+            "depends_on": [*relevant_source(gate, files)],
             "before": _verdict_before(gate, output_dir),
         },
         config,

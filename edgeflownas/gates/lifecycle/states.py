@@ -19,6 +19,7 @@ from edgeflownas.gates.lifecycle.digests import (
     gate_digests,
     relevant_config,
     relevant_source,
+    relevant_source_of,
     relevant_versions,
     source_files,
 )
@@ -123,7 +124,7 @@ def _stale_reasons(
         before = report["config"]["values"]
         why += [f"config {change}" for change in differences(before, relevant_config(gate, config))]
     if digests["code"] != report["digests"]["code"]:
-        changed = changed_files(relevant_source(gate, attempt.start["source_files"]), relevant_source(gate, files))
+        changed = changed_files(relevant_source_of(gate, attempt.start), relevant_source(gate, files))
         why += [f"code {change}" for change in changed]
     if digests["data"] != report["digests"]["data"]:
         why.append("data_index.json changed")

@@ -9,7 +9,7 @@ from edgeflownas.artifacts import sha256_file, sha256_of
 from edgeflownas.errors import UserError
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import Attempt, attempts
-from edgeflownas.gates.lifecycle.digests import relevant_source, relevant_versions
+from edgeflownas.gates.lifecycle.digests import relevant_source_of, relevant_versions
 from edgeflownas.gates.lifecycle.recorder import command_line
 from edgeflownas.gates.lifecycle.states import artifact_faults, gate_states
 from edgeflownas.gates.registry import GATES
@@ -51,7 +51,7 @@ def _record_faults(gate: Gate, attempt: Attempt, report: dict[str, Any], output_
             faults.append(f"{key} in report.json of attempt {attempt.number} is not that of its start.json")
     if sha256_of(report["config"]["values"]) != report["digests"]["config"]:
         faults.append(f"the config values of attempt {attempt.number} do not have the digest claimed for them")
-    if sha256_of(relevant_source(gate, start["source_files"])) != report["digests"]["code"]:
+    if sha256_of(relevant_source_of(gate, start)) != report["digests"]["code"]:
         faults.append(f"the source files of attempt {attempt.number} do not have the digest claimed for them")
     if gate.packages and sha256_of(relevant_versions(gate, start["provenance"])) != report["digests"].get("versions"):
         faults.append(f"the versions of attempt {attempt.number} do not have the digest claimed for them")
