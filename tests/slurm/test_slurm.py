@@ -82,10 +82,9 @@ def test_the_long_run_goes_on_after_its_time_limit_to_the_weights_of_one_that_wa
     jobs = cluster.submitted()
     states = [cluster.state(job) for job in jobs]
     assert states == ["TIMEOUT"] * (len(jobs) - 1) + ["COMPLETED"]
-    assert len(jobs) >= 2, "the run was over before its time limit: give it more epochs"
     statuses = [report["status"] for report in cluster.attempts("supernet")][-len(jobs) :]
     # The limit may also strike in the moment after the last step; then one more job finds nothing left to do.
-    assert (statuses[0], statuses[-1]) == ("interrupted", "passed")
+    assert (statuses[0], statuses[-1]) == ("interrupted", "passed"), "over before its time limit? More epochs!"
     assert processes_of(jobs) == []
 
     assert local.wait_until_ended(whole) == "COMPLETED"
