@@ -7,6 +7,7 @@ from keras import ops
 
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import fair_cycle, independent_paths
+from edgeflownas.nas.ranking import standard_errors
 from edgeflownas.nas.search_space import ChoiceBlock, SearchSpace, load_search_space
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.kinds import Depth
@@ -15,7 +16,7 @@ from edgeflownas.network.routes import FixedPath
 from edgeflownas.network.statistics import GivenStatistics
 from edgeflownas.runs.records import METRICS
 from edgeflownas.runs.weight_change import option_weight_changes
-from edgeflownas.training.evaluation import Batch, Evaluator, path_statistics, standard_errors
+from edgeflownas.training.evaluation import Batch, Evaluator, path_statistics
 from edgeflownas.training.losses import path_losses
 from edgeflownas.training.metrics import flow_metrics
 from edgeflownas.training.schedule import cosine_lr

@@ -80,6 +80,24 @@ def ceiling(epes: Sequence[Sequence[float]]) -> float | None:
     return float(np.mean(defined)) if defined else None
 
 
+def standard_errors(epes: np.ndarray) -> np.ndarray:
+    """How far each subnet's EPE against the mean of all would move with other samples: the noise of a ranking.
+
+    The deviation from the mean of all subnets is taken per sample, so that what is hard for all of them cancels.
+
+    Args:
+        epes: (subnets, samples), pixels.
+
+    Returns:
+        (subnets,) standard errors. Of a single sample nothing is known: there each is the deviation itself.
+    """
+    deviations = epes - epes.mean(axis=0)
+    samples = epes.shape[1]
+    if samples == 1:
+        return np.abs(deviations[:, 0])
+    return np.asarray(deviations.std(axis=1, ddof=1) / np.sqrt(samples))
+
+
 def _defined(x: Any, y: Any, correlation: str) -> float | None:
     # SciPy takes a second to import, and the rules import this module while Snakemake parses them.
     from scipy import stats

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.nas.arch_codec import format_code
+from edgeflownas.nas.ranking import standard_errors
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.stages import network_stages
@@ -222,24 +223,6 @@ def statistics_shift(before: CycleStatistics, after: CycleStatistics) -> float:
         float(np.sqrt(np.mean(np.square(new[0] - old[0]) / (new[1] + BATCH_NORM_EPSILON))))
         for old, new in zip(before, after, strict=True)
     )
-
-
-def standard_errors(epes: np.ndarray) -> np.ndarray:
-    """How far each subnet's EPE against the mean of all would move with other samples: the noise of a ranking.
-
-    The deviation from the mean of all subnets is taken per sample, so that what is hard for all of them cancels.
-
-    Args:
-        epes: (subnets, samples), pixels.
-
-    Returns:
-        (subnets,) standard errors. Of a single sample nothing is known: there each is the deviation itself.
-    """
-    deviations = epes - epes.mean(axis=0)
-    samples = epes.shape[1]
-    if samples == 1:
-        return np.abs(deviations[:, 0])
-    return np.asarray(deviations.std(axis=1, ddof=1) / np.sqrt(samples))
 
 
 def pool_summary(results: Sequence[dict[str, Any]]) -> tuple[float, float, float]:

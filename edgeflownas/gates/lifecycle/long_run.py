@@ -92,7 +92,7 @@ def evaluate_long_run(attempt: Attempt, output_dir: Path) -> dict[str, Any]:
     """Close the attempt of a run that ended: passed if its best epoch meets the criteria.
 
     The evaluation's noise is the standard error of a subnet's EPE against the pool's mean over the validation samples
-    (`training.evaluation.standard_errors`): subnets that differ by less would change places with other samples.
+    (`nas.ranking.standard_errors`): subnets that differ by less would change places with other samples.
     """
     findings: list[dict[str, Any]] = []
     try:
