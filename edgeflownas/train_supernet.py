@@ -146,13 +146,14 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
                 trainer.resume()
             write_json(run.data_index, data.index, schema="data_index.schema.json")
             run.write_config(config)
-            write_json(run.eval_pool, pool_report(space), schema="eval_pool.schema.json")
+            write_json(run.eval_pool(trainer.pool_names), pool_report(space), schema="eval_pool.schema.json")
             reason = trainer.train()
             progress = trainer.progress
             write_counts(run, trainer.settings.supernet_mode, space, progress)
             write_manifest(
                 run,
                 config,
+                trainer.pool_names,
                 data.index,
                 data.steps_per_epoch,
                 progress,

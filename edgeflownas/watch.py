@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import read_json
-from edgeflownas.console.printer import Printer, epoch_line, progress_line
+from edgeflownas.console.printer import Printer
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.gates.lifecycle.attempts import living_attempts
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
 from edgeflownas.processes import describe, is_alive
+from edgeflownas.runs.monitor import epoch_line, progress_line
+from edgeflownas.runs.pool_names import mean_epe
 from edgeflownas.runs.records import read_history
 from edgeflownas.runs.run_directory import RunDirectory
 
@@ -116,7 +118,7 @@ class StatusPrinter:
             self._printer.print(f"{status.run}, {describe(facts['process'])}")
             self._run, self._epochs = status.run, max(0, len(status.epochs) - EPOCHS_SHOWN)
         for row in status.epochs[self._epochs :]:
-            best = min(status.epochs[: row["epoch"]], key=lambda other: other["mean_epe_12"])
+            best = min(status.epochs[: row["epoch"]], key=mean_epe)
             self._printer.print(epoch_line(row, facts["epochs"], best["epoch"]))
         self._epochs = len(status.epochs)
         if status.state == "running":

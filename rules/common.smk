@@ -23,7 +23,7 @@ from edgeflownas.gates.workflow.plan import (
     gates_up_to_date,
     lock_output_dir,
 )
-from edgeflownas.nas.search_space import result_values
+from edgeflownas.nas.search_space import load_search_space, result_values
 from edgeflownas.source_code import training_source
 from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
@@ -58,8 +58,9 @@ try:
         main=workflow.is_main_process,
         forced=forced_gates(FORCED, TYPED.forceall),
     )
+    SPACE = load_search_space(PLAN.config["network.search_space"])
     if workflow.is_main_process:
-        require_targets([*TYPED.targets, *TYPED.forcerun], Path(PLAN.output_dir))
+        require_targets([*TYPED.targets, *TYPED.forcerun], Path(PLAN.output_dir), SPACE)
         if not TYPED.dryrun and (TYPED.no_hooks or TYPED.delete_all_output or TYPED.delete_temp_output):
             # Snakemake's hook, which takes it otherwise, is not called then; others may look beside a run.
             LOCK = lock_output_dir(Path(PLAN.output_dir))
@@ -141,7 +142,8 @@ def passed_until(gate):
         asked_for += [DATA_INDEXED] if stage.uses_data else []
         asked_for += [shown(verdict(stage.name), stage, caption="verdict")]
         # Not checkpoints: the report carries its files with it. The verdict names them with their digests.
-        asked_for += [shown(f"{OUT}/{path}", stage) for path in stage.publishes if not path.endswith(".ckpt")]
+        for path, name in zip(stage.publishes_in(SPACE), stage.publishes):
+            asked_for += [] if path.endswith(".ckpt") else [shown(f"{OUT}/{path}", stage, caption=Path(name).stem)]
     return asked_for
 
 
@@ -160,11 +162,11 @@ def benchmark_of(name, gate=None):
     return f"{OUT}/benchmarks/{gate}/{name}.tsv" if gate else f"{OUT}/benchmarks/{name}.tsv"
 
 
-def shown(path, gate, caption=None):
-    """A file that a gate publishes, for `snakemake --report`: its caption lies in rules/report/ under its name."""
+def shown(path, gate, caption):
+    """A file that a gate publishes, for `snakemake --report`, with its caption in rules/report/."""
     title = f"Gate {gate.number}: {gate.title}"
     labels = {"artifact": str(Path(path).relative_to(OUT))}
-    return report(path, caption=f"rules/report/{caption or Path(path).stem}.rst", category=title, labels=labels)
+    return report(path, caption=f"rules/report/{caption}.rst", category=title, labels=labels)
 
 
 def run_dir(name):

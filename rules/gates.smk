@@ -1,20 +1,16 @@
 # The rules of every gate of the list: begin an attempt, run its commands one after another, judge it. One group, so one
 # Slurm job. All that they declare are done files, in a folder of each attempt's own.
 from edgeflownas.gates.gate import Context
-from edgeflownas.nas.search_space import load_search_space
 
-try:
-    CONTEXT = Context(
-        config=CONFIG,
-        space=load_search_space(CONFIG["network.search_space"]),
-        output_dir=OUT,
-        config_flags=PLAN.config_flags(),
-        data_flags=WITH_DATA,
-        long_run=SUPERNET,
-        long_run_resources=LONG,
-    )
-except UserError as error:
-    refuse(error)
+CONTEXT = Context(
+    config=CONFIG,
+    space=SPACE,
+    output_dir=OUT,
+    config_flags=PLAN.config_flags(),
+    data_flags=WITH_DATA,
+    long_run=SUPERNET,
+    long_run_resources=LONG,
+)
 
 
 def recorded_by_gate(gate, command):

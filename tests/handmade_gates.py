@@ -30,14 +30,15 @@ from edgeflownas.reporting.training_report import write_report
 from tests.handmade_runs import OVERRIDES, SPACE, make_config, make_evaluation, make_index, make_run
 
 
-def make_evidence(gate_name: str, output_dir: Path) -> Evidence:
-    """Evidence of an attempt at a gate that meets every criterion."""
+def make_evidence(gate_name: str, output_dir: Path, **overrides: Any) -> Evidence:
+    """Evidence of an attempt at a gate that meets every criterion; `overrides` are of `make_config`."""
     gate = find_gate(gate_name)
-    config = make_config()
+    config = make_config(**overrides)
     make_index(output_dir / "data_index.json")
     attempt = next_attempt(output_dir, gate_name)
     digests = gate_digests(gate, source_files(), config, output_dir)
-    _write_start(attempt, config, relevant_config(gate, config), digests)
+    given = OVERRIDES | {key.replace("__", "."): value for key, value in overrides.items()}
+    _write_start(attempt, config, relevant_config(gate, config), digests, given)
     for name in gate.command_names:
         code = 2 if name.startswith("wrong_") else 0
         attempt.write_command(
@@ -87,7 +88,13 @@ def begun_attempt(output_dir: Path, stage: str) -> Attempt:
     return attempt
 
 
-def _write_start(attempt: Attempt, config: Config, values: Mapping[str, Any], digests: Mapping[str, Any]) -> None:
+def _write_start(
+    attempt: Attempt,
+    config: Config,
+    values: Mapping[str, Any],
+    digests: Mapping[str, Any],
+    overrides: Mapping[str, Any] = OVERRIDES,
+) -> None:
     installed, files = computing_now(), source_files()
     start = {
         "gate": attempt.gate,
@@ -95,7 +102,7 @@ def _write_start(attempt: Attempt, config: Config, values: Mapping[str, Any], di
         "trigger": attempt.number,
         "started": "2026-01-01T00:00:00+00:00",
         "owner": None,
-        "config": {"path": None, "overrides": OVERRIDES, "hash": config.hash, "values": dict(values)},
+        "config": {"path": None, "overrides": dict(overrides), "hash": config.hash, "values": dict(values)},
         "digests": dict(digests),
         "source_files": files,
         "depends_on": [path for gate in GATES if gate.name == attempt.gate for path in relevant_source(gate, files)],

@@ -16,10 +16,11 @@ from edgeflownas.config import Config, resolve_config
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.eval_pool import pool_report
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fair_cycle, fairness_gap
-from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.nas.search_space import SearchSpace, load_search_space
 from edgeflownas.network.initial_weights import option_kernels
 from edgeflownas.runs.checkpoints import save_checkpoint
 from edgeflownas.runs.flow_samples import FlowSamples, save_flow_samples
+from edgeflownas.runs.pool_names import PoolNames, mean_epe, pool_names
 
 SPACE = load_search_space()
 STEPS_PER_EPOCH = 4
@@ -79,32 +80,37 @@ def _folder() -> Path:
     return folder
 
 
+def _space(config: Config) -> SearchSpace:
+    return load_search_space(config["network.search_space"])
+
+
 @cache
-def _pool() -> dict[str, Any]:
-    return pool_report(SPACE)
+def _pool(space: SearchSpace) -> dict[str, Any]:
+    return pool_report(space)
 
 
 def _write_run(run: Path, epochs: int, config: Config, trace: bool) -> None:
-    pool = _pool()
+    space = _space(config)
+    pool, names = _pool(space), pool_names(space)
     write_json(run / "config.json", {"values": config.values, "origins": config.origins, "hash": config.hash})
-    write_json(run / "eval_pool_12.json", pool)
+    write_json(run / names.file, pool)
     make_index(run / "data_index.json")
     steps = epochs * STEPS_PER_EPOCH
-    counts = empty_counts(SPACE)
+    counts = empty_counts(space)
     lines = []
     for step in range(steps):
-        codes = fair_cycle(SPACE, config["seed"], step)
-        add_counts(counts, codes, SPACE)
+        codes = fair_cycle(space, config["seed"], step)
+        add_counts(counts, codes, space)
         lines.append(_trace_line(step, [format_code(code) for code in codes]))
     if trace:
         (run / "trace.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     write_json(
         run / "fairness_counts.json",
         {
-            "search_space": SPACE.name,
+            "search_space": space.name,
             "supernet_mode": "strict_fairness",
             "cycles": steps,
-            "cycle_length": SPACE.cycle_length,
+            "cycle_length": space.cycle_length,
             "counts": counts,
             "fairness_gap": fairness_gap(counts),
         },
@@ -112,23 +118,23 @@ def _write_run(run: Path, epochs: int, config: Config, trace: bool) -> None:
     )
     rows = [_history_row(epoch, pool["codes"]) for epoch in range(1, epochs + 1)]
     write_history(run, rows)
-    make_pool_results(run, rows[-1])
+    make_pool_results(run, rows[-1], space)
     if epochs == config["train.num_epochs"]:
         make_flow_samples(run, rows[-1], config)
     # The second-last epoch is the best one.
-    best = min(rows, key=lambda row: row["mean_epe_12"])
+    best = min(rows, key=mean_epe)
     for name, row in (("best", best), ("last", rows[-1])):
         save_checkpoint(
             run / "checkpoints" / f"supernet_{name}.ckpt",
             {"epoch": row["epoch"], "global_step": row["global_step"], "config_hash": config.hash},
             {f"weights.{name}": 1.01 * kernel for name, kernel in initial_kernels(config).items()},
         )
-    write_manifest(run, config, epochs, {"epoch": best["epoch"], "mean_epe_12": best["mean_epe_12"]})
+    write_manifest(run, config, epochs, {key: best[key] for key in ("epoch", names.mean_epe)})
 
 
 def initial_kernels(config: Config) -> dict[str, np.ndarray]:
     """What the kernels of all options start from, by name."""
-    options = option_kernels(SPACE, config["network.init_neurons"], config["seed"])
+    options = option_kernels(_space(config), config["network.init_neurons"], config["seed"])
     return {name: kernel for _, _, kernels in options for name, kernel in kernels.items()}
 
 
@@ -137,9 +143,9 @@ def _trace_line(step: int, codes: list[str]) -> dict[str, Any]:
         "step": step,
         "epoch": step // STEPS_PER_EPOCH + 1,
         "codes": codes,
-        "losses": [1.0, 1.5, 2.0],
-        "forward": 3,
-        "backward": 3,
+        "losses": [1.0, 1.5, *[2.0] * (len(codes) - 2)],
+        "forward": len(codes),
+        "backward": len(codes),
         "optimizer_step": 1,
         "global_grad_norm_before": 7.0,
         "global_grad_norm_after": 5.000001,
@@ -148,16 +154,14 @@ def _trace_line(step: int, codes: list[str]) -> dict[str, Any]:
 
 
 def _history_row(epoch: int, codes: list[str]) -> dict[str, Any]:
+    names = PoolNames(len(codes))
     # 8.5, 8.0, 7.5, 7.0 and then, at the fifth epoch, 7.25 px.
     mean = 9.0 - 0.5 * epoch if epoch < 5 else 7.25
     epes = {f"epe_{code.replace(',', '')}": mean + 0.25 * (-1) ** i for i, code in enumerate(codes)}
     return {
         "epoch": epoch,
         "global_step": epoch * STEPS_PER_EPOCH,
-        "mean_epe_12": mean,
-        "std_epe_12": 0.25,
-        "noise_epe_12": 0.125,
-        "best_mean_epe_12": min(mean, 7.0) if epoch > 4 else mean,
+        **dict(zip(names.columns, (mean, 0.25, 0.125, min(mean, 7.0) if epoch > 4 else mean), strict=True)),
         "zero_flow_epe": 9.0,
         "fairness_gap": 0,
         "lr": 1e-4,
@@ -177,9 +181,9 @@ def _history_row(epoch: int, codes: list[str]) -> dict[str, Any]:
     }
 
 
-def make_pool_results(run: Path, row: dict[str, Any]) -> None:
+def make_pool_results(run: Path, row: dict[str, Any], space: SearchSpace = SPACE) -> None:
     """`pool_results.json` of the epoch of a history row."""
-    codes = _pool()["codes"]
+    codes = _pool(space)["codes"]
     subnets = [_judged(code, row[f"epe_{code.replace(',', '')}"], index) for index, code in enumerate(codes)]
     last = {"epoch": row["epoch"], "global_step": row["global_step"], "samples": 1}
     write_json(run / "pool_results.json", last | {"subnets": subnets}, schema="pool_results.schema.json")
@@ -196,7 +200,7 @@ def make_flow_samples(run: Path, row: dict[str, Any], config: Config) -> None:
     y, x = np.mgrid[:height, :width].astype(np.float32)
     turning = np.stack([y - height / 2, width / 2 - x], axis=-1) / 4
     flow = np.stack([turning, 2 * turning])
-    codes = tuple(_pool()["codes"][:3])
+    codes = tuple(_pool(_space(config))["codes"][:3])
     predicted = np.stack([flow + np.float32([1 + index, 0]) for index in range(len(codes))])
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 6), np.uint8)
     origin = {"checkpoint": "supernet_last.ckpt", "epoch": row["epoch"], "global_step": row["global_step"]}
@@ -222,7 +226,7 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
         "pool_results": "pool_results.json",
         "flow_samples": "flow_samples.npz",
         "fairness_counts": "fairness_counts.json",
-        "eval_pool": "eval_pool_12.json",
+        "eval_pool": pool_names(_space(config)).file,
         "config": "config.json",
         "data_index": "data_index.json",
     }
@@ -292,7 +296,7 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
 
 def make_evaluation(run: Path, config: Config) -> None:
     """`supernet_eval.json` of the last checkpoint after five epochs."""
-    subnets = [_judged(code, 7.25 + 0.25 * (-1) ** i, i) for i, code in enumerate(_pool()["codes"])]
+    subnets = [_judged(code, 7.25 + 0.25 * (-1) ** i, i) for i, code in enumerate(_pool(_space(config))["codes"])]
     report = {
         "checkpoint": {
             "path": "last",

@@ -8,8 +8,9 @@ import pytest
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.console.durations import duration
-from edgeflownas.console.printer import PLAIN_EVERY, Printer, progress_line
-from edgeflownas.runs.monitor import WRITE_EVERY, RunLength, RunMonitor
+from edgeflownas.console.printer import PLAIN_EVERY, Printer
+from edgeflownas.runs.monitor import WRITE_EVERY, RunLength, RunMonitor, progress_line
+from edgeflownas.runs.pool_names import PoolNames
 from edgeflownas.runs.state import RunState
 from edgeflownas.runs.timing import PHASES, WINDOW, PhaseTimer, Throughput
 
@@ -40,7 +41,7 @@ class Run:
         self.path = folder / "progress.json"
         printer = Printer(verbosity, self.stream, live=live, clock=self.clock)
         length = RunLength(epochs, steps_per_epoch, epochs * steps_per_epoch)
-        self.monitor = RunMonitor(self.path, length, 5.0, printer, clock=self.clock)
+        self.monitor = RunMonitor(self.path, length, PoolNames(12), 5.0, printer, clock=self.clock)
 
     def steps(self, count, seconds=2.0):
         for _ in range(count):
@@ -51,7 +52,7 @@ class Run:
     def epoch(self, epe=4.0, seconds=10.0):
         self.monitor.judging(self.progress, where("recalibration", 1, 4))
         self.clock.now += seconds
-        self.progress.note_evaluation(epe, 0.002)
+        self.progress.note_evaluation(epe, PoolNames(12), 0.002)
         row = {"epoch": self.progress.epochs_done + 1, "mean_epe_12": epe, "std_epe_12": 0.5, "zero_flow_epe": 6.0}
         self.progress.finish_epoch(
             row | {"best_mean_epe_12": self.progress.best["mean_epe_12"], "fairness_gap": 0, "seconds": 18}, []

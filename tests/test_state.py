@@ -5,6 +5,7 @@ import json
 import pytest
 
 from edgeflownas.errors import UserError
+from edgeflownas.runs.pool_names import PoolNames
 from edgeflownas.runs.state import RunState
 
 MIN_DELTA = 0.002
@@ -15,7 +16,7 @@ def after(*epes):
     progress = RunState(counts={"EB0": [0, 0, 0]})
     improved = []
     for epe in epes:
-        improved.append(progress.note_evaluation(epe, MIN_DELTA))
+        improved.append(progress.note_evaluation(epe, PoolNames(12), MIN_DELTA))
         progress.finish_epoch({"epoch": progress.epochs_done + 1}, [])
     return progress, improved
 

@@ -15,6 +15,7 @@ from edgeflownas.console.printer import Printer
 from edgeflownas.errors import UserError
 from edgeflownas.processes import this_process
 from edgeflownas.runs.monitor import RunLength, RunMonitor
+from edgeflownas.runs.pool_names import PoolNames
 from edgeflownas.runs.state import RunState
 from tests.handmade_gates import begun_attempt
 from tests.handmade_runs import edit_json, make_config, make_run
@@ -29,7 +30,9 @@ def begin_run(folder, end=None):
     progress.best = {"epoch": 1, "mean_epe_12": 4.0}
     # Ten seconds pass with every look at the clock.
     clock = itertools.count(0, 10).__next__
-    monitor = RunMonitor(folder / "progress.json", RunLength(5, 4, 20), 5.0, Printer("quiet"), clock=clock)
+    monitor = RunMonitor(
+        folder / "progress.json", RunLength(5, 4, 20), PoolNames(12), 5.0, Printer("quiet"), clock=clock
+    )
     monitor.starting(progress)
     progress.record_step({"losses": [1.0], "global_grad_norm_before": 2.0})
     monitor.step(progress, {"global_grad_norm_before": 2.0}, 1e-4)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import IO, Any, Literal
 
-from edgeflownas.console.durations import duration
 from edgeflownas.console.terminal import is_live
 
 Verbosity = Literal["quiet", "normal", "verbose"]
@@ -69,43 +68,11 @@ class Printer:
         self._stream.flush()
 
 
-def progress_line(facts: Mapping[str, Any]) -> str:
-    """The state of a run in one line; the most important first, because a narrow terminal truncates it."""
-    place = f"epoch {facts['epoch']}/{facts['epochs']}"
-    if facts["phase"] == "starting":
-        return f"{place} starting: building the graph takes half a minute and more"
-    if facts["phase"] == "ended":
-        return f"{place} ended: {facts['stopped_because']}"
-    if facts["judging"]:
-        return f"{place} {judging_line(facts['judging'])}"
-    parts = [f"{place} step {facts['step']}/{facts['steps_per_epoch']}"]
-    if facts["steps_per_second"]:
-        parts.append(f"{facts['steps_per_second']:.3g} steps/s")
-    if facts["seconds_left"] is not None:
-        parts.append(f"{duration(facts['seconds_left'])} left")
-    parts.append(f"loss {facts['loss']:.4f}")
-    if facts["mean_epe_12"] is not None:
-        best = facts["best"]
-        parts.append(f"last EPE {facts['mean_epe_12']:.3f} (best {best['mean_epe_12']:.3f}, epoch {best['epoch']})")
-    parts += [f"lr {facts['lr']:.3g}", f"grad norm {facts['grad_norm']:.3g}", f"clipped {facts['clip_rate']:.0%}"]
-    return "  ".join(parts)
-
-
 def judging_line(judging: Mapping[str, Any]) -> str:
     """Which subnets are evaluated, and on what."""
     last = min(judging["subnet"] + judging["at_once"] - 1, judging["subnets"])
     subnets = f"subnets {judging['subnet']} to {last} of {judging['subnets']}"
     return f"evaluating {subnets}, {judging['part']} batch {judging['batch']}"
-
-
-def epoch_line(row: Mapping[str, Any], epochs: int, best_epoch: int) -> str:
-    """An epoch in one line, from its row of `eval_epe_history.csv`."""
-    is_best = best_epoch == row["epoch"]
-    best = "the best so far" if is_best else f"best {row['best_mean_epe_12']:.4f}, epoch {best_epoch}"
-    return (
-        f"epoch {row['epoch']}/{epochs} done: mean EPE {row['mean_epe_12']:.4f} ± {row['std_epe_12']:.4f} px ({best}), "
-        f"zero-flow EPE {row['zero_flow_epe']:.4f} px, fairness gap {row['fairness_gap']}, {duration(row['seconds'])}"
-    )
 
 
 def _now() -> str:

@@ -10,6 +10,7 @@ from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact
 from edgeflownas.gates.requirements import Requirement
 from edgeflownas.nas.search_space import SearchSpace
+from edgeflownas.runs.pool_names import pool_names
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,12 @@ class Gate:
 
     @property
     def publishes(self) -> tuple[str, ...]:
-        """The paths of its artifacts below `<output_dir>/`."""
+        """The paths of its artifacts below `<output_dir>/`, as they are in the 9-block space."""
         return tuple(artifact.path for artifact in self.artifacts)
+
+    def publishes_in(self, space: SearchSpace) -> tuple[str, ...]:
+        """The paths of its artifacts below `<output_dir>/` in a search space."""
+        return tuple(map(pool_names(space).renamed, self.publishes))
 
 
 # What gates that build networks depend on, and those that train them.

@@ -1,7 +1,7 @@
 """The eval pool: four fixed fair cycles of subnets, evaluated after every epoch.
 
-In the 9-block space these are 12 subnets, hence `mean_epe_12` and `eval_pool_12.json`; other spaces keep the names, but
-their pools have four times their own cycle length.
+In the 9-block space these are 12 subnets, hence `mean_epe_12` and `eval_pool_12.json`; in another space the pool has
+four times the length of its fair cycles, and these names say how many that are (`runs.pool_names`).
 """
 
 import argparse
@@ -54,8 +54,13 @@ def eval_pool(space: SearchSpace, cycles: int = POOL_CYCLES) -> np.ndarray:
     raise UserError(f"search space {space.name}: no {cycles} disjoint fair cycles of distinct subnets found")
 
 
+def pool_size(space: SearchSpace) -> int:
+    """How many subnets the pool has."""
+    return 1 if space.size == 1 else POOL_CYCLES * space.cycle_length
+
+
 def pool_report(space: SearchSpace) -> dict[str, Any]:
-    """The pool's codes and how often each option occurs in it: the content of `eval_pool_12.json`."""
+    """The pool's codes and how often each option occurs in it: the content of `eval_pool_12.json`, or of its like."""
     pool = eval_pool(space)
     codes = pool.reshape(-1, len(space.blocks))
     counts = empty_counts(space)

@@ -16,6 +16,7 @@ from edgeflownas.nas.search_space import SearchSpace, load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.network.kinds import KINDS
 from edgeflownas.runs.flow_samples import FlowSamples, load_flow_samples
+from edgeflownas.runs.pool_names import PoolNames, mean_epe, names_in
 from edgeflownas.runs.records import METRICS, read_history, read_trace, subnet_epes
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.segments import commit_words, segment_cautions, segment_words
@@ -91,6 +92,11 @@ class RunFacts:
         """The search space of the run."""
         return load_search_space(self.manifest["search_space"])
 
+    @property
+    def pool_names(self) -> PoolNames:
+        """What the history's columns of the eval pool are called; where there is a history."""
+        return names_in(self.history[0])
+
     @cached_property
     def subnets(self) -> list[Subnet]:
         """The eval pool after the last epoch, best first."""
@@ -143,18 +149,21 @@ class RunFacts:
             return []
         last, best = self.history[-1], self.manifest["best"]
         first, worst = self.subnets[0], self.subnets[-1]
-        zero = last["zero_flow_epe"]
+        mean, zero, names = mean_epe(last), last["zero_flow_epe"], self.pool_names
         rows = [
-            ("mean EPE of the eval pool", f"{last['mean_epe_12']:.4f} px after epoch {last['epoch']}"),
-            ("standard deviation between subnets", f"{last['std_epe_12']:.4f} px"),
-            ("noise of that from the choice of samples", f"{last['noise_epe_12']:.4f} px"),
+            ("mean EPE of the eval pool", f"{mean:.4f} px after epoch {last['epoch']}"),
+            ("standard deviation between subnets", f"{last[names.std_epe]:.4f} px"),
+            ("noise of that from the choice of samples", f"{last[names.noise_epe]:.4f} px"),
             ("EPE of predicting no motion", f"{zero:.4f} px"),
-            ("the supernet's error, of that", f"{last['mean_epe_12'] / zero:.1%}" if zero else "no motion in the data"),
+            (
+                "the supernet's error, of that",
+                f"{mean / zero:.1%}" if zero else "no motion in the data",
+            ),
             ("best subnet", f"{first.epe:.4f} px, {first.code}"),
             ("worst subnet", f"{worst.epe:.4f} px, {worst.code}"),
         ]
         if best:
-            rows.append(("best epoch", f"{best['epoch']}, with a mean EPE of {best['mean_epe_12']:.4f} px"))
+            rows.append(("best epoch", f"{best['epoch']}, with a mean EPE of {mean_epe(best):.4f} px"))
         rows += [
             ("fairness gap", f"{self.counts['fairness_gap']} after {self.counts['cycles']} cycles"),
             ("time", self._time()),
@@ -216,19 +225,20 @@ class RunFacts:
 
     def _cautions_of_the_result(self) -> list[str]:
         last = self.history[-1]
+        names = self.pool_names
         cautions = []
         if last["clip_rate"] >= OFTEN_CLIPPED:
             cautions.append(
                 f"{last['clip_rate']:.0%} of the last epoch's steps were clipped: the clip sets the step size."
             )
-        if last["mean_epe_12"] >= last["zero_flow_epe"]:
+        if last[names.mean_epe] >= last["zero_flow_epe"]:
             cautions.append("The supernet is not better than predicting no motion.")
         if last["fairness_gap"]:
             cautions.append(f"The options were not trained equally often: the fairness gap is {last['fairness_gap']}.")
-        if last["std_epe_12"] <= last["noise_epe_12"]:
+        if last[names.std_epe] <= last[names.noise_epe]:
             cautions.append(
-                f"The subnets differ by {last['std_epe_12']:.4f} px, which is no more than the validation samples' "
-                f"noise of {last['noise_epe_12']:.4f} px: their ranking says nothing."
+                f"The subnets differ by {last[names.std_epe]:.4f} px, which is no more than the validation samples' "
+                f"noise of {last[names.noise_epe]:.4f} px: their ranking says nothing."
             )
         tau = self.rank_correlations[0][-1]
         if tau < UNSTABLE_TAU:

@@ -57,7 +57,8 @@ def _column(facts: RunFacts, name: str) -> np.ndarray:
 
 
 def _epe(facts: RunFacts) -> RunFigure:
-    epochs, mean, std = (_column(facts, name) for name in ("epoch", "mean_epe_12", "std_epe_12"))
+    names = facts.pool_names
+    epochs, mean, std = (_column(facts, name) for name in ("epoch", names.mean_epe, names.std_epe))
     pool = np.array([list(subnet_epes(row).values()) for row in facts.history])
     best = int(mean.argmin())
 

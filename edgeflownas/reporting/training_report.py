@@ -100,12 +100,13 @@ def _flow(facts: RunFacts, drawn: Drawn) -> list[str]:
 def _epochs(facts: RunFacts) -> list[str]:
     step = -(-len(facts.history) // EPOCHS_SHOWN)
     best = (facts.manifest["best"] or {}).get("epoch")
+    names = facts.pool_names
     shown = [row for row in facts.history if row["epoch"] % step == 0 or row["epoch"] in (1, best)]
     shown += [facts.history[-1]] if facts.history[-1] not in shown else []
     head = ("epoch", "step", "mean EPE (px)", "std (px)", "train loss", "lr", "grad norm p50 / p99", "clipped", "gap")
     rows = [
         [
-            *(str(row["epoch"]), str(row["global_step"]), f"{row['mean_epe_12']:.4f}", f"{row['std_epe_12']:.4f}"),
+            *(str(row["epoch"]), str(row["global_step"]), f"{row[names.mean_epe]:.4f}", f"{row[names.std_epe]:.4f}"),
             *(
                 f"{row['train_loss']:.4f}",
                 f"{row['lr']:.3g}",

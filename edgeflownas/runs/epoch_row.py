@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeflownas.nas.fair_sampler import fairness_gap
+from edgeflownas.runs.pool_names import mean_epe, names_in
 from edgeflownas.runs.state import RunState
 
 
@@ -28,14 +29,11 @@ def epoch_row(
         results: of every subnet of the pool, as `Evaluator.evaluate` gives them.
     """
     assert progress.best is not None
-    mean_epe, std_epe, noise_epe = summary
+    names, best = names_in(progress.best), mean_epe(progress.best)
     return {
         "epoch": progress.epochs_done + 1,
         "global_step": progress.global_step,
-        "mean_epe_12": mean_epe,
-        "std_epe_12": std_epe,
-        "noise_epe_12": noise_epe,
-        "best_mean_epe_12": progress.best["mean_epe_12"],
+        **dict(zip(names.columns, (*summary, best), strict=True)),
         "zero_flow_epe": zero_flow_epe,
         "fairness_gap": fairness_gap(progress.counts),
         "lr": lr,

@@ -11,6 +11,7 @@ from edgeflownas.data.remarks import remarks
 from edgeflownas.nas.fair_sampler import fairness_gap
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.stages import INPUT_CHANNELS
+from edgeflownas.runs.pool_names import PoolNames
 from edgeflownas.runs.recovery import recoveries
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.segments import Segment
@@ -53,6 +54,7 @@ def write_counts(run: RunDirectory, supernet_mode: str, space: SearchSpace, prog
 def write_manifest(
     run: RunDirectory,
     config: Config,
+    names: PoolNames,
     index: Mapping[str, Any],
     steps_per_epoch: int,
     progress: RunState,
@@ -67,6 +69,7 @@ def write_manifest(
     Its top level describes the last process, its segments all of them.
 
     Args:
+        names: of the eval pool.
         index: of the data that it was trained on.
         optimizer: its name and constants.
         distribution: over how many devices, and whose statistics batch norm took.
@@ -111,7 +114,7 @@ def write_manifest(
         "versions": last["versions"],
         "segments": list(segments),
         "data": _data_facts(settings.source, index),
-        "files": _file_entries(run),
+        "files": _file_entries(run, names),
     }
     write_json(run.manifest, manifest, schema="train_manifest.schema.json")
 
@@ -135,7 +138,7 @@ def _data_facts(source: str, index: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _file_entries(run: RunDirectory) -> dict[str, dict[str, Any]]:
+def _file_entries(run: RunDirectory, names: PoolNames) -> dict[str, dict[str, Any]]:
     """The run's files that are there, each with its digest."""
     files = {
         "checkpoint_best": run.best,
@@ -144,7 +147,7 @@ def _file_entries(run: RunDirectory) -> dict[str, dict[str, Any]]:
         "pool_results": run.pool_results,
         "flow_samples": run.flow_samples,
         "fairness_counts": run.fairness_counts,
-        "eval_pool": run.eval_pool,
+        "eval_pool": run.eval_pool(names),
         "config": run.config,
         "data_index": run.data_index,
         "nonfinite": run.nonfinite,

@@ -14,6 +14,7 @@ from typing import Any
 from edgeflownas.artifacts import read_json, sha256_file
 from edgeflownas.errors import UserError
 from edgeflownas.runs.checkpoints import read_header
+from edgeflownas.runs.pool_names import mean_epe, names_in
 from edgeflownas.runs.records import COMPLETED, read_history, subnet_epes
 
 
@@ -112,8 +113,8 @@ def _history_faults(manifest: dict[str, Any], path: Path) -> list[str]:
         if manifest["supernet_mode"] == "strict_fairness" and row["fairness_gap"] != 0:
             faults.append(f"epoch {number} has fairness_gap {row['fairness_gap']}")
     if rows and manifest["best"]:
-        best = min(rows, key=lambda row: row["mean_epe_12"])
-        if (best["epoch"], best["mean_epe_12"]) != (manifest["best"]["epoch"], manifest["best"]["mean_epe_12"]):
+        best = min(rows, key=mean_epe)
+        if {key: best[key] for key in ("epoch", names_in(best).mean_epe)} != manifest["best"]:
             faults.append(f"best is epoch {best['epoch']}, the manifest says {manifest['best']}")
     return faults
 

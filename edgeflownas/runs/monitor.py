@@ -1,4 +1,4 @@
-"""What a run reports while it is running: on its terminal, and in `progress.json` for `watch`."""
+"""What a run reports while it is running: on its terminal, and in `progress.json`, from which `watch` says the same."""
 
 import contextlib
 import json
@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.console.printer import Printer, epoch_line, progress_line
+from edgeflownas.console.durations import duration
+from edgeflownas.console.printer import Printer, judging_line
 from edgeflownas.processes import this_process
 from edgeflownas.runs.observers import Observer
+from edgeflownas.runs.pool_names import PoolNames, mean_epe, names_in
 from edgeflownas.runs.state import RunState
 from edgeflownas.runs.timing import Throughput
 
@@ -35,12 +37,14 @@ class RunMonitor(Observer):
         self,
         path: Path,
         length: RunLength,
+        names: PoolNames,
         grad_clip: float,
         printer: Printer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._length = length
+        self._names = names
         self._grad_clip = grad_clip
         self._printer = printer
         self._clock = clock
@@ -120,7 +124,7 @@ class RunMonitor(Observer):
             "global_step": progress.global_step,
             "steps_per_second": self._throughput.steps_per_second,
             "seconds_left": self._throughput.seconds_left(left, evaluations),
-            "mean_epe_12": progress.history[-1]["mean_epe_12"] if progress.history else None,
+            self._names.mean_epe: mean_epe(progress.history[-1]) if progress.history else None,
             "best": progress.best,
             "updated": _now(),
         }
@@ -134,6 +138,39 @@ class RunMonitor(Observer):
             temporary = self._path.with_name(f".{self._path.name}")
             temporary.write_text(json.dumps(self._now(progress), indent=2, allow_nan=False), encoding="utf-8")
             temporary.replace(self._path)
+
+
+def progress_line(facts: Mapping[str, Any]) -> str:
+    """The state of a run in one line; the most important first, because a narrow terminal truncates it."""
+    place = f"epoch {facts['epoch']}/{facts['epochs']}"
+    if facts["phase"] == "starting":
+        return f"{place} starting: building the graph takes half a minute and more"
+    if facts["phase"] == "ended":
+        return f"{place} ended: {facts['stopped_because']}"
+    if facts["judging"]:
+        return f"{place} {judging_line(facts['judging'])}"
+    parts = [f"{place} step {facts['step']}/{facts['steps_per_epoch']}"]
+    if facts["steps_per_second"]:
+        parts.append(f"{facts['steps_per_second']:.3g} steps/s")
+    if facts["seconds_left"] is not None:
+        parts.append(f"{duration(facts['seconds_left'])} left")
+    parts.append(f"loss {facts['loss']:.4f}")
+    if (last := mean_epe(facts)) is not None:
+        best = facts["best"]
+        parts.append(f"last EPE {last:.3f} (best {mean_epe(best):.3f}, epoch {best['epoch']})")
+    parts += [f"lr {facts['lr']:.3g}", f"grad norm {facts['grad_norm']:.3g}", f"clipped {facts['clip_rate']:.0%}"]
+    return "  ".join(parts)
+
+
+def epoch_line(row: Mapping[str, Any], epochs: int, best_epoch: int) -> str:
+    """An epoch in one line, from its row of `eval_epe_history.csv`."""
+    names = names_in(row)
+    is_best = best_epoch == row["epoch"]
+    best = "the best so far" if is_best else f"best {row[names.best_mean_epe]:.4f}, epoch {best_epoch}"
+    return (
+        f"epoch {row['epoch']}/{epochs} done: mean EPE {mean_epe(row):.4f} ± {row[names.std_epe]:.4f} px ({best}), "
+        f"zero-flow EPE {row['zero_flow_epe']:.4f} px, fairness gap {row['fairness_gap']}, {duration(row['seconds'])}"
+    )
 
 
 def _now() -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeflownas.artifacts import parse_json, validate
 from edgeflownas.errors import UserError
+from edgeflownas.runs.pool_names import names_in
 
 # What is recorded of a subnet's predictions, in the order of `training.metrics.flow_metrics`.
 METRICS = ("epe", "outliers_1px", "outliers_3px", "outliers_5px", "fl_all")
@@ -47,8 +48,19 @@ def read_history(path: Path) -> list[dict[str, float]]:
         if bad:
             raise UserError(f"{where}: {bad[0]} is {row[bad[0]]}, not finite")
         validate(row, "history_row.schema.json", where=where)
+        _require_columns(row, where)
         rows.append(row)
     return rows
+
+
+def _require_columns(row: Mapping[str, float], where: str) -> None:
+    """The columns that are named after the size of the eval pool; a schema cannot require what it has no name for."""
+    try:
+        missing = [column for column in names_in(row).columns if column not in row]
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    if missing:
+        raise UserError(f"{where}: {missing[0]} is missing")
 
 
 def subnet_epes(row: Mapping[str, float]) -> dict[str, float]:

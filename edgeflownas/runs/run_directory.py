@@ -16,6 +16,7 @@ from edgeflownas.config_schema import STUDIES_SCHEMA, schema_leaves
 from edgeflownas.data.journal import JOURNAL_FILE
 from edgeflownas.errors import UserError, make_folder, remedy_of, writing
 from edgeflownas.locks import LockHeld, take_lock
+from edgeflownas.runs.pool_names import PoolNames
 
 LOCK = ".lock"
 
@@ -27,7 +28,6 @@ class RunDirectory:
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.data_index = self.path / "data_index.json"
-        self.eval_pool = self.path / "eval_pool_12.json"
         self.history = self.path / "eval_epe_history.csv"
         self.pool_results = self.path / "pool_results.json"
         self.flow_samples = self.path / "flow_samples.npz"
@@ -42,6 +42,10 @@ class RunDirectory:
         self.previous = self.path / "checkpoints" / "supernet_last.previous.ckpt"
         self.recoveries = self.path / "recoveries.json"
         self._claim: IO[str] | None = None
+
+    def eval_pool(self, names: PoolNames) -> Path:
+        """The file that lists the eval pool."""
+        return self.path / names.file
 
     @property
     def checkpoints(self) -> list[Path]:

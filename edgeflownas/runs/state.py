@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.errors import UserError
+from edgeflownas.runs.pool_names import PoolNames, mean_epe
 from edgeflownas.runs.timing import PHASES
 
 
@@ -16,7 +17,7 @@ class RunState:
 
     global_step: fair cycles done, skipped ones too, which is also the index of the next one.
     history: one row of `eval_epe_history.csv` per completed epoch.
-    best: epoch and mean_epe_12 (pixels) of the best epoch so far, None before the first evaluation.
+    best: epoch and mean EPE (pixels, `PoolNames.mean_epe`) of the best epoch so far, None before the first evaluation.
     patience_reference, epochs_without_improvement: early stopping counts from the last decrease by min_delta.
     pool_results: metrics of every subnet of the eval pool after the last completed epoch.
     counts: how often each option of each block was trained: executed in a cycle that made an update.
@@ -95,16 +96,16 @@ class RunState:
             "clip_rate": float(np.mean(np.array(self.epoch_norms) > grad_clip)),
         }
 
-    def note_evaluation(self, mean_epe: float, min_delta: float) -> bool:
-        """Update best and patience with the EPE of the epoch that just ended; True if it is the best so far."""
-        if self.patience_reference is None or mean_epe < self.patience_reference - min_delta:
-            self.patience_reference = mean_epe
+    def note_evaluation(self, epe: float, names: PoolNames, min_delta: float) -> bool:
+        """Update best and patience with the mean EPE of the epoch that just ended; True if it is the best so far."""
+        if self.patience_reference is None or epe < self.patience_reference - min_delta:
+            self.patience_reference = epe
             self.epochs_without_improvement = 0
         else:
             self.epochs_without_improvement += 1
-        improved = self.best is None or mean_epe < self.best["mean_epe_12"]
+        improved = self.best is None or epe < mean_epe(self.best)
         if improved:
-            self.best = {"epoch": self.epochs_done + 1, "mean_epe_12": mean_epe}
+            self.best = {"epoch": self.epochs_done + 1, names.mean_epe: epe}
         return improved
 
     def finish_epoch(self, row: dict[str, Any], pool_results: list[dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.parsers import command_parser
 from edgeflownas.reporting.plots import CYCLE, SOFT, draw_svg
+from edgeflownas.runs.pool_names import mean_epe
 from edgeflownas.studies.runs import read_run
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def fidelity_report(
     runs = [[read_run(alone / f"{code.replace(',', '')}_seed{seed}") for seed in seeds] for code in codes]
     shape = runs[0][0].manifest["input_shape"]
     width = runs[0][0].manifest["init_neurons"]
-    epes = np.array([[run.last["mean_epe_12"] for run in row] for row in runs])
+    epes = np.array([[mean_epe(run.last) for run in row] for row in runs])
     judged = {name: [row["epe"] for row in result["subnets"]] for name, result in supernets.items()}
     subnets = [
         {

@@ -20,6 +20,7 @@ from edgeflownas.gates.lifecycle.reports import table_head, table_row
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import command_parser
 from edgeflownas.runs.checkpoints import load_checkpoint
+from edgeflownas.runs.pool_names import mean_epe, names_in
 from edgeflownas.runs.weight_change import ROUNDING, option_weight_changes
 from edgeflownas.studies.runs import Run, read_run
 
@@ -51,7 +52,7 @@ class Evidence:
 
 def _memorised(evidence: Evidence) -> Finding:
     run = evidence.memorise
-    observed = f"{run.last['mean_epe_12']:.3f} px, {run.ratio:.3f} of zero flow {run.last['zero_flow_epe']:.3f} px"
+    observed = f"{mean_epe(run.last):.3f} px, {run.ratio:.3f} of zero flow {run.last['zero_flow_epe']:.3f} px"
     return Finding(observed, f"at most {MEMORISED:.2f} of zero flow", run.ratio <= MEMORISED)
 
 
@@ -158,12 +159,12 @@ CRITERIA: tuple[Criterion[Evidence], ...] = (
 
 
 def _print_curve(title: str, run: Run) -> None:
-    record = run.record()
+    record, names = run.record(), names_in(run.last)
     print(f"\n{title}: {record['run']}, {record['seconds']:.0f} s on {record['device']}")
     print(f"{'steps':>7}{'of zero flow':>14}{'std':>10}{'noise':>10}{'clipped':>9}")
     for row in record["curve"]:
         print(
-            f"{row['global_step']:7d}{row['ratio']:14.3f}{row['std_epe_12']:10.4f}{row['noise_epe_12']:10.4f}"
+            f"{row['global_step']:7d}{row['ratio']:14.3f}{row[names.std_epe]:10.4f}{row[names.noise_epe]:10.4f}"
             f"{row['clip_rate']:9.2f}"
         )
 

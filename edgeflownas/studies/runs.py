@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import read_json
+from edgeflownas.runs.pool_names import mean_epe, names_in
 from edgeflownas.runs.records import read_history, subnet_epes
 
 
@@ -24,7 +25,7 @@ class Run:
     @property
     def ratio(self) -> float:
         """Mean EPE of the pool after the last epoch over the zero-flow EPE: 1 is what predicting no motion gives."""
-        return self.last["mean_epe_12"] / self.last["zero_flow_epe"]
+        return float(mean_epe(self.last)) / self.last["zero_flow_epe"]
 
     @property
     def subnet_ratios(self) -> dict[str, float]:
@@ -33,6 +34,7 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """Where and how the numbers came to be, with the curve: JSON values for a study's report."""
+        names = names_in(self.last)
         keys = ("config_hash", "git_commit", "git_dirty", "backend", "global_step", "seed")
         return {
             "run": str(self.path),
@@ -43,9 +45,8 @@ class Run:
             "curve": [
                 {
                     "global_step": int(row["global_step"]),
-                    "ratio": row["mean_epe_12"] / row["zero_flow_epe"],
-                    "std_epe_12": row["std_epe_12"],
-                    "noise_epe_12": row["noise_epe_12"],
+                    "ratio": mean_epe(row) / row["zero_flow_epe"],
+                    **{name: row[name] for name in (names.std_epe, names.noise_epe)},
                     "clip_rate": row["clip_rate"],
                 }
                 for row in self.history

@@ -20,6 +20,7 @@ from edgeflownas.devices import backend_name
 from edgeflownas.errors import REMEDIES, CannotWrite, UserError, make_folder
 from edgeflownas.runs.flow_samples import FlowSamples
 from edgeflownas.runs.observers import Observer
+from edgeflownas.runs.pool_names import names_in
 from edgeflownas.runs.records import subnet_epes
 from edgeflownas.runs.state import RunState
 from edgeflownas.runs.timing import PHASES
@@ -102,7 +103,8 @@ class TensorBoardLog:
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         """A row of the history."""
         epes = {f"epe_of_subnet/{digits}": epe for digits, epe in subnet_epes(row).items()}
-        names = ["mean_epe_12", "std_epe_12", "best_mean_epe_12", "zero_flow_epe", "train_loss", "clip_rate", "seconds"]
+        pool = names_in(row)
+        names = [pool.mean_epe, pool.std_epe, pool.best_mean_epe, "zero_flow_epe", "train_loss", "clip_rate", "seconds"]
         names += [f"seconds_{phase}" for phase in PHASES]
         self._add_scalars(row["global_step"], {f"epoch/{name}": row[name] for name in names} | epes)
 

@@ -29,6 +29,7 @@ from edgeflownas.runs.flow_samples import FlowSamples, save_flow_samples
 from edgeflownas.runs.monitor import RunLength, RunMonitor
 from edgeflownas.runs.nonfinite import epes_in_words, in_words, nonfinite_finding, without_nonfinite
 from edgeflownas.runs.observers import Observer, RecordsWriter
+from edgeflownas.runs.pool_names import pool_names
 from edgeflownas.runs.records import COMPLETED
 from edgeflownas.runs.recovery import find_checkpoint
 from edgeflownas.runs.run_directory import RunDirectory
@@ -83,6 +84,7 @@ class Trainer:
             )
         self.evaluator = Evaluator(self.network, settings.init_neurons, settings.flow_scale)
         self.pool = eval_pool(space)
+        self.pool_names = pool_names(space)
         self.progress = RunState(counts=empty_counts(space))
         self.steps_per_epoch = data.steps_per_epoch
         self.limits = RunLimits(settings, self.steps_per_epoch)
@@ -94,7 +96,7 @@ class Trainer:
         self._records = RecordsWriter(run, data.val_samples)
         self.observers: list[Observer] = [
             self._records,
-            RunMonitor(run.progress, length, settings.grad_clip, printer),
+            RunMonitor(run.progress, length, self.pool_names, settings.grad_clip, printer),
         ]
         if settings.tensorboard:
             self.observers.append(TensorBoardObserver(run.tensorboard, self._flow_samples))
@@ -226,7 +228,7 @@ class Trainer:
             raise CheckFailed(f"epoch {progress.epochs_done + 1}: {epes_in_words(results, self.run.previous)}")
         zero_flow_epe = self._zero_flow_epe
         self._enter("saving")
-        improved = progress.note_evaluation(summary[0], self.settings.early_stop_min_delta)
+        improved = progress.note_evaluation(summary[0], self.pool_names, self.settings.early_stop_min_delta)
         lr = cosine_lr(progress.global_step - 1, self.limits.total_steps, self.settings.lr)
         row = epoch_row(progress, self.settings.grad_clip, self.steps_per_epoch, lr, summary, zero_flow_epe, results)
         progress.finish_epoch(row, results)

@@ -4,7 +4,6 @@ import itertools
 import math
 from typing import Any
 
-from edgeflownas.artifacts import read_json
 from edgeflownas.config import Config
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
 from edgeflownas.gates.gate import TRAINING_KEYS, Command, Context, Gate
@@ -14,14 +13,17 @@ from edgeflownas.gates.requirements import patience_for, steps_for, strict_fairn
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fairness_gap
 from edgeflownas.provenance import COMPUTING_PACKAGES
+from edgeflownas.runs.pool_names import PoolNames, mean_epe
 from edgeflownas.runs.records import METRICS, subnet_epes
 
 # Steps of the traced run, epochs before and after the resume, and batches of each recalibration.
 TRACED_STEPS = 30
 EPOCHS_BEFORE_RESUME, EPOCHS_AFTER_RESUME = 3, 5
 RECALIBRATION_BATCHES = 8
-TRAINER, POOL = "edgeflownas.train_supernet", "eval_pool_12.json"
+TRAINER = "edgeflownas.train_supernet"
 TRACE_RUN, REPEAT_RUN, EPOCHS_RUN = "gate3_trace", "gate3_trace_repeat", "gate3_epochs"
+# As in the 9-block space; `PoolNames.renamed` makes those of others of them.
+POOL = PoolNames(12)
 ROUNDING = 1e-6
 # Gate 3 trains too little to claim more than that the error does not grow from the first epoch to the last.
 GROWN = 1.1
@@ -99,15 +101,16 @@ def _epochs_there(evidence: Evidence) -> Finding:
 
 
 def _epochs_judged(evidence: Evidence) -> Finding:
-    pool = len(evidence.json(EPOCHS_RUN, POOL, "eval_pool.schema.json")["codes"])
+    names = evidence.pool_names
+    pool = len(evidence.json(EPOCHS_RUN, names.file, "eval_pool.schema.json")["codes"])
     faults = []
     rows = evidence.history(EPOCHS_RUN)
     for row in rows:
         epes = list(subnet_epes(row).values())
         if len(epes) != pool:
             faults.append(f"epoch {row['epoch']}: {len(epes)} subnets instead of {pool}")
-        elif not math.isclose(row["mean_epe_12"], sum(epes) / pool, rel_tol=ROUNDING):
-            faults.append(f"epoch {row['epoch']}: mean_epe_12 {row['mean_epe_12']} is not the mean of its subnets")
+        elif not math.isclose(mean_epe(row), sum(epes) / pool, rel_tol=ROUNDING):
+            faults.append(f"epoch {row['epoch']}: {names.mean_epe} {mean_epe(row)} is not the mean of its subnets")
         if row["fairness_gap"] != 0:
             faults.append(f"epoch {row['epoch']}: fairness_gap {row['fairness_gap']}")
     return none_of(faults, f"{len(rows)} epochs, {pool} subnets each, gap 0")
@@ -152,7 +155,7 @@ def _best_names_its_epoch(evidence: Evidence) -> Finding:
     from edgeflownas.runs.checkpoints import read_header
 
     header = read_header(evidence.run(EPOCHS_RUN) / BEST)
-    best = min(evidence.history(EPOCHS_RUN), key=lambda row: row["mean_epe_12"])
+    best = min(evidence.history(EPOCHS_RUN), key=mean_epe)
     manifest = _manifest(evidence, EPOCHS_RUN)
     in_manifest = (manifest["best"] or {}).get("epoch")
     return same(
@@ -174,14 +177,14 @@ def _recalibrated(evidence: Evidence) -> Finding:
 def _evaluation_reads_back(evidence: Evidence) -> Finding:
     report = evidence.json(EPOCHS_RUN, "supernet_eval.json", "supernet_eval.schema.json")
     row = evidence.history(EPOCHS_RUN)[-1]
-    equal = math.isclose(report["mean_epe"], row["mean_epe_12"], rel_tol=ROUNDING)
+    equal = math.isclose(report["mean_epe"], mean_epe(row), rel_tol=ROUNDING)
     right = report["checkpoint"]["epoch"] == row["epoch"]
     observed = f"{report['mean_epe']:.9g} px at epoch {report['checkpoint']['epoch']}"
-    return Finding(observed, f"{row['mean_epe_12']:.9g} px at epoch {row['epoch']}", equal and right)
+    return Finding(observed, f"{mean_epe(row):.9g} px at epoch {row['epoch']}", equal and right)
 
 
 def _pool_covers(evidence: Evidence) -> Finding:
-    report = read_json(evidence.run(EPOCHS_RUN) / POOL, schema="eval_pool.schema.json")
+    report = evidence.json(EPOCHS_RUN, evidence.pool_names.file, "eval_pool.schema.json")
     faults = []
     for name, counts in report["coverage"].items():
         if set(counts) != {len(report["codes"]) // len(counts)}:
@@ -192,10 +195,10 @@ def _pool_covers(evidence: Evidence) -> Finding:
 def _against_no_motion(evidence: Evidence) -> Finding:
     rows = evidence.history(EPOCHS_RUN)
     row = rows[-1]
-    first, ratio = (each["mean_epe_12"] / each["zero_flow_epe"] for each in (rows[0], row))
+    first, ratio = (mean_epe(each) / each["zero_flow_epe"] for each in (rows[0], row))
     words = "better than" if ratio < 1 else "no better than"
     observed = (
-        f"mean EPE {row['mean_epe_12']:.3f} px is {ratio:.3f} of the zero-flow EPE {row['zero_flow_epe']:.3f} px: "
+        f"mean EPE {mean_epe(row):.3f} px is {ratio:.3f} of the zero-flow EPE {row['zero_flow_epe']:.3f} px: "
         f"{words} predicting no motion"
     )
     expected = f"stated; at most {GROWN:g} times the first epoch's {first:.3f}"
@@ -237,12 +240,16 @@ CRITERIA = (
     Criterion(f"the traced run has its {TRACED_STEPS} steps, in order", _steps_there, ("trace",)),
     Criterion("the traced run repeats bit for bit", _trace_repeats, ("trace", "trace_repeat")),
     Criterion("the history has one row per epoch, over the resume", _epochs_there, ("epochs", "resume")),
-    Criterion("every epoch has mean_epe_12, std_epe_12 and fairness_gap 0", _epochs_judged, ("epochs", "resume")),
+    Criterion(
+        f"every epoch has {POOL.mean_epe}, {POOL.std_epe} and fairness_gap 0", _epochs_judged, ("epochs", "resume")
+    ),
     Criterion("global_step is continuous, none repeated or skipped", _global_step_continuous, ("epochs", "resume")),
     Criterion("the second command continued the first", _resumed_there, ("resume",)),
     Criterion("supernet_last.ckpt names the last epoch", _last_names_its_epoch, ("resume",)),
     Criterion(
-        "supernet_best.ckpt names the epoch of the smallest mean_epe_12", _best_names_its_epoch, ("epochs", "resume")
+        f"supernet_best.ckpt names the epoch of the smallest {POOL.mean_epe}",
+        _best_names_its_epoch,
+        ("epochs", "resume"),
     ),
     Criterion(
         f"every evaluated subnet was recalibrated with {RECALIBRATION_BATCHES} batches", _recalibrated, ("evaluate",)
@@ -356,7 +363,7 @@ GATE = Gate(
     artifacts=(
         Artifact(BEST, None, copy_of(EPOCHS_RUN, BEST)),
         Artifact(LAST, None, copy_of(EPOCHS_RUN, LAST)),
-        Artifact(POOL, "eval_pool.schema.json", copy_of(EPOCHS_RUN, POOL)),
+        Artifact(POOL.file, "eval_pool.schema.json", copy_of(EPOCHS_RUN, POOL.file)),
     ),
     config_keys=TRAINING_KEYS,
     requirements=REQUIREMENTS,

@@ -16,6 +16,7 @@ from edgeflownas.provenance import COMPUTING_PACKAGES
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME, compare_scripts, parse_script
 from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN, SHORT_RUN, rebased_page
 from edgeflownas.runs.manifest_checks import manifest_faults
+from edgeflownas.runs.pool_names import mean_epe
 from edgeflownas.runs.records import subnet_epes
 
 RUN = SHORT_RUN
@@ -119,7 +120,7 @@ def _launch_scripts_agree(evidence: Evidence) -> Finding:
 
 def _report_complete(evidence: Evidence) -> Finding:
     row = evidence.history(RUN)[-1]
-    expected = [*(",".join(code) for code in subnet_epes(row)), f"{row['mean_epe_12']:.4f}"]
+    expected = [*(",".join(code) for code in subnet_epes(row)), f"{mean_epe(row):.4f}"]
     faults = []
     for name in (REPORT_MARKDOWN, REPORT):
         text = evidence.bytes(RUN, name).decode()

@@ -54,6 +54,7 @@ def evaluate_gate(
     evidence = Evidence(gate, attempt, output_dir, config)
     findings = []
     for finding in evaluate_criteria((*COMMON, *gate.criteria), evidence):
+        finding["sentence"] = evidence.pool_names.renamed(finding["sentence"])
         if decided:
             decided(finding)
         findings.append(finding)

@@ -9,6 +9,7 @@ from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.lifecycle.attempts import Attempt
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
+from edgeflownas.runs.pool_names import PoolNames, pool_names
 from edgeflownas.runs.records import read_history, read_trace
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ class Evidence:
     def space(self) -> SearchSpace:
         """The search space in force."""
         return load_search_space(self.config["network.search_space"])
+
+    @cached_property
+    def pool_names(self) -> PoolNames:
+        """What the records of the eval pool are called in that space."""
+        return pool_names(self.space)
 
     def run(self, name: str) -> Path:
         """A run directory."""

@@ -16,6 +16,7 @@ from edgeflownas.gates.lifecycle.starting import close_interrupted, refuse_besid
 from edgeflownas.gates.lifecycle.states import gate_states, require_up_to_date
 from edgeflownas.gates.registry import GATES, LONG_RUN
 from edgeflownas.nas.search_space import result_values
+from edgeflownas.runs.pool_names import mean_epe, names_in
 from edgeflownas.runs.records import read_history
 from edgeflownas.slurm import CUT_SHORT, SlurmSilent, slurm_job_state
 
@@ -54,8 +55,8 @@ Epoch = Mapping[str, float]
 
 
 def _beats_no_motion(best: Epoch) -> Finding:
-    ratio = best["mean_epe_12"] / best["zero_flow_epe"]
-    observed = f"{best['mean_epe_12']:.3f} px, {ratio:.3f} of zero flow {best['zero_flow_epe']:.3f} px{_at(best)}"
+    ratio = mean_epe(best) / best["zero_flow_epe"]
+    observed = f"{mean_epe(best):.3f} px, {ratio:.3f} of zero flow {best['zero_flow_epe']:.3f} px{_at(best)}"
     return Finding(observed, "below 1 of zero flow", ratio < 1)
 
 
@@ -64,7 +65,7 @@ def _at(best: Epoch) -> str:
 
 
 def _subnets_are_told_apart(best: Epoch) -> Finding:
-    spread, noise = best["std_epe_12"], best["noise_epe_12"]
+    spread, noise = best[names_in(best).std_epe], best[names_in(best).noise_epe]
     return Finding(
         f"{spread:.4f} px{_at(best)}", f"at least the evaluation's own noise, {noise:.4f} px", spread >= noise > 0
     )
@@ -96,7 +97,7 @@ def evaluate_long_run(attempt: Attempt, output_dir: Path) -> dict[str, Any]:
     """
     findings: list[dict[str, Any]] = []
     try:
-        best = min(read_history(output_dir / "runs" / LONG_RUN / HISTORY), key=lambda row: row["mean_epe_12"])
+        best = min(read_history(output_dir / "runs" / LONG_RUN / HISTORY), key=mean_epe)
         findings = [*evaluate_criteria(LEARNED, best)]
         why = reasons(findings)
     except UserError as error:

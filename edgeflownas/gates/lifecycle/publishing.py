@@ -12,7 +12,10 @@ from edgeflownas.gates.lifecycle.evidence import Evidence
 
 @dataclass(frozen=True)
 class Artifact:
-    """A published file: its path below `<output_dir>/`, its schema if it is JSON, and how it is written there."""
+    """A published file: its path below `<output_dir>/`, its schema if it is JSON, and how it is written there.
+
+    A path with the eval pool's name has that of the 9-block space; `PoolNames.renamed` makes others of it.
+    """
 
     path: str
     schema: str | None
@@ -23,7 +26,7 @@ def copy_of(run: str, file: str) -> Callable[[Evidence, Path], None]:
     """How a file of a run is published: as it is, with its permissions."""
 
     def publish(evidence: Evidence, target: Path) -> None:
-        source = evidence.run(run) / file
+        source = evidence.run(run) / evidence.pool_names.renamed(file)
 
         with open(source, "rb") as content:
 
@@ -44,13 +47,14 @@ def publish_artifacts(evidence: Evidence) -> list[dict[str, Any]]:
     """
     published = []
     for artifact in evidence.gate.artifacts:
-        target = evidence.output_dir / artifact.path
+        path = evidence.pool_names.renamed(artifact.path)
+        target = evidence.output_dir / path
         artifact.publish(evidence, target)
         if artifact.schema is not None:
             validate(read_json(target), artifact.schema, where=str(target))
         published.append(
             {
-                "path": artifact.path,
+                "path": path,
                 "sha256": sha256_file(target),
                 "bytes": target.stat().st_size,
                 "schema": artifact.schema,

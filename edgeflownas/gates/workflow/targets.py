@@ -7,19 +7,21 @@ from pathlib import Path
 from edgeflownas.errors import UserError
 from edgeflownas.gates.lifecycle.states import verdict_path
 from edgeflownas.gates.registry import GATES, LONG_RUN
+from edgeflownas.nas.search_space import SearchSpace
 
 
-def require_targets(names: Iterable[str], output_dir: Path) -> None:
+def require_targets(names: Iterable[str], output_dir: Path, space: SearchSpace) -> None:
     """Refuse a target that is a result: no rule declares those, so that Snakemake never deletes them.
 
     Args:
         names: targets, as typed.
         output_dir: where gates publish.
+        space: the search space, which some results are named after.
 
     Raises:
         UserError: which target makes that result.
     """
-    makers = {os.path.abspath(path): target for path, target in _results(output_dir)}
+    makers = {os.path.abspath(path): target for path, target in _results(output_dir, space)}
     for name in names:
         if target := makers.get(os.path.abspath(name)):
             raise UserError(
@@ -28,10 +30,10 @@ def require_targets(names: Iterable[str], output_dir: Path) -> None:
             )
 
 
-def _results(output_dir: Path) -> Iterable[tuple[Path, str]]:
+def _results(output_dir: Path, space: SearchSpace) -> Iterable[tuple[Path, str]]:
     """Results, and the targets that make them; a file that several gates publish is the first one's."""
     for gate in reversed(GATES):
-        yield from ((output_dir / path, gate.name) for path in gate.publishes)
+        yield from ((output_dir / path, gate.name) for path in gate.publishes_in(space))
         yield verdict_path(output_dir, gate.name), gate.name
     yield output_dir / "data_index.json", "data"
     yield output_dir / "runs" / LONG_RUN / "report.html", LONG_RUN
