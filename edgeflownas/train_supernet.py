@@ -148,15 +148,15 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
             run.write_config(config)
             write_json(run.eval_pool(trainer.pool_names), pool_report(space), schema="eval_pool.schema.json")
             reason = trainer.train()
-            progress = trainer.progress
-            write_counts(run, trainer.settings.supernet_mode, space, progress)
+            state = trainer.state
+            write_counts(run, trainer.settings.supernet_mode, space, state)
             write_manifest(
                 run,
                 config,
                 trainer.pool_names,
                 data.index,
                 data.steps_per_epoch,
-                progress,
+                state,
                 trainer.model.optimizer.facts(),
                 distribution_facts(config, trainer.replicas),
                 device,
@@ -164,7 +164,7 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
                 reason,
             )
             trainer.ended(reason)
-    printer.print(f"stopped at step {progress.global_step} ({reason}); run directory {run.path}")
+    printer.print(f"stopped at step {state.global_step} ({reason}); run directory {run.path}")
     if reason == "interrupted":
         printer.print("continue with the same command and --resume")
         return EXIT_INTERRUPTED

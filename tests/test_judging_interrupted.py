@@ -76,13 +76,13 @@ def judging(part: str, batch: int, subnet: int) -> Callable[[pytest.MonkeyPatch]
     return before(
         RunMonitor,
         "judging",
-        lambda _, progress, where: (where["part"], where["batch"], where["subnet"]) == (part, batch, subnet),
+        lambda _, state, where: (where["part"], where["batch"], where["subnet"]) == (part, batch, subnet),
     )
 
 
 # When the stop comes: steps and epochs that the last checkpoint then holds.
 MOMENTS = {
-    "the last step": (before(RunState, "record_step", lambda progress, _: progress.global_step == STEPS - 1), STEPS, 0),
+    "the last step": (before(RunState, "record_step", lambda state, _: state.global_step == STEPS - 1), STEPS, 0),
     "the first batch": (judging("recalibration", 1, 1), STEPS, 0),
     "recalibration": (judging("recalibration", 3, 3), STEPS, 0),
     "validation": (judging("validation", 2, 5), STEPS, 0),
@@ -90,7 +90,7 @@ MOMENTS = {
     "before the row": (before(RunState, "note_evaluation", lambda *_: True), STEPS, 1),
     "the row": (before(RunState, "finish_epoch", lambda *_: True), STEPS, 1),
     "the last epoch": (
-        before(RunMonitor, "judging", lambda _, progress, where: progress.global_step == 2 * STEPS),
+        before(RunMonitor, "judging", lambda _, state, where: state.global_step == 2 * STEPS),
         2 * STEPS,
         1,
     ),
@@ -132,7 +132,7 @@ def test_a_resume_judges_what_was_trained_before_it_stops_for_a_limit_or_for_goo
         flags = flags_of(run.path, *early, "--max_epochs", limit)
         last = int(limit) * STEPS
         with monkeypatch.context() as patched:
-            before(RunMonitor, "judging", lambda _, progress, where, last=last: progress.global_step == last)(patched)
+            before(RunMonitor, "judging", lambda _, state, where, last=last: state.global_step == last)(patched)
             assert main(flags) == EXIT_INTERRUPTED
         assert (read_header(run.last)["global_step"], read_header(run.last)["epoch"]) == (last, int(limit) - 1)
         assert main([*flags, "--resume"]) == 0

@@ -37,7 +37,7 @@ class Run:
     """A run of 3 epochs of 4 steps, and what it says and writes."""
 
     def __init__(self, folder, verbosity="normal", live=False, epochs=3, steps_per_epoch=4):
-        self.clock, self.stream, self.progress = Clock(), io.StringIO(), RunState(counts={})
+        self.clock, self.stream, self.state = Clock(), io.StringIO(), RunState(counts={})
         self.path = folder / "progress.json"
         printer = Printer(verbosity, self.stream, live=live, clock=self.clock)
         length = RunLength(epochs, steps_per_epoch, epochs * steps_per_epoch)
@@ -46,18 +46,18 @@ class Run:
     def steps(self, count, seconds=2.0):
         for _ in range(count):
             self.clock.now += seconds
-            self.progress.record_step(OBSERVED)
-            self.monitor.step(self.progress, OBSERVED, lr=1e-4)
+            self.state.record_step(OBSERVED)
+            self.monitor.step(self.state, OBSERVED, lr=1e-4)
 
     def epoch(self, epe=4.0, seconds=10.0):
-        self.monitor.judging(self.progress, where("recalibration", 1, 4))
+        self.monitor.judging(self.state, where("recalibration", 1, 4))
         self.clock.now += seconds
-        self.progress.note_evaluation(epe, PoolNames(12), 0.002)
-        row = {"epoch": self.progress.epochs_done + 1, "mean_epe_12": epe, "std_epe_12": 0.5, "zero_flow_epe": 6.0}
-        self.progress.finish_epoch(
-            row | {"best_mean_epe_12": self.progress.best["mean_epe_12"], "fairness_gap": 0, "seconds": 18}, []
+        self.state.note_evaluation(epe, PoolNames(12), 0.002)
+        row = {"epoch": self.state.epochs_done + 1, "mean_epe_12": epe, "std_epe_12": 0.5, "zero_flow_epe": 6.0}
+        self.state.finish_epoch(
+            row | {"best_mean_epe_12": self.state.best["mean_epe_12"], "fairness_gap": 0, "seconds": 18}, []
         )
-        self.monitor.epoch(self.progress)
+        self.monitor.epoch(self.state)
 
     def facts(self):
         return read_json(self.path, schema="progress.schema.json")
@@ -98,7 +98,7 @@ def test_pace_is_of_steps_alone_and_time_left_counts_the_judging():
 
 def test_plain_lines_have_the_time_no_control_characters_and_a_bearable_rate(tmp_path):
     run = Run(tmp_path)
-    run.monitor.starting(run.progress)
+    run.monitor.starting(run.state)
     run.clock.now += PLAIN_EVERY
     run.steps(4, seconds=PLAIN_EVERY / 2)
     lines = run.lines()
@@ -115,7 +115,7 @@ def test_a_terminal_has_one_line_that_is_written_over_and_one_that_stays_per_epo
     run = Run(tmp_path, live=True)
     run.steps(4)
     run.epoch()
-    run.monitor.ended(run.progress, "max_epochs")
+    run.monitor.ended(run.state, "max_epochs")
     text = run.stream.getvalue()
     assert text.count("\n") == 1
     assert text.count("\r") == 4 + 1  # steps, and their line taken away before the epoch's
@@ -154,17 +154,17 @@ def test_the_line_says_all_that_matters(tmp_path):
 
 def test_progress_json_fits_its_schema_in_every_phase(tmp_path):
     run = Run(tmp_path)
-    run.monitor.starting(run.progress)
+    run.monitor.starting(run.state)
     assert (run.facts()["phase"], run.facts()["epoch"]) == ("starting", 1)
     run.clock.now += WRITE_EVERY
     run.steps(4)
     assert (run.facts()["phase"], run.facts()["loss"], run.facts()["clip_rate"]) == ("training", 2.0, 1.0)
-    run.monitor.judging(run.progress, where("validation", 2, 10))
+    run.monitor.judging(run.state, where("validation", 2, 10))
     assert progress_line(run.facts()) == "epoch 1/3 evaluating subnets 10 to 12 of 12, validation batch 2"
     run.epoch()
     assert (run.facts()["epoch"], run.facts()["step"], run.facts()["mean_epe_12"]) == (1, 4, 4.0)
     run.steps(2)
-    run.monitor.ended(run.progress, "interrupted")
+    run.monitor.ended(run.state, "interrupted")
     facts = run.facts()
     assert (facts["phase"], facts["epoch"], facts["step"], facts["stopped_because"]) == ("ended", 2, 2, "interrupted")
 
@@ -172,8 +172,8 @@ def test_progress_json_fits_its_schema_in_every_phase(tmp_path):
 def test_a_short_epoch_is_told_with_its_own_numbers(tmp_path):
     run = Run(tmp_path, "quiet")
     run.steps(1)
-    run.progress.epoch_losses = [7.0]
-    run.monitor.judging(run.progress, where("recalibration", 1, 1))
+    run.state.epoch_losses = [7.0]
+    run.monitor.judging(run.state, where("recalibration", 1, 1))
     assert run.facts()["loss"] == 7.0
 
 

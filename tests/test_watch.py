@@ -26,18 +26,18 @@ EPOCHS = 3
 def begin_run(folder, end=None):
     """A run of 5 epochs that has 3 behind it; `end` is why it stopped."""
     make_run(folder, EPOCHS, make_config())
-    progress = RunState(counts={}, history=[{"mean_epe_12": 4.0}] * EPOCHS, global_step=4 * EPOCHS)
-    progress.best = {"epoch": 1, "mean_epe_12": 4.0}
+    state = RunState(counts={}, history=[{"mean_epe_12": 4.0}] * EPOCHS, global_step=4 * EPOCHS)
+    state.best = {"epoch": 1, "mean_epe_12": 4.0}
     # Ten seconds pass with every look at the clock.
     clock = itertools.count(0, 10).__next__
     monitor = RunMonitor(
         folder / "progress.json", RunLength(5, 4, 20), PoolNames(12), 5.0, Printer("quiet"), clock=clock
     )
-    monitor.starting(progress)
-    progress.record_step({"losses": [1.0], "global_grad_norm_before": 2.0})
-    monitor.step(progress, {"global_grad_norm_before": 2.0}, 1e-4)
+    monitor.starting(state)
+    state.record_step({"losses": [1.0], "global_grad_norm_before": 2.0})
+    monitor.step(state, {"global_grad_norm_before": 2.0}, 1e-4)
     if end:
-        monitor.ended(progress, end)
+        monitor.ended(state, end)
     return folder
 
 

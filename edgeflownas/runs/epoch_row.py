@@ -9,7 +9,7 @@ from edgeflownas.runs.state import RunState
 
 
 def epoch_row(
-    progress: RunState,
+    state: RunState,
     grad_clip: float,
     steps_per_epoch: int,
     lr: float,
@@ -20,7 +20,7 @@ def epoch_row(
     """The row of the epoch that was just evaluated (`schemas/history_row.schema.json`).
 
     Args:
-        progress: with the epoch's evaluation recorded, and the epoch not finished.
+        state: with the epoch's evaluation recorded, and the epoch not finished.
         grad_clip: the gradient norm from which on a step is clipped.
         steps_per_epoch: of the run.
         lr: learning rate of the epoch's last step.
@@ -28,18 +28,18 @@ def epoch_row(
         zero_flow_epe: of the validation samples, pixels.
         results: of every subnet of the pool, as `Evaluator.evaluate` gives them.
     """
-    assert progress.best is not None
-    names, best = names_in(progress.best), mean_epe(progress.best)
+    assert state.best is not None
+    names, best = names_in(state.best), mean_epe(state.best)
     return {
-        "epoch": progress.epochs_done + 1,
-        "global_step": progress.global_step,
+        "epoch": state.epochs_done + 1,
+        "global_step": state.global_step,
         **dict(zip(names.columns, (*summary, best), strict=True)),
         "zero_flow_epe": zero_flow_epe,
-        "fairness_gap": fairness_gap(progress.counts),
+        "fairness_gap": fairness_gap(state.counts),
         "lr": lr,
-        **progress.epoch_statistics(grad_clip),
-        "skipped_steps": progress.skipped_since(progress.global_step - steps_per_epoch),
-        **{f"seconds_{phase}": round(seconds, 3) for phase, seconds in progress.epoch_seconds.items()},
-        "seconds": round(sum(progress.epoch_seconds.values()), 3),
+        **state.epoch_statistics(grad_clip),
+        "skipped_steps": state.skipped_since(state.global_step - steps_per_epoch),
+        **{f"seconds_{phase}": round(seconds, 3) for phase, seconds in state.epoch_seconds.items()},
+        "seconds": round(sum(state.epoch_seconds.values()), 3),
         **{f"epe_{result['code'].replace(',', '')}": result["epe"] for result in results},
     }

@@ -38,15 +38,15 @@ class ManifestSettings:
     batch_size: Annotated[int, "train.batch_size"]
 
 
-def write_counts(run: RunDirectory, supernet_mode: str, space: SearchSpace, progress: RunState) -> None:
+def write_counts(run: RunDirectory, supernet_mode: str, space: SearchSpace, state: RunState) -> None:
     """Write `fairness_counts.json`: how often each option of each block was trained; a skipped cycle trained none."""
     counts = {
         "search_space": space.name,
         "supernet_mode": supernet_mode,
-        "cycles": progress.global_step - len(progress.skipped),
+        "cycles": state.global_step - len(state.skipped),
         "cycle_length": space.cycle_length,
-        "counts": progress.counts,
-        "fairness_gap": fairness_gap(progress.counts),
+        "counts": state.counts,
+        "fairness_gap": fairness_gap(state.counts),
     }
     write_json(run.fairness_counts, counts, schema="fairness_counts.schema.json")
 
@@ -57,7 +57,7 @@ def write_manifest(
     names: PoolNames,
     index: Mapping[str, Any],
     steps_per_epoch: int,
-    progress: RunState,
+    state: RunState,
     optimizer: Mapping[str, Any],
     distribution: Mapping[str, Any],
     device: Mapping[str, Any],
@@ -103,12 +103,12 @@ def write_manifest(
         "batch_size": settings.batch_size,
         "steps_per_epoch": steps_per_epoch,
         "num_epochs": settings.num_epochs,
-        "epochs_done": progress.epochs_done,
-        "global_step": progress.global_step,
-        "skipped_steps": len(progress.skipped),
+        "epochs_done": state.epochs_done,
+        "global_step": state.global_step,
+        "skipped_steps": len(state.skipped),
         "recoveries": len(recoveries(run)),
         "stopped_because": stopped_because,
-        "best": progress.best,
+        "best": state.best,
         "device": dict(device),
         "backend": last["backend"],
         "versions": last["versions"],

@@ -65,78 +65,78 @@ class RunMonitor(Observer):
             "started": _now(),
         }
 
-    def starting(self, progress: RunState) -> None:
+    def starting(self, state: RunState) -> None:
         """The run directory is locked; the first step follows."""
-        self._tell(progress, at_once=True, phase="starting")
+        self._tell(state, at_once=True, phase="starting")
 
-    def step(self, progress: RunState, observed: Mapping[str, Any], lr: float) -> None:
+    def step(self, state: RunState, observed: Mapping[str, Any], lr: float) -> None:
         """A training step was made."""
         self._throughput.step_done(self._clock())
         self._facts |= {"grad_norm": observed["global_grad_norm_before"], "lr": lr}
         if self._is_due():
-            self._tell(progress, phase="training", judging=None)
+            self._tell(state, phase="training", judging=None)
 
-    def judging(self, progress: RunState, where: Mapping[str, Any]) -> None:
+    def judging(self, state: RunState, where: Mapping[str, Any]) -> None:
         """Some subnets are about to evaluate a batch (`judging` in `progress.json`)."""
         first = self._facts["phase"] != "judging"
         if first:
             self._throughput.pause_begins(self._clock())
         if first or self._is_due():
-            self._tell(progress, at_once=first, phase="judging", judging=dict(where))
+            self._tell(state, at_once=first, phase="judging", judging=dict(where))
 
-    def epoch(self, progress: RunState) -> None:
+    def epoch(self, state: RunState) -> None:
         """An epoch is evaluated and saved."""
-        assert progress.best is not None
+        assert state.best is not None
         self._throughput.pause_ends(self._clock())
-        self._printer.print(epoch_line(progress.history[-1], self._length.epochs, progress.best["epoch"]))
+        self._printer.print(epoch_line(state.history[-1], self._length.epochs, state.best["epoch"]))
         self._facts |= {"phase": "training", "judging": None}
-        self._write(progress)
+        self._write(state)
 
-    def ended(self, progress: RunState, reason: str) -> None:
+    def ended(self, state: RunState, reason: str) -> None:
         """The run is over, or stopped to be resumed."""
         self._printer.end_line()
         self._facts |= {"phase": "ended", "judging": None, "stopped_because": reason}
-        self._write(progress)
+        self._write(state)
 
     def _is_due(self) -> bool:
         return self._printer.is_due() or self._clock() >= self._write_due
 
-    def _tell(self, progress: RunState, at_once: bool = False, **facts: Any) -> None:
+    def _tell(self, state: RunState, at_once: bool = False, **facts: Any) -> None:
         self._facts |= facts
-        if progress.epoch_losses:
-            statistics = progress.epoch_statistics(self._grad_clip)
+        if state.epoch_losses:
+            statistics = state.epoch_statistics(self._grad_clip)
             self._facts |= {"loss": statistics["train_loss"], "clip_rate": statistics["clip_rate"]}
         if at_once or self._clock() >= self._write_due:
-            self._write(progress)
-        self._printer.progress(lambda: progress_line(self._now(progress)))
+            self._write(state)
+        self._printer.progress(lambda: progress_line(self._now(state)))
 
-    def _now(self, progress: RunState) -> dict[str, Any]:
+    def _now(self, state: RunState) -> dict[str, Any]:
         steps = self._length.steps_per_epoch
-        done = progress.epochs_done
+        done = state.epochs_done
         # Between two epochs a run is at the end of the finished one.
-        epoch = done if done and progress.global_step == done * steps else done + 1
-        left = self._length.last_step - progress.global_step
-        evaluations = self._length.last_step // steps - progress.global_step // steps
+        epoch = done if done and state.global_step == done * steps else done + 1
+        left = self._length.last_step - state.global_step
+        evaluations = self._length.last_step // steps - state.global_step // steps
         return {
             **self._facts,
             "epoch": epoch,
-            "step": progress.global_step - (epoch - 1) * steps,
-            "global_step": progress.global_step,
+            "step": state.global_step - (epoch - 1) * steps,
+            "global_step": state.global_step,
             "steps_per_second": self._throughput.steps_per_second,
             "seconds_left": self._throughput.seconds_left(left, evaluations),
-            self._names.mean_epe: mean_epe(progress.history[-1]) if progress.history else None,
-            "best": progress.best,
+            self._names.mean_epe: mean_epe(state.history[-1]) if state.history else None,
+            "best": state.best,
             "updated": _now(),
         }
 
-    def _write(self, progress: RunState) -> None:
+    def _write(self, state: RunState) -> None:
         self._write_due = self._clock() + WRITE_EVERY
         # Training must not end because progress cannot be written: checkpoints report a full disk.
         with contextlib.suppress(OSError):
             # Atomic for readers, but not flushed to disk, which would take longer than everything else: it is not
             # needed after a power cut.
             temporary = self._path.with_name(f".{self._path.name}")
-            temporary.write_text(json.dumps(self._now(progress), indent=2, allow_nan=False), encoding="utf-8")
+            temporary.write_text(json.dumps(self._now(state), indent=2, allow_nan=False), encoding="utf-8")
             temporary.replace(self._path)
 
 

@@ -11,19 +11,19 @@ from edgeflownas.runs.state import RunState
 class Observer:
     """Told of a run's steps and epochs. It changes nothing of the run, and does nothing where it has no use for it."""
 
-    def starting(self, progress: RunState) -> None:
+    def starting(self, state: RunState) -> None:
         """The run directory is claimed and a resumed run restored; the first step follows."""
 
-    def step(self, progress: RunState, observed: Mapping[str, Any], lr: float) -> None:
+    def step(self, state: RunState, observed: Mapping[str, Any], lr: float) -> None:
         """A step was made, with an update: what `TrainingModel.train_cycle` gave, at this learning rate."""
 
-    def judging(self, progress: RunState, where: Mapping[str, Any]) -> None:
+    def judging(self, state: RunState, where: Mapping[str, Any]) -> None:
         """Some subnets are about to evaluate a batch (`judging` in `progress.json`)."""
 
-    def epoch(self, progress: RunState) -> None:
+    def epoch(self, state: RunState) -> None:
         """An epoch is evaluated and saved."""
 
-    def ended(self, progress: RunState, reason: str) -> None:
+    def ended(self, state: RunState, reason: str) -> None:
         """The run is over, stopped to be resumed, or failed, perhaps before it started."""
 
 
@@ -34,10 +34,10 @@ class RecordsWriter(Observer):
         self._run = run
         self._val_samples = val_samples
 
-    def epoch(self, progress: RunState) -> None:
+    def epoch(self, state: RunState) -> None:
         """Also called when a run is resumed: what it restored may be ahead of the files, or behind them."""
-        self._run.write_history(progress.history)
-        if progress.pool_results:
-            last = {key: progress.history[-1][key] for key in ("epoch", "global_step")}
-            results = {**last, "samples": self._val_samples, "subnets": progress.pool_results}
+        self._run.write_history(state.history)
+        if state.pool_results:
+            last = {key: state.history[-1][key] for key in ("epoch", "global_step")}
+            results = {**last, "samples": self._val_samples, "subnets": state.pool_results}
             write_json(self._run.pool_results, results, schema="pool_results.schema.json")

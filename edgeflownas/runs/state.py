@@ -63,10 +63,10 @@ class RunState:
             UserError: the header is of another version.
         """
         try:
-            progress = cls(**header)
-            if set(progress.epoch_seconds) != set(PHASES):
+            state = cls(**header)
+            if set(state.epoch_seconds) != set(PHASES):
                 raise TypeError("its phases are others")
-            return progress
+            return state
         except TypeError as error:
             raise UserError(f"the checkpoint's state is not that of this version of EdgeFlowNAS: {error}") from error
 

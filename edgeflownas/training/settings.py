@@ -53,10 +53,10 @@ class RunLimits:
             limits.append(settings.max_steps)
         self.last_step = min(limits)
 
-    def reason_to_stop(self, progress: RunState) -> str | None:
+    def reason_to_stop(self, state: RunState) -> str | None:
         """Why no step may follow: early_stop, num_epochs, max_epochs or max_steps; None if one may."""
-        step = progress.global_step
-        if progress.epochs_without_improvement >= self._settings.early_stop_patience:
+        step = state.global_step
+        if state.epochs_without_improvement >= self._settings.early_stop_patience:
             return "early_stop"
         if step >= self.total_steps:
             return "num_epochs"
@@ -64,7 +64,7 @@ class RunLimits:
             return "max_steps" if step == self._settings.max_steps else "max_epochs"
         return None
 
-    def checkpoint_is_due(self, progress: RunState) -> bool:
+    def checkpoint_is_due(self, state: RunState) -> bool:
         """Whether a checkpoint within the epoch was asked for here."""
         every = self._settings.checkpoint_every_steps
-        return every is not None and progress.global_step % every == 0
+        return every is not None and state.global_step % every == 0

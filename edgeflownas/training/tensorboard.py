@@ -49,25 +49,25 @@ class TensorBoardObserver(Observer):
         self._flow_samples = flow_samples
         self._log: TensorBoardLog | None = None
 
-    def starting(self, progress: RunState) -> None:
+    def starting(self, state: RunState) -> None:
         """Open the log."""
-        self._log = TensorBoardLog(self._folder, progress.global_step)
-        if progress.history and progress.history[-1]["global_step"] == progress.global_step:
+        self._log = TensorBoardLog(self._folder, state.global_step)
+        if state.history and state.history[-1]["global_step"] == state.global_step:
             # It may not have been logged, and what was logged of this step does not count after a resume.
-            self.epoch(progress)
+            self.epoch(state)
 
-    def step(self, progress: RunState, observed: Mapping[str, Any], lr: float) -> None:
+    def step(self, state: RunState, observed: Mapping[str, Any], lr: float) -> None:
         """Log the step that was made last."""
         if self._log:
-            self._log.add_step(progress.global_step - 1, observed, lr)
+            self._log.add_step(state.global_step - 1, observed, lr)
 
-    def epoch(self, progress: RunState) -> None:
+    def epoch(self, state: RunState) -> None:
         """Log the row of the history, and pictures."""
         if self._log:
-            self._log.add_epoch(progress.history[-1])
-            self._log.add_flow(progress.global_step, self._flow_samples())
+            self._log.add_epoch(state.history[-1])
+            self._log.add_flow(state.global_step, self._flow_samples())
 
-    def ended(self, progress: RunState, reason: str) -> None:
+    def ended(self, state: RunState, reason: str) -> None:
         """Close the log, if it was opened."""
         if self._log:
             log, self._log = self._log, None

@@ -85,7 +85,7 @@ class Trainer:
         self.evaluator = Evaluator(self.network, settings.init_neurons, settings.flow_scale)
         self.pool = eval_pool(space)
         self.pool_names = pool_names(space)
-        self.progress = RunState(counts=empty_counts(space))
+        self.state = RunState(counts=empty_counts(space))
         self.steps_per_epoch = data.steps_per_epoch
         self.limits = RunLimits(settings, self.steps_per_epoch)
         self._source = training_source()
@@ -110,12 +110,12 @@ class Trainer:
         checkpoint = find_checkpoint(self.run, self._identity(), self.print, self._continue_segments)
         restore_weights(self.network, checkpoint.arrays, str(checkpoint.path))
         restore_optimizer(self.model.optimizer, checkpoint.arrays, str(checkpoint.path))
-        self.progress = RunState.from_header(checkpoint.header["progress"])
+        self.state = RunState.from_header(checkpoint.header["progress"])
         if checkpoint.path == self.run.last:
-            self._last_saved = self.progress.place
-        self.run.cut_trace(self.progress.global_step)
-        self._records.epoch(self.progress)
-        self.print(f"resumed at step {self.progress.global_step}")
+            self._last_saved = self.state.place
+        self.run.cut_trace(self.state.global_step)
+        self._records.epoch(self.state)
+        self.print(f"resumed at step {self.state.global_step}")
 
     def _continue_segments(self, checkpoint: Checkpoint) -> None:
         self.segments = continued(checkpoint, self.segments[0], self._source, self.settings.accept_changed_code)
@@ -128,7 +128,7 @@ class Trainer:
         """
         try:
             for observer in self.observers:
-                observer.starting(self.progress)
+                observer.starting(self.state)
             reason = self._train()
             if reason in COMPLETED:
                 save_flow_samples(self.run.flow_samples, self._flow_samples())
@@ -138,30 +138,30 @@ class Trainer:
         return reason
 
     def _train(self) -> str:
-        if self.progress.awaits_evaluation(self.steps_per_epoch):
+        if self.state.awaits_evaluation(self.steps_per_epoch):
             self._evaluate_epoch()
         self.stop.check()
-        steps = range(self.progress.global_step, self.limits.last_step)
+        steps = range(self.state.global_step, self.limits.last_step)
         batches = prefetch(self.data.train_batch, steps, workers=self.settings.workers)
         self._enter("waiting")
         for step, batch in zip(steps, batches, strict=True):
-            if reason := self.limits.reason_to_stop(self.progress):
+            if reason := self.limits.reason_to_stop(self.state):
                 return reason
             self._enter("training")
             self._train_step(step, batch)
-            if self.progress.awaits_evaluation(self.steps_per_epoch):
+            if self.state.awaits_evaluation(self.steps_per_epoch):
                 self._save_last()
                 self._evaluate_epoch()
-            elif self.limits.checkpoint_is_due(self.progress):
+            elif self.limits.checkpoint_is_due(self.state):
                 self._save_last()
             self.stop.check()
             self._enter("waiting")
-        if self.progress.global_step % self.steps_per_epoch:
+        if self.state.global_step % self.steps_per_epoch:
             self._save_last()
-        return self.limits.reason_to_stop(self.progress) or "num_epochs"
+        return self.limits.reason_to_stop(self.state) or "num_epochs"
 
     def _enter(self, phase: str) -> None:
-        self._phase_timer.enter(phase, self.progress.epoch_seconds)
+        self._phase_timer.enter(phase, self.state.epoch_seconds)
 
     def _train_step(self, step: int, batch: tuple[np.ndarray, np.ndarray]) -> None:
         self.run.check_claim()
@@ -170,8 +170,8 @@ class Trainer:
         observed = self.model.train_cycle(*batch, codes, lr)
         is_finite = observed["forward"] == len(codes) and np.isfinite(observed["global_grad_norm_before"])
         if is_finite:
-            add_counts(self.progress.counts, codes, self.space)
-            self.progress.record_step(observed)
+            add_counts(self.state.counts, codes, self.space)
+            self.state.record_step(observed)
         else:
             self._skip_or_stop(step, codes, observed)
         if self.settings.debug_trace:
@@ -185,7 +185,7 @@ class Trainer:
             self.run.append_trace(line)
         if is_finite:
             for observer in self.observers:
-                observer.step(self.progress, observed, lr)
+                observer.step(self.state, observed, lr)
 
     def _skip_or_stop(self, step: int, codes: np.ndarray, observed: Mapping[str, Any]) -> None:
         """Record a step that is not finite; the optimizer left weights and moments unchanged.
@@ -195,12 +195,12 @@ class Trainer:
                 checkpoint then is the state before the step.
         """
         finding = nonfinite_finding(step, codes, observed, self.data.train_sample_names(step))
-        self.run.write_nonfinite([*self.progress.skipped, finding])
+        self.run.write_nonfinite([*self.state.skipped, finding])
         what = in_words(finding)
         allowed = self.settings.max_skipped_steps if self.settings.on_nonfinite == "skip" else 0
-        if len(self.progress.skipped) < allowed:
-            self.progress.record_skip(finding)
-            self.print(f"{what}: skipped, {len(self.progress.skipped)} of at most {allowed}")
+        if len(self.state.skipped) < allowed:
+            self.state.record_skip(finding)
+            self.print(f"{what}: skipped, {len(self.state.skipped)} of at most {allowed}")
             return
         self._save_last()
         resume = "--resume --set train.on_nonfinite=skip continues without this update"
@@ -217,40 +217,40 @@ class Trainer:
             Stopped: before anything was recorded; the last checkpoint then holds the epoch trained and not evaluated.
             CheckFailed: there is nothing to evaluate, or an EPE is not finite.
         """
-        progress = self.progress
-        if not progress.epoch_losses:
-            raise CheckFailed(f"epoch {progress.epochs_done + 1}: every step was skipped; see {self.run.nonfinite}")
+        state = self.state
+        if not state.epoch_losses:
+            raise CheckFailed(f"epoch {state.epochs_done + 1}: every step was skipped; see {self.run.nonfinite}")
         self._enter("recalibration")
         batches = self.data.recalibration(), self.data.validation()
         results = self.evaluator.evaluate(self.pool, *batches, watch=self._judging)
         summary = pool_summary(results)
         if not np.isfinite(summary[0]):
-            raise CheckFailed(f"epoch {progress.epochs_done + 1}: {epes_in_words(results, self.run.previous)}")
+            raise CheckFailed(f"epoch {state.epochs_done + 1}: {epes_in_words(results, self.run.previous)}")
         zero_flow_epe = self._zero_flow_epe
         self._enter("saving")
-        improved = progress.note_evaluation(summary[0], self.pool_names, self.settings.early_stop_min_delta)
-        lr = cosine_lr(progress.global_step - 1, self.limits.total_steps, self.settings.lr)
-        row = epoch_row(progress, self.settings.grad_clip, self.steps_per_epoch, lr, summary, zero_flow_epe, results)
-        progress.finish_epoch(row, results)
+        improved = state.note_evaluation(summary[0], self.pool_names, self.settings.early_stop_min_delta)
+        lr = cosine_lr(state.global_step - 1, self.limits.total_steps, self.settings.lr)
+        row = epoch_row(state, self.settings.grad_clip, self.steps_per_epoch, lr, summary, zero_flow_epe, results)
+        state.finish_epoch(row, results)
         # Best before last: a run killed between the two evaluates the epoch again and writes the same best again.
         if improved:
             self._save(self.run.best)
         self._save_last()
         for observer in self.observers:
-            observer.epoch(progress)
+            observer.epoch(state)
 
     def _judging(self, where: dict[str, Any]) -> None:
         self._enter(where["part"])
         for observer in self.observers:
-            observer.judging(self.progress, where)
+            observer.judging(self.state, where)
         self.stop.check()
 
     def _flow_samples(self) -> FlowSamples:
         """What the pool's first cycle predicts, with the weights of now, for a few validation samples."""
         origin = {
             "checkpoint": self.run.last.name,
-            "epoch": self.progress.epochs_done,
-            "global_step": self.progress.global_step,
+            "epoch": self.state.epochs_done,
+            "global_step": self.state.global_step,
             "config_hash": self.config.hash,
         }
         count, cycle = self.settings.flow_samples, self.pool[0]
@@ -263,22 +263,22 @@ class Trainer:
 
     def _save_last(self) -> None:
         """Write the last checkpoint, unless it is of this place already, which would only lose the one before."""
-        if self._last_saved != self.progress.place:
+        if self._last_saved != self.state.place:
             self._save(self.run.last)
-            self._last_saved = self.progress.place
+            self._last_saved = self.state.place
 
     def _save(self, path: Path) -> None:
         self._enter("saving")
         self.run.check_claim()
         header = {
-            "epoch": self.progress.epochs_done,
-            "global_step": self.progress.global_step,
+            "epoch": self.state.epochs_done,
+            "global_step": self.state.global_step,
             "config_hash": self.config.hash,
-            "best": self.progress.best,
+            "best": self.state.best,
             "identity": self._identity(),
             "segments": self.segments,
             "source_files": self._source,
-            "progress": self.progress.to_header(),
+            "progress": self.state.to_header(),
         }
         arrays = checkpoint_arrays(self.network, self.model.optimizer)
         save_checkpoint(path, header, arrays, keep=self.run.previous if path == self.run.last else None)
@@ -299,4 +299,4 @@ class Trainer:
     def ended(self, reason: str) -> None:
         """Let those who watch know why the run is over."""
         for observer in self.observers:
-            observer.ended(self.progress, reason)
+            observer.ended(self.state, reason)
