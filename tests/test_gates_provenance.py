@@ -12,12 +12,12 @@ from edgeflownas import provenance
 from edgeflownas.artifacts import read_json
 from edgeflownas.gates.__main__ import main
 from edgeflownas.gates.lifecycle import starting
+from edgeflownas.gates.lifecycle.owner import INVOCATION_VARIABLE
 from edgeflownas.gates.lifecycle.page import write_page
 from edgeflownas.gates.lifecycle.reports import close_attempt, in_short
 from edgeflownas.gates.lifecycle.starting import start_gate
 from edgeflownas.gates.lifecycle.verifying import reproduction
 from edgeflownas.gates.registry import find_gate
-from edgeflownas.gates.workflow.plan import INVOCATION_VARIABLE
 from tests.handmade_gates import passed_chain
 from tests.handmade_runs import OVERRIDES, make_config
 

@@ -11,6 +11,7 @@ from edgeflownas.config import Config, resolve_config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.registry import GATES
 from edgeflownas.gates.requirements import require_passable, steps_per_epoch
+from edgeflownas.gates.settings import GateSettings
 
 EXPECTATION = {"train.supernet_mode": "expectation_fairness", "train.execution": "sequential"}
 
@@ -104,24 +105,24 @@ def test_the_index_says_how_many_steps_an_epoch_has_while_it_is_that_of_the_fold
     root, index = tmp_path / "data", tmp_path / "data_index.json"
     (root / "train").mkdir(parents=True)
     config = config_of(data__root=str(root), train__batch_size=4)
-    assert steps_per_epoch(config, index) is None
+    assert steps_per_epoch(config.view(GateSettings), index) is None
 
     def write(samples: int, rejected: int = 0, where: Path = root) -> None:
         split = {"samples": [{}] * samples, "rejected": [{}] * rejected}
         write_json(index, {"root": str(where), "splits": {"train": split}})
 
     write(9)
-    assert steps_per_epoch(config, index) == 2
+    assert steps_per_epoch(config.view(GateSettings), index) == 2
     write(3)
     assert "train.batch_size is 4, more than there are training samples" in refusal(config, 3, index)
     write(9, where=tmp_path)
-    assert steps_per_epoch(config, index) is None
+    assert steps_per_epoch(config.view(GateSettings), index) is None
     # Another policy may take what this one left out.
     write(9, rejected=1)
-    assert steps_per_epoch(config, index) is None
+    assert steps_per_epoch(config.view(GateSettings), index) is None
     write(9)
     later = index.stat().st_mtime + 10
     os.utime(root / "train", (later, later))
-    assert steps_per_epoch(config, index) is None
+    assert steps_per_epoch(config.view(GateSettings), index) is None
     index.write_text("nonsense")
-    assert steps_per_epoch(config, index) is None
+    assert steps_per_epoch(config.view(GateSettings), index) is None

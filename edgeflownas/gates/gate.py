@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from edgeflownas.config import Config
@@ -9,6 +10,7 @@ from edgeflownas.gates.criteria import Criterion
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact
 from edgeflownas.gates.requirements import Requirement
+from edgeflownas.gates.settings import GateSettings
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.runs.pool_names import pool_names
 
@@ -29,6 +31,11 @@ class Context:
     long_run: Sequence[str]
     long_run_resources: Mapping[str, int]
     job: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def settings(self) -> GateSettings:
+        """What gates read of the configuration."""
+        return self.config.view(GateSettings)
 
     def run(self, name: str) -> str:
         """A run directory."""

@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING
 from edgeflownas.artifacts import read_json
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
+from edgeflownas.gates.settings import GateSettings
 
 if TYPE_CHECKING:
     from edgeflownas.gates.gate import Gate
 
-Requirement = Callable[[Config, int | None], str | None]
-"""Takes the configuration and the steps of an epoch (None: not known yet); says what is wrong and what to do."""
+Requirement = Callable[[GateSettings, int | None], str | None]
+"""Takes the settings and the steps of an epoch (None: not known yet); says what is wrong and what to do."""
 
 
-def strict_fairness(config: Config, steps: int | None) -> str | None:
+def strict_fairness(settings: GateSettings, steps: int | None) -> str | None:
     """Whether all options are trained equally often: that is what is certified."""
-    mode = config["train.supernet_mode"]
-    if mode == "strict_fairness":
+    if settings.supernet_mode == "strict_fairness":
         return None
     return (
-        f"train.supernet_mode is {mode}, an ablation whose option counts are equal only on average; "
+        f"train.supernet_mode is {settings.supernet_mode}, an ablation whose option counts are equal only on average; "
         "strict_fairness is what is certified"
     )
 
 
-def steps_for(epochs: int, config: Config, steps: int | None) -> str | None:
+def steps_for(epochs: int, settings: GateSettings, steps: int | None) -> str | None:
     """Whether `train.max_steps` lets so many epochs end; each has at least one step."""
-    limit, needed = config["train.max_steps"], epochs * (steps or 1)
+    limit, needed = settings.max_steps, epochs * (steps or 1)
     if limit is None or limit >= needed:
         return None
     of = f" of {steps} step{'s' if steps > 1 else ''}" if steps else ""
@@ -43,12 +43,12 @@ def steps_for(epochs: int, config: Config, steps: int | None) -> str | None:
     )
 
 
-def patience_for(epochs: int, patience: int, config: Config) -> str | None:
+def patience_for(epochs: int, patience: int, settings: GateSettings) -> str | None:
     """Whether early stopping, which an epoch that is no better may start at once, comes after so many epochs."""
-    if config["train.early_stop_patience"] >= patience:
+    if settings.early_stop_patience >= patience:
         return None
     return (
-        f"train.early_stop_patience is {config['train.early_stop_patience']}, which may end the run before its "
+        f"train.early_stop_patience is {settings.early_stop_patience}, which may end the run before its "
         f"{epochs} epochs; expected at least {patience}"
     )
 
@@ -65,35 +65,32 @@ def require_passable(gates: Sequence["Gate"], config: Config, index: Path) -> No
         UserError: naming gate, key, value, and what is expected.
     """
     faults: dict[str, str] = {}
-    steps = steps_per_epoch(config, index)
+    settings = config.view(GateSettings)
+    steps = steps_per_epoch(settings, index)
     for gate in gates:
         for requirement in gate.requirements:
-            if fault := requirement(config, steps):
+            if fault := requirement(settings, steps):
                 faults.setdefault(fault, gate.name)
     if faults:
         raise UserError("; ".join(f"{gate} is refused: {fault}" for fault, gate in faults.items()))
 
 
-def steps_per_epoch(config: Config, index: Path) -> int | None:
+def steps_per_epoch(settings: GateSettings, index: Path) -> int | None:
     """The steps of an epoch, as far as they are known: from the configuration, or from an index that is up to date."""
-    if config["train.fast_mode"]:
-        steps: int = config["fast_mode.steps_per_epoch"]
-        return steps
-    if config["train.steps_per_epoch"] is not None:
-        steps = config["train.steps_per_epoch"]
-        return steps
-    samples = (
-        config["data.synthetic.train"] if config["data.source"] == "synthetic" else _indexed_samples(config, index)
-    )
-    return None if samples is None else int(samples // config["train.batch_size"])
+    if settings.fast_mode:
+        return settings.fast_steps_per_epoch
+    if settings.steps_per_epoch is not None:
+        return settings.steps_per_epoch
+    is_synthetic = settings.data_source == "synthetic"
+    samples = settings.synthetic_train if is_synthetic else _indexed_samples(settings.data_root, index)
+    return None if samples is None else samples // settings.batch_size
 
 
-def _indexed_samples(config: Config, index: Path) -> int | None:
+def _indexed_samples(root: str | None, index: Path) -> int | None:
     """The number of training samples; None where the index is of another folder, or may be built again.
 
     That is where it is older than the folder, or leaves samples out, which is for another configuration to change.
     """
-    root = config["data.root"]
     try:
         if root is None or index.stat().st_mtime < (Path(root) / "train").stat().st_mtime:
             return None

@@ -105,7 +105,7 @@ def _dry_run(context: Context) -> list[str]:
 
 
 def _codec(context: Context, *flags: str) -> list[str]:
-    return ["--space", context.config["network.search_space"], *flags]
+    return ["--space", context.settings.search_space, *flags]
 
 
 def _describe_wrong(which: str) -> Callable[[Context], list[str]]:

@@ -39,7 +39,7 @@ def _subnets_run(evidence: Evidence) -> Finding:
 
 def _outputs_right(evidence: Evidence) -> Finding:
     report = evidence.json(RUN, SHAPES, "model_shape_check.schema.json")
-    sizes = expected_sizes(evidence.config["network.height"], evidence.config["network.width"])
+    sizes = expected_sizes(evidence.settings.height, evidence.settings.width)
     wanted = [[BATCH, *size, OUTPUT_CHANNELS] for size in sizes]
     faults = [
         f"{subnet['code']}: {subnet['shapes']} instead of {wanted}"
@@ -98,12 +98,12 @@ CRITERIA = (
 
 
 def _shape_check(context: Context) -> list[Any]:
-    sizes = ["--h", context.config["network.height"], "--w", context.config["network.width"], "--batch", BATCH]
+    sizes = ["--h", context.settings.height, "--w", context.settings.width, "--batch", BATCH]
     return [*context.config_flags, *sizes, "--samples", SUBNETS, "--out", f"{context.run(RUN)}/{SHAPES}"]
 
 
 def _sampler(context: Context, out: str) -> list[Any]:
-    space = ["--space", context.config["network.search_space"]]
+    space = ["--space", context.settings.search_space]
     return [*space, "--cycles", CYCLES, "--seed", SEED, "--check", "--out", f"{context.run(RUN)}/{out}"]
 
 

@@ -4,12 +4,12 @@ import itertools
 import math
 from typing import Any
 
-from edgeflownas.config import Config
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
 from edgeflownas.gates.gate import TRAINING_KEYS, Command, Context, Gate
 from edgeflownas.gates.lifecycle.evidence import BEST, LAST, TRACE, Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
 from edgeflownas.gates.requirements import patience_for, steps_for, strict_fairness
+from edgeflownas.gates.settings import GateSettings
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fairness_gap
 from edgeflownas.provenance import COMPUTING_PACKAGES
@@ -29,9 +29,9 @@ ROUNDING = 1e-6
 GROWN = 1.1
 
 
-def gate3_epochs(config: Config) -> int:
+def gate3_epochs(settings: GateSettings) -> int:
     """The epochs of gate 3's resumed run: 5, or all where a run has fewer."""
-    return min(EPOCHS_AFTER_RESUME, config["train.num_epochs"])
+    return min(EPOCHS_AFTER_RESUME, settings.num_epochs)
 
 
 def _manifest(evidence: Evidence, run: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _cycles_fair(evidence: Evidence) -> Finding:
 
 
 def _norm_clipped(evidence: Evidence) -> Finding:
-    clip = evidence.config["train.grad_clip"]
+    clip = evidence.settings.grad_clip
     # A step that is not finite has none: the criterion about its passes reports that.
     norms = [row["global_grad_norm_after"] for row in evidence.trace(TRACE_RUN)]
     largest = max((norm for norm in norms if norm is not None), default=math.inf)
@@ -97,7 +97,7 @@ def _trace_repeats(evidence: Evidence) -> Finding:
 
 def _epochs_there(evidence: Evidence) -> Finding:
     epochs = [int(row["epoch"]) for row in evidence.history(EPOCHS_RUN)]
-    return same(epochs, list(range(1, gate3_epochs(evidence.config) + 1)))
+    return same(epochs, list(range(1, gate3_epochs(evidence.settings) + 1)))
 
 
 def _epochs_judged(evidence: Evidence) -> Finding:
@@ -136,7 +136,7 @@ def _resumed_there(evidence: Evidence) -> Finding:
     before = [row for row in evidence.trace(EPOCHS_RUN) if row["epoch"] <= EPOCHS_BEFORE_RESUME]
     after = [row for row in evidence.trace(EPOCHS_RUN) if row["epoch"] > EPOCHS_BEFORE_RESUME]
     trained = evidence.log("resume")
-    repeated = f"epoch 1/{evidence.config['train.num_epochs']} step 1/" in trained
+    repeated = f"epoch 1/{evidence.settings.num_epochs} step 1/" in trained
     words = f"{len(before)} steps before, {len(after)} after{', epoch 1 trained twice' if repeated else ''}"
     return Finding(words, "steps before and after, none trained twice", bool(before and after) and not repeated)
 
@@ -220,9 +220,9 @@ def _options_moved(evidence: Evidence) -> Finding:
     from edgeflownas.runs.checkpoints import load_checkpoint
     from edgeflownas.runs.weight_change import option_weight_changes
 
-    config = evidence.config
+    settings = evidence.settings
     arrays = load_checkpoint(evidence.run(EPOCHS_RUN) / LAST).arrays
-    changes = option_weight_changes(arrays, evidence.space, config["network.init_neurons"], config["seed"])
+    changes = option_weight_changes(arrays, evidence.space, settings.init_neurons, settings.seed)
     unchanged = [f"{option} by {change:.1g}" for option, change in changes.items() if change <= ROUNDING]
     return none_of(unchanged, f"{len(changes)} options, the least by {min(changes.values()):.2%}")
 
@@ -284,8 +284,8 @@ CRITERIA = (
 )
 
 
-def _recalibration_as_judged(config: Config, steps: int | None) -> str | None:
-    batches = config["eval.bn_recal_batches"]
+def _recalibration_as_judged(settings: GateSettings, steps: int | None) -> str | None:
+    batches = settings.bn_recal_batches
     if batches == RECALIBRATION_BATCHES:
         return None
     return (
@@ -294,8 +294,8 @@ def _recalibration_as_judged(config: Config, steps: int | None) -> str | None:
     )
 
 
-def _epochs_left_to_resume(config: Config, steps: int | None) -> str | None:
-    epochs = config["train.num_epochs"]
+def _epochs_left_to_resume(settings: GateSettings, steps: int | None) -> str | None:
+    epochs = settings.num_epochs
     if epochs > EPOCHS_BEFORE_RESUME:
         return None
     return (
@@ -304,23 +304,23 @@ def _epochs_left_to_resume(config: Config, steps: int | None) -> str | None:
     )
 
 
-def _full_batch(config: Config, steps: int | None) -> str | None:
+def _full_batch(settings: GateSettings, steps: int | None) -> str | None:
     if steps != 0:
         return None
     return (
-        f"train.batch_size is {config['train.batch_size']}, more than there are training samples, so an epoch has no "
+        f"train.batch_size is {settings.batch_size}, more than there are training samples, so an epoch has no "
         "step; lower it, or set train.steps_per_epoch"
     )
 
 
-def _resumed_run_comes_to_its_end(config: Config, steps: int | None) -> str | None:
-    return steps_for(gate3_epochs(config), config, steps)
+def _resumed_run_comes_to_its_end(settings: GateSettings, steps: int | None) -> str | None:
+    return steps_for(gate3_epochs(settings), settings, steps)
 
 
-def _resumed_run_is_not_stopped_early(config: Config, steps: int | None) -> str | None:
+def _resumed_run_is_not_stopped_early(settings: GateSettings, steps: int | None) -> str | None:
     # The first epoch is always the best so far, and the last may be the one that stops.
-    epochs = gate3_epochs(config)
-    return patience_for(epochs, epochs - 1, config)
+    epochs = gate3_epochs(settings)
+    return patience_for(epochs, epochs - 1, settings)
 
 
 REQUIREMENTS = (

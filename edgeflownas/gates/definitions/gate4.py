@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import read_json, write_json, write_text
-from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
 from edgeflownas.gates.gate import TRAINING_KEYS, Command, Context, Gate
 from edgeflownas.gates.lifecycle.evidence import BEST, HISTORY, LAST, Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
 from edgeflownas.gates.requirements import patience_for, steps_for, strict_fairness
+from edgeflownas.gates.settings import GateSettings
 from edgeflownas.provenance import COMPUTING_PACKAGES
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME, compare_scripts, parse_script
 from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN, SHORT_RUN, rebased_page
@@ -153,12 +153,12 @@ CRITERIA = (
 )
 
 
-def _short_run_comes_to_its_end(config: Config, steps: int | None) -> str | None:
-    return steps_for(SHORT_RUN_EPOCHS, config, config["fast_mode.steps_per_epoch"])
+def _short_run_comes_to_its_end(settings: GateSettings, steps: int | None) -> str | None:
+    return steps_for(SHORT_RUN_EPOCHS, settings, settings.fast_steps_per_epoch)
 
 
-def _short_run_is_not_cut(config: Config, steps: int | None) -> str | None:
-    limit = config["train.max_epochs"]
+def _short_run_is_not_cut(settings: GateSettings, steps: int | None) -> str | None:
+    limit = settings.max_epochs
     if limit is None or limit >= SHORT_RUN_EPOCHS:
         return None
     return (
@@ -167,9 +167,9 @@ def _short_run_is_not_cut(config: Config, steps: int | None) -> str | None:
     )
 
 
-def _short_run_is_not_stopped_early(config: Config, steps: int | None) -> str | None:
+def _short_run_is_not_stopped_early(settings: GateSettings, steps: int | None) -> str | None:
     # It must end because its epochs are over, so that even the last may not be the one that stops.
-    return patience_for(SHORT_RUN_EPOCHS, SHORT_RUN_EPOCHS, config)
+    return patience_for(SHORT_RUN_EPOCHS, SHORT_RUN_EPOCHS, settings)
 
 
 # The profile's settings of the site, by the names of Snakemake's Slurm plugin, go into the cluster's script as well.
@@ -177,7 +177,7 @@ SITE = {"slurm_account": "--account", "slurm_partition": "--partition"}
 
 
 def _short_run(context: Context) -> list[Any]:
-    sizes = ["--num_epochs", SHORT_RUN_EPOCHS, "--batch_size", context.config["workflow.gate4_batch_size"]]
+    sizes = ["--num_epochs", SHORT_RUN_EPOCHS, "--batch_size", context.settings.gate4_batch_size]
     flags = ["--gpu_device", 0, *sizes, "--lr", "1e-4", *context.data_flags, "--fast_mode"]
     return [*flags, "--output_dir", context.run(RUN)]
 

@@ -8,6 +8,7 @@ from edgeflownas.artifacts import read_json
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.lifecycle.attempts import Attempt
+from edgeflownas.gates.settings import GateSettings
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
 from edgeflownas.runs.pool_names import PoolNames, pool_names
 from edgeflownas.runs.records import read_history, read_trace
@@ -31,9 +32,14 @@ class Evidence:
         self.config = config
 
     @cached_property
+    def settings(self) -> GateSettings:
+        """What gates read of the configuration."""
+        return self.config.view(GateSettings)
+
+    @cached_property
     def space(self) -> SearchSpace:
         """The search space in force."""
-        return load_search_space(self.config["network.search_space"])
+        return load_search_space(self.settings.search_space)
 
     @cached_property
     def pool_names(self) -> PoolNames:

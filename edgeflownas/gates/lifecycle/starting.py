@@ -14,12 +14,12 @@ from edgeflownas.errors import CannotWrite, UserError, writing
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import Attempt, attempts, latest_attempt, next_attempt, remove_done_files
 from edgeflownas.gates.lifecycle.digests import gate_digests, relevant_config, relevant_source, source_files
+from edgeflownas.gates.lifecycle.owner import owner_from_environment, typed_invocation
 from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import close_attempt
 from edgeflownas.gates.lifecycle.states import gate_states, require_up_to_date, verdict_path
 from edgeflownas.gates.registry import STAGES
 from edgeflownas.gates.requirements import require_passable
-from edgeflownas.gates.workflow.plan import INVOCATION_VARIABLE, OWNER_VARIABLE, owner_from_environment
 from edgeflownas.locks import LockHeld, take_lock
 from edgeflownas.provenance import collect_provenance, dirty_diff
 from edgeflownas.source_code import changed_files
@@ -93,7 +93,7 @@ def start_lock(output_dir: Path, name: str) -> IO[str]:
 
 def write_start(attempt: Attempt, facts: dict[str, Any], config: Config, previous: Attempt | None) -> None:
     """Write `start.json`, with what changed since the previous attempt, the resolved `config.json` and `dirty.diff`."""
-    provenance = collect_provenance() | {"backend": backend_name(), "invocation": os.environ.get(INVOCATION_VARIABLE)}
+    provenance = collect_provenance() | {"backend": backend_name(), "invocation": typed_invocation()}
     start = {
         "gate": attempt.gate,
         "attempt": attempt.number,
@@ -153,7 +153,7 @@ def is_ours(owner: Mapping[str, Any]) -> bool:
     ours = owner_from_environment()
     if owner["slurm_job_id"] is not None:
         return bool(owner["slurm_job_id"] == os.environ.get("SLURM_JOB_ID"))
-    return OWNER_VARIABLE in os.environ and ours == dict(owner)
+    return ours is not None and ours == dict(owner)
 
 
 def close_interrupted(output_dir: Path, name: str) -> None:

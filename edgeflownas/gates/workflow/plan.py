@@ -23,6 +23,7 @@ from edgeflownas.config_schema import STUDIES_SCHEMA, flatten
 from edgeflownas.errors import UserError, make_folder
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import living_attempts
+from edgeflownas.gates.lifecycle.owner import name_owner
 from edgeflownas.gates.lifecycle.states import GateState, gate_states, require_up_to_date
 from edgeflownas.gates.registry import GATES
 from edgeflownas.locks import LockHeld, take_lock
@@ -30,9 +31,6 @@ from edgeflownas.processes import describe, this_process
 from edgeflownas.yaml_files import parse_yaml
 
 PLAN_VARIABLE = "EDGEFLOWNAS_PLAN"
-OWNER_VARIABLE = "EDGEFLOWNAS_OWNER"
-# What was typed to start the run, for reports that say what to type next.
-INVOCATION_VARIABLE = "EDGEFLOWNAS_INVOCATION"
 # Given for a single call: only the long run gets it, and no launch script keeps it.
 FOR_ONE_CALL = ("train.accept_changed_code",)
 
@@ -176,8 +174,7 @@ def plan_workflow(
     hidden = {state.gate.name for state in states if state.gate.name in up_to_date and not _in_order(plan, state.gate)}
     plan = replace(plan, hidden=frozenset(hidden))
     plan.tell_jobs()
-    os.environ[OWNER_VARIABLE] = json.dumps(this_process())
-    os.environ[INVOCATION_VARIABLE] = shlex.join(["snakemake", *sys.argv[1:]])
+    name_owner(sys.argv[1:])
     return plan
 
 
@@ -263,15 +260,6 @@ def _beside(path: Path) -> str:
         return str(Path(path).absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def owner_from_environment() -> dict[str, Any] | None:
-    """The Snakemake run that this process works for, or the Slurm job; None outside both."""
-    if os.environ.get("SLURM_JOB_ID"):
-        return this_process()
-    text = os.environ.get(OWNER_VARIABLE)
-    owner: dict[str, Any] | None = json.loads(text) if text else None
-    return owner
 
 
 def gates_up_to_date(plan: WorkflowPlan) -> list[GateState]:

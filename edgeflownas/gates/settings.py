@@ -1,0 +1,30 @@
+"""What gates read of the configuration: for their commands, their requirements and their criteria."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """The keys that the gates' own modules read. What a verdict depends on is another question: `Gate.config_keys`."""
+
+    seed: Annotated[int, "seed"]
+    height: Annotated[int, "network.height"]
+    width: Annotated[int, "network.width"]
+    search_space: Annotated[str, "network.search_space"]
+    init_neurons: Annotated[int, "network.init_neurons"]
+    data_source: Annotated[str, "data.source"]
+    data_root: Annotated[str | None, "data.root"]
+    synthetic_train: Annotated[int, "data.synthetic.train"]
+    supernet_mode: Annotated[str, "train.supernet_mode"]
+    num_epochs: Annotated[int, "train.num_epochs"]
+    max_epochs: Annotated[int | None, "train.max_epochs"]
+    max_steps: Annotated[int | None, "train.max_steps"]
+    batch_size: Annotated[int, "train.batch_size"]
+    steps_per_epoch: Annotated[int | None, "train.steps_per_epoch"]
+    grad_clip: Annotated[float, "train.grad_clip"]
+    early_stop_patience: Annotated[int, "train.early_stop_patience"]
+    fast_mode: Annotated[bool, "train.fast_mode"]
+    fast_steps_per_epoch: Annotated[int, "fast_mode.steps_per_epoch"]
+    bn_recal_batches: Annotated[int, "eval.bn_recal_batches"]
+    gate4_batch_size: Annotated[int, "workflow.gate4_batch_size"]
