@@ -21,6 +21,8 @@ COMMANDS = (
     "edgeflownas.reporting.flow_pictures",
     "edgeflownas.reporting.launch_scripts",
     "edgeflownas.reporting.training_report",
+    "edgeflownas.selection.compare",
+    "edgeflownas.selection.select",
     "edgeflownas.studies.ablation",
     "edgeflownas.studies.fidelity",
     "edgeflownas.studies.learning",

@@ -123,7 +123,7 @@ def test_picks_are_on_the_front_but_for_the_reference():
 
 
 def test_a_budget_below_the_lightest_subnet_is_refused_with_its_cost():
-    words = "selection.budget 0.5 is below the lightest subnet, which costs 1: raise it"
+    words = "selection.budget 0.5 is below the lightest subnet, which takes 1 million multiply-accumulates: raise it"
     with pytest.raises(UserError, match=words):
         automatic_picks(np.array([9, 1]), np.array([1.0, 9]), reference=0, budget=0.5)
 

@@ -73,7 +73,8 @@ def hypervolume(cost: np.ndarray, epe: np.ndarray, ideal: tuple[float, float], w
     # One strip per subnet of the front, from its cost to the next one's.
     starts = np.maximum(cost[inside][rows], ideal[0])
     heights = worst[1] - np.maximum(epe[inside][rows], ideal[1])
-    return float(np.sum(np.diff(np.append(starts, worst[0])) * heights) / area)
+    # Rounding must not make it more than all.
+    return min(1.0, float(np.sum(np.diff(np.append(starts, worst[0])) * heights) / area))
 
 
 def knee(cost: np.ndarray, epe: np.ndarray) -> int:
@@ -100,10 +101,10 @@ def automatic_picks(cost: np.ndarray, epe: np.ndarray, reference: int, budget: f
     """The picks that need no name. All but the reference subnet are on the front.
 
     Args:
-        cost: (subnets,) in the unit of the budget.
+        cost: (subnets,) millions of multiply-accumulates.
         epe: (subnets,) pixels.
         reference: the row of the search space's reference subnet.
-        budget: the largest cost for `WITHIN_BUDGET`; None leaves that pick out.
+        budget: `selection.budget`, the largest cost for `WITHIN_BUDGET`; None leaves that pick out.
 
     Raises:
         UserError: a budget that no subnet keeps to.
@@ -114,8 +115,8 @@ def automatic_picks(cost: np.ndarray, epe: np.ndarray, reference: int, budget: f
         affordable = rows[np.asarray(cost)[rows] <= budget]
         if not len(affordable):
             raise UserError(
-                f"selection.budget {budget:g} is below the lightest subnet, which costs {np.asarray(cost)[rows[0]]:g}: "
-                "raise it, or leave it out"
+                f"selection.budget {budget:g} is below the lightest subnet, which takes {np.asarray(cost)[rows[0]]:g} "
+                "million multiply-accumulates: raise it, or leave it out"
             )
         picks.append(Pick(WITHIN_BUDGET, int(affordable[-1])))
     return [*picks, Pick(REFERENCE, reference)]

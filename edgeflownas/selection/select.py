@@ -1,0 +1,76 @@
+"""The command that answers which subnet to take: front, effects of blocks, noise and picks."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.artifacts import write_json
+from edgeflownas.command_line import add_config_flags, config_from_flags
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
+from edgeflownas.parsers import add_json_flag, command_parser, print_json
+
+FRONT, FRONT_SCHEMA = "pareto_front.json", "pareto_front.schema.json"
+SELECTION, SELECTION_SCHEMA = "selection.json", "selection.schema.json"
+EVALUATED = "outputs/supernet/runs/supernet/selection"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "edgeflownas.selection.select",
+        "Pareto front, effects of blocks, noise and picks of an evaluated search space: pareto_front.json and "
+        "selection.json.",
+        (f"--evaluated {EVALUATED}", f"--evaluated {EVALUATED} --set selection.budget=150 --out picked"),
+    )
+    add_config_flags(parser)
+    parser.add_argument(
+        "--evaluated", type=Path, required=True, metavar="FOLDER", help="where nas.space_eval wrote subnets.csv"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (the folder of --evaluated)")
+    add_json_flag(parser)
+    return parser
+
+
+def _print(selection: dict[str, Any]) -> None:
+    evaluation, reach = selection["evaluation"], selection["noise"]
+    print(f"{selection['front']['subnets']} of {evaluation['estimate']['subnets']} subnets are on the Pareto front")
+    for pick in selection["picks"]:
+        error = "" if reach is None else f" ± {pick['epe_error']:.4f}"
+        tie = f", tied with {pick['tied_with']['code']}" if pick["tied_with"] else ""
+        print(f"{pick['role']:18s} {pick['code']}  {pick['epe']:.4f}{error} px  {pick['macs'] / 1e6:.1f} M MACs{tie}")
+    shares = selection["effects"]["variance_shares"]
+    if shares["additive"] is not None:
+        print(f"the blocks' effects add up: they explain {shares['additive']:.1%} of the variance of EPE")
+    for words in selection["cautions"]:
+        print(f"caution: {words}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.selection.select`."""
+    arguments = _parser().parse_args(argv)
+    config = config_from_flags(arguments, {})
+    out = arguments.out or arguments.evaluated
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: expected a folder, found a file")
+    paths = [require_writable(out / name) for name in (FRONT, SELECTION)]
+
+    from edgeflownas.selection.selecting import SelectionSettings, select
+    from edgeflownas.selection.tables import read_evaluated
+
+    evaluated = read_evaluated(arguments.evaluated)
+    found = select(evaluated, config.view(SelectionSettings))
+    for path, content, schema in zip(
+        paths, (found.front, found.selection), (FRONT_SCHEMA, SELECTION_SCHEMA), strict=True
+    ):
+        write_json(path, content, schema=schema)
+    if arguments.json:
+        print_json(found.selection)
+        return EXIT_DONE
+    _print(found.selection)
+    for path in paths:
+        print(path)
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    run_command(main)

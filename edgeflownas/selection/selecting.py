@@ -1,0 +1,149 @@
+"""From an evaluated space to the answer: the content of `pareto_front.json` and of `selection.json`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from edgeflownas.errors import UserError
+from edgeflownas.nas.arch_codec import format_code, parse_code
+from edgeflownas.nas.search_space import ArchCode, SearchSpace
+from edgeflownas.runs.records import METRICS
+from edgeflownas.selection.effects import effects
+from edgeflownas.selection.front import Pick, automatic_picks, front_rows, hypervolume, named_picks
+from edgeflownas.selection.noise import front_ties, noise
+from edgeflownas.selection.tables import Evaluated
+
+# What the front is taken over, besides EPE, and what the budget is in.
+COST = "macs"
+MILLION = 1e6
+COSTS = ("params", "macs")
+FEW_SAMPLES = 100
+
+
+@dataclass(frozen=True)
+class SelectionSettings:
+    """The keys of the configuration that decide about picks."""
+
+    budget: Annotated[float | None, "selection.budget"]
+    picks: Annotated[str | None, "selection.picks"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The answer. front, selection: the content of `pareto_front.json` and `selection.json`.
+
+    rows: of the front in the table, lightest first. picks: with their rows. ties: per subnet of the front, the row of
+    the cheapest one that it is tied with, None if there is none, or if a single sample cannot tell.
+    """
+
+    rows: np.ndarray
+    picks: list[Pick]
+    ties: list[int | None]
+    front: dict[str, Any]
+    selection: dict[str, Any]
+
+
+def row_of(code: ArchCode, space: SearchSpace) -> int:
+    """The row of a subnet in tables in lexicographic order of codes."""
+    return int(np.ravel_multi_index(code, [len(block.options) for block in space.blocks]))
+
+
+def code_of(row: int, space: SearchSpace) -> ArchCode:
+    """The subnet of a row in tables in lexicographic order of codes."""
+    return tuple(map(int, np.unravel_index(row, [len(block.options) for block in space.blocks])))
+
+
+def select(evaluated: Evaluated, settings: SelectionSettings) -> Selection:
+    """Front, effects, noise and picks of an evaluated space.
+
+    Raises:
+        UserError: a budget below the lightest subnet, a pick that is no arch code of the space, or an EPE that is not
+            finite.
+    """
+    space, table, sample_epes = evaluated.space, evaluated.table, evaluated.sample_epes
+    epe, cost = table["epe"].to_numpy(), table[COST].to_numpy()
+    if bad := np.flatnonzero(~np.isfinite(epe)).tolist():
+        raise UserError(
+            f"the EPE of {len(bad)} subnets is not finite, first of {format_code(code_of(bad[0], space))}: the "
+            "supernet has diverged; evaluate another checkpoint"
+        )
+    named = _named_codes(settings.picks, space)
+    rows = front_rows(cost, epe)
+    picks = automatic_picks(cost / MILLION, epe, row_of(space.reference, space), settings.budget)
+    picks += named_picks([row_of(code, space) for code in named])
+    several = sample_epes.shape[1] > 1
+    ties = front_ties(sample_epes, rows) if several else [None] * len(rows)
+    tied_rows = dict(zip(rows.tolist(), ties, strict=True))
+
+    def subnet(row: int) -> dict[str, Any]:
+        numbers = {name: float(table[name].iloc[row]) for name in ("epe", "epe_error", *METRICS[1:])}
+        costs = {name: int(table[name].iloc[row]) for name in COSTS}
+        tie = tied_rows.get(row)
+        tied = None
+        if tie is not None:
+            tied = {"code": format_code(code_of(tie[0], space)), "epe": tie[1].epe, "epe_error": tie[1].error}
+        return {"code": format_code(code_of(row, space)), **numbers, **costs, "tied_with": tied}
+
+    quality = _quality(cost, epe, evaluated.facts["zero_flow_epe"])
+    reach = noise(sample_epes, cost, epe)
+    worth = effects(space, epe, sample_epes, {name: table[name].to_numpy() for name in COSTS})
+    front = {
+        "search_space": space.name,
+        "checkpoint": evaluated.facts["checkpoint"],
+        "cost": COST,
+        "hypervolume": quality,
+        "subnets": [subnet(int(row)) for row in rows],
+    }
+    selection = {
+        "evaluation": evaluated.facts,
+        "cost": COST,
+        "settings": {"budget": settings.budget, "picks": [format_code(code) for code in named]},
+        "front": {"subnets": len(rows), "hypervolume": quality["share"] if quality else None},
+        "picks": [{"role": pick.role, **subnet(pick.row), "on_front": pick.row in tied_rows} for pick in picks],
+        "effects": worth,
+        "noise": reach,
+        "cautions": _cautions(evaluated, reach),
+    }
+    return Selection(rows, picks, [None if tie is None else tie[0] for tie in ties], front, selection)
+
+
+def _named_codes(text: str | None, space: SearchSpace) -> list[ArchCode]:
+    try:
+        return list(dict.fromkeys(parse_code(word, space) for word in (text or "").split()))
+    except UserError as error:
+        raise UserError(f"selection.picks: {error}") from error
+
+
+def _quality(cost: np.ndarray, epe: np.ndarray, zero_flow_epe: float) -> dict[str, Any] | None:
+    """The hypervolume between what is known without any training, so that two supernets can be compared by it."""
+    ideal, worst = (float(cost.min()), 0.0), (float(cost.max()), zero_flow_epe)
+    if not (worst[0] > ideal[0] and worst[1] > 0):
+        return None
+    corners = {name: {COST: corner[0], "epe": corner[1]} for name, corner in (("ideal", ideal), ("worst", worst))}
+    return {"share": hypervolume(cost, epe, ideal, worst), **corners}
+
+
+def _cautions(evaluated: Evaluated, reach: dict[str, Any] | None) -> list[str]:
+    epe, zero = evaluated.table["epe"], evaluated.facts["zero_flow_epe"]
+    samples = evaluated.facts["samples"]
+    words = []
+    if reach is None:
+        words.append(
+            "Evaluated on a single validation sample: how far noise reaches is not known; the ranking may be chance."
+        )
+    elif samples < FEW_SAMPLES:
+        words.append(
+            f"Only {samples} validation samples: small differences in EPE say little; see how far noise reaches."
+        )
+    if epe.min() >= zero:
+        words.append(
+            f"No subnet beats predicting no motion ({zero:.3f} px): the supernet has not learned, and its ranking says "
+            "nothing."
+        )
+    if reach is not None and reach["front_told_apart"] is False:
+        words.append(
+            f"The spread of the front, {reach['spread']['epe']:.4f} px, is below its noise: the most accurate subnet "
+            "cannot be told from the lightest."
+        )
+    return words
