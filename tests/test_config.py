@@ -189,7 +189,7 @@ def test_all_faults_come_at_once(tmp_path):
         f"{path}: unknown key train.patience",
         f"train has {train_keys}",
         f"{path}: unknown key nonsense",
-        "there are seed, network, data, train, eval, fast_mode, selection, workflow",
+        "there are seed, network, data, train, eval, fast_mode, selection, deploy, workflow",
         'command line: train.execution: expected one of fused, sequential, got "masked"',
         f"{path}: train.batch_size: expected a whole number, at least 1, at most 65536, got 0",
         f"{path}: data.synthetic.width 100 is smaller than network.width 240",

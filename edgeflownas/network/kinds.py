@@ -40,6 +40,33 @@ class Build:
     folds: bool
 
 
+class Graph(Protocol):
+    """The graph of one subnet alone, as export and cost estimates build it (`deploy.subnet`).
+
+    Weights go by their names in the network. What the methods take and return is the graph's own.
+    """
+
+    def conv(self, x: Any, name: str, convolution: Convolution, strides: int = 1) -> Any:
+        """A convolution with the weights `<name>.kernel`."""
+        ...
+
+    def norm(self, x: Any, name: str) -> Any:
+        """A batch norm with the weights `<name>.gamma` and `<name>.beta`."""
+        ...
+
+    def relu(self, x: Any, name: str) -> Any:
+        """A ReLU."""
+        ...
+
+    def add(self, x: Any, y: Any, name: str) -> Any:
+        """The sum of two arrays of one shape."""
+        ...
+
+    def resize(self, x: Any, size: tuple[int, int], name: str) -> Any:
+        """A bilinear resize, as `layers.resize_bilinear`."""
+        ...
+
+
 class Kind(Protocol):
     """A kind of choice block; `value` is one of a block's options, as the search space gives it.
 
@@ -71,6 +98,10 @@ class Kind(Protocol):
 
     def run(self, layers: list[Any], x: Any, size: tuple[int, int] | None, statistics: Any) -> Any:
         """Send x (P, B, H, W, C) through the option's layers, resized to `size` first if that is given."""
+        ...
+
+    def emit(self, graph: Graph, value: int, filters_in: int, filters_out: int, name: str, strides: int, x: Any) -> Any:
+        """Add the option's operations to a graph of one subnet, x being what comes in, already resized."""
         ...
 
 
@@ -109,6 +140,15 @@ class Depth:
             x = layer(x, statistics=statistics)
         return x
 
+    def emit(self, graph: Graph, value: int, filters_in: int, filters_out: int, name: str, strides: int, x: Any) -> Any:
+        """One block after another, as `layers.ResidualBlock`."""
+        spec = Convolution(3, filters_in, filters_out)
+        for block in (f"{name}.block{index}" for index in range(value)):
+            y = graph.norm(graph.conv(x, f"{block}.conv0", spec), f"{block}.norm0")
+            y = graph.conv(graph.relu(y, f"{block}.conv0"), f"{block}.conv1", spec)
+            x = graph.relu(graph.add(x, graph.norm(y, f"{block}.norm1"), f"{block}.sum"), f"{block}.relu")
+        return x
+
 
 class Kernel:
     """One convolution; an option is the size of its kernel."""
@@ -141,6 +181,10 @@ class Kernel:
     def run(self, layers: list[Any], x: Any, size: tuple[int, int] | None, statistics: Any) -> Any:
         """Resize and convolve."""
         return layers[0](x, size=size)
+
+    def emit(self, graph: Graph, value: int, filters_in: int, filters_out: int, name: str, strides: int, x: Any) -> Any:
+        """The convolution."""
+        return graph.conv(x, name, Convolution(value, filters_in, filters_out), strides)
 
 
 KINDS: dict[str, Kind] = {"depth": Depth(), "kernel": Kernel()}

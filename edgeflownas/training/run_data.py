@@ -79,6 +79,7 @@ class RunData:
         val_samples = indexed_samples(index, settings.eval_split)[:limit]
         self.val_samples = len(val_samples)
         self._val_samples = val_samples
+        self._train_samples = train_samples
         self._shared = shared
         # Full batches that wrap around, so that the last one needs no other trace; its repeated samples do not count.
         self._validation = FlowBatches(
@@ -105,6 +106,15 @@ class RunData:
     def validation(self) -> Iterator[Batch]:
         """The validation samples, each counted once."""
         return self._read(self._validation)
+
+    def calibration(self, count: int) -> tuple[list[str], np.ndarray]:
+        """Names and frames, (N, H, W, 6) uint8, of `count` training samples (or all), spread evenly, centre crop."""
+        picked = np.unique(np.linspace(0, len(self._train_samples) - 1, count).round().astype(int))
+        samples = [self._train_samples[index] for index in picked]
+        # One at a time: as bytes they take a quarter of the memory.
+        batches = FlowBatches(samples, batch_size=1, mode="fixed", **self._shared)
+        frames = [np.rint((batches.batch(0, index)[0] + 1) * 127.5).astype(np.uint8) for index in range(len(samples))]
+        return [sample.name for sample in samples], np.concatenate(frames)
 
     def examples(self, count: int) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Names, frames and flow of `count` validation samples (or all, if there are fewer), spread evenly."""

@@ -1,0 +1,1 @@
+"""From a subnet to files for a chip: export, quantisation, compilation and cost."""

@@ -1,0 +1,114 @@
+"""TensorFlow's converter to LiteRT files, in processes of its own.
+
+It leaks memory, and the names in its files depend on what the process built before. So every call starts a fresh
+process, which only this module's `_main` runs in, and which alone imports TensorFlow.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeflownas.deploy.settings import as_floats
+from edgeflownas.deploy.subnet import Subnet, untrained_weights
+from edgeflownas.errors import UserError
+
+MODEL, CALIBRATION, FLOAT, INT8 = "model.keras", "calibration.npy", "float.tflite", "int8.tflite"
+
+
+def require_converter() -> None:
+    """Raises: UserError if TensorFlow is not installed, as on machines that train with JAX."""
+    if find_spec("tensorflow") is None:
+        raise UserError(
+            "the converter to LiteRT files needs TensorFlow, which is not installed here; export on a machine that has "
+            "it (see README.md): a run directory that was trained with JAX can be copied there"
+        )
+
+
+def convert_model(model: Path, calibration: np.ndarray) -> tuple[bytes, bytes]:
+    """Convert a saved Keras model to a float and an int8 file.
+
+    Args:
+        model: a .keras file that plain Keras can load.
+        calibration: (N, H, W, 6) uint8, frames from which the ranges of activations are taken.
+
+    Raises:
+        UserError: TensorFlow is not installed.
+        RuntimeError: the converter failed.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / MODEL).symlink_to(model.resolve())
+        np.save(folder / CALIBRATION, calibration)
+        _run({"folder": name})
+        return (folder / FLOAT).read_bytes(), (folder / INT8).read_bytes()
+
+
+def convert_untrained(subnets: Sequence[Subnet], seed: int) -> list[bytes]:
+    """int8 files of untrained subnets, calibrated on noise: for their cost on a chip, not for their flow.
+
+    Raises:
+        UserError: TensorFlow is not installed.
+        RuntimeError: the converter failed.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        spaces = {subnet.space.name for subnet in subnets}
+        if len(spaces) != 1:
+            raise ValueError(f"expected subnets of one search space, got {spaces}")
+        _run({"folder": name, "seed": seed, "subnets": [subnet.facts() for subnet in subnets]})
+        return [(folder / f"{index}.tflite").read_bytes() for index in range(len(subnets))]
+
+
+def _run(request: dict[str, Any]) -> None:
+    require_converter()
+    command = [sys.executable, "-c", f"from {__name__} import _main; _main()"]
+    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"TensorFlow's converter ended with {done.returncode}:\n{done.stderr[-4000:]}")
+
+
+def _main() -> None:
+    """The child: what `_run` sends on standard input says what to do."""
+    import os
+
+    request = json.load(sys.stdin)
+    folder = Path(request["folder"])
+    os.environ |= {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    import keras
+
+    if "subnets" not in request:
+        model = keras.saving.load_model(folder / MODEL)
+        (folder / FLOAT).write_bytes(_converted(model, None))
+        (folder / INT8).write_bytes(_converted(model, np.load(folder / CALIBRATION)))
+        return
+
+    from edgeflownas.deploy.keras_model import plain_model
+
+    for index, facts in enumerate(request["subnets"]):
+        subnet = Subnet.of_facts(facts)
+        shape = (1, subnet.height, subnet.width, 6)
+        noise = np.random.Generator(np.random.Philox(key=request["seed"])).integers(0, 256, shape, dtype=np.uint8)
+        model = plain_model(subnet, untrained_weights(subnet, request["seed"]))
+        (folder / f"{index}.tflite").write_bytes(_converted(model, noise))
+        keras.utils.clear_session()
+
+
+def _converted(model: Any, calibration: np.ndarray | None) -> bytes:
+    """A LiteRT file: float without calibration frames, else int8 from end to end."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if calibration is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([as_floats(frames[None])] for frames in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    content: bytes = converter.convert()
+    return content

@@ -1,0 +1,236 @@
+"""The command that exports a subnet of a trained network as files for a chip."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeflownas.artifacts import sha256_file, write_bytes, write_json, write_text
+from edgeflownas.config import Config, parse_assignment, resolve_config
+from edgeflownas.deploy.bundle import c_header, model_card, output_names, write_golden
+from edgeflownas.deploy.converter import FLOAT, INT8, MODEL, convert_model, require_converter
+from edgeflownas.deploy.settings import FEW_CALIBRATION_SAMPLES, ExportSettings, as_bytes
+from edgeflownas.deploy.subnet import Subnet, subnet_weights
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command, writing
+from edgeflownas.nas.arch_codec import format_code, parse_code
+from edgeflownas.nas.fair_sampler import complete_cycle
+from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.network.cost import subnet_cost
+from edgeflownas.parsers import command_parser
+from edgeflownas.runs.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from edgeflownas.deploy.litert import LiteModel
+    from edgeflownas.training.run_data import RunData
+
+FACTS, HEADER, CARD = "export.json", "model.h", "model_card.md"
+SCHEMA = "deploy_export.schema.json"
+GOLDEN_SAMPLES = 2
+EXAMPLES = (
+    "--run_dir outputs/supernet/runs/gate4 --arch 0,0,0,0,2,1,2,2,2",
+    "--run_dir outputs/supernet/runs/gate4 --arch 000021222 --set deploy.output=heads",
+)
+
+
+def export(
+    config: Config, checkpoint_name: str, code_text: str, folder: Path | None, say: Callable[[str], None]
+) -> tuple[Path, dict[str, Any]]:
+    """Export a subnet, recalibrated as in the evaluation.
+
+    Args:
+        config: of the run whose directory is `train.output_dir`.
+        checkpoint_name: `best`, `last` or a file.
+        code_text: the subnet's arch code.
+        folder: where the files go; None: `deploy/CODE` in the run directory.
+        say: called with a line about what happens.
+
+    Returns:
+        The folder and the content of `export.json`, which is written last: a folder that has it is complete.
+
+    Raises:
+        UserError: no such checkpoint, a wrong code, no data, or no TensorFlow.
+    """
+    from edgeflownas.training.restored import load_evaluator
+
+    settings = config.view(ExportSettings)
+    space = load_search_space(settings.search_space)
+    code = parse_code(code_text, space)
+    require_converter()
+    folder = folder or Path(config["train.output_dir"]) / "deploy" / format_code(code).replace(",", "")
+    require_writable(folder / FACTS)
+    path, checkpoint, evaluator, data = load_evaluator(config, checkpoint_name)
+
+    # From here on the backend is imported.
+    from edgeflownas.deploy.keras_model import plain_model, save_plain_model
+    from edgeflownas.deploy.litert import LiteModel
+    from edgeflownas.training.evaluation import batch_norm_owners, path_statistics
+
+    with writing(folder / FACTS):
+        (folder / FACTS).unlink(missing_ok=True)
+    subnet = Subnet(space, code, settings.init_neurons, settings.height, settings.width, settings.output)
+    cycle = complete_cycle(code, space)
+    say(f"recalibrating subnet {format_code(code)} of {path}")
+    statistics, _, batches = evaluator.recalibrate(cycle[None], data.recalibration())
+    in_supernet = evaluator.measure(cycle[None], statistics, data.validation())[0]
+    arrays = {name.removeprefix("weights."): array for name, array in checkpoint.arrays.items()}
+    own = path_statistics(statistics[0], batch_norm_owners(space, settings.init_neurons), cycle, 0)
+    model = plain_model(subnet, subnet_weights(subnet, arrays, own, settings.flow_scale))
+    save_plain_model(model, folder / MODEL)
+
+    names, frames = data.calibration(settings.calibration_samples)
+    if len(names) < FEW_CALIBRATION_SAMPLES:
+        print(
+            f"WARNING: int8 ranges are calibrated on {len(names)} training sample{'' if len(names) == 1 else 's'} "
+            f"only, and other frames may exceed them; expected at least {FEW_CALIBRATION_SAMPLES}: raise "
+            "deploy.calibration_samples, or add samples to the training split",
+            file=sys.stderr,
+        )
+    say(f"converting, calibrated on {len(names)} training samples")
+    for name, content in zip((FLOAT, INT8), convert_model(folder / MODEL, whole_range(frames)), strict=True):
+        write_bytes(folder / name, content)
+    int8 = LiteModel(folder / INT8, settings.workers)
+    say(f"measuring on {data.val_samples} samples of the split {settings.eval_split}")
+    measured = _measure(model, LiteModel(folder / FLOAT, settings.workers), int8, data, settings.flow_scale)
+
+    golden, golden_frames, _ = data.examples(GOLDEN_SAMPLES)
+    written = write_golden(folder, golden, as_bytes(golden_frames), int8)
+    facts: dict[str, Any] = {
+        "code": format_code(code),
+        "search_space": space.name,
+        "init_neurons": settings.init_neurons,
+        **subnet_cost(space, code, settings.height, settings.width, settings.init_neurons),
+        "checkpoint": {
+            "name": path.name,
+            "sha256": sha256_file(path),
+            **{key: checkpoint.header[key] for key in ("epoch", "global_step", "config_hash")},
+        },
+        "bn_recal_batches": batches,
+        "split": settings.eval_split,
+        "samples": data.val_samples,
+        "epe": {
+            "zero_flow": evaluator.zero_flow_epe(data.validation()),
+            "supernet": in_supernet["epe"],
+            **{name: float(np.mean(epes)) for name, epes in measured.epes.items()},
+        },
+        "float_difference": measured.float_difference,
+        "saturated": measured.saturated,
+        "calibration": names,
+        "golden": golden,
+        "output": settings.output,
+        **_tensors(int8),
+    }
+    write_text(folder / HEADER, c_header((folder / INT8).read_bytes(), int8, facts, None))
+    write_text(folder / CARD, model_card(facts))
+    files = [MODEL, FLOAT, INT8, HEADER, CARD, *written]
+    facts["files"] = {name: sha256_file(folder / name) for name in files}
+    write_json(folder / FACTS, facts, schema=SCHEMA)
+    return folder, facts
+
+
+def whole_range(frames: np.ndarray) -> np.ndarray:
+    """Calibration frames (N, H, W, 6) uint8, one pixel of which is made black and one white.
+
+    The converter takes the input's range from them; with the whole range, every byte minus 128 is its int8 value.
+    """
+    frames = frames.copy()
+    frames[0, 0, 0], frames[0, 0, -1] = 0, 255
+    return frames
+
+
+@dataclass
+class _Measured:
+    """What `_measure` finds: EPE per sample and file, and how the files differ."""
+
+    epes: dict[str, list[float]] = field(default_factory=lambda: {"keras": [], "float": [], "int8": []})
+    float_difference: float = 0.0
+    saturated: float = 0.0
+
+
+def _measure(model: Any, of_float: "LiteModel", of_int8: "LiteModel", data: "RunData", flow_scale: float) -> _Measured:
+    """Run the three files on the validation samples, each of which counts once."""
+    from edgeflownas.deploy.litert import summed
+
+    found = _Measured()
+    ends = values = 0
+    for batch in data.validation():
+        frames = as_bytes(batch.frames[: batch.samples])
+        truth = batch.flow[: batch.samples] * np.float32(flow_scale)
+        for number, (floats, ints) in enumerate(zip(of_float.run_all(frames), of_int8.run_all(frames), strict=True)):
+            # Not `predict`, which on CPUs, too, compiles with XLA.
+            predicted = model(batch.frames[number : number + 1])
+            heads = [np.asarray(head)[0] for head in (predicted if isinstance(predicted, list) else [predicted])]
+            flows = {"keras": summed(heads), "float": of_float.flow(floats), "int8": of_int8.flow(ints)}
+            for name, flow in flows.items():
+                errors = np.linalg.norm((flow - truth[number]).astype(np.float64), axis=-1)
+                found.epes[name].append(float(errors.mean()))
+            difference = float(np.abs(flows["keras"] - flows["float"]).max())
+            found.float_difference = max(found.float_difference, difference)
+            ends += sum(int(np.isin(output, (-128, 127)).sum()) for output in ints)
+            values += sum(output.size for output in ints)
+    found.saturated = ends / values
+    return found
+
+
+def _tensors(model: "LiteModel") -> dict[str, Any]:
+    def facts(tensor: Any) -> dict[str, Any]:
+        _, height, width, _ = tensor.shape
+        return {"height": height, "width": width, "scale": tensor.scale, "zero_point": tensor.zero_point}
+
+    names = output_names(len(model.outputs))
+    return {"input": facts(model.input), "outputs": {n: facts(t) for n, t in zip(names, model.outputs, strict=True)}}
+
+
+def run_config(run: RunDirectory, changes: dict[str, Any]) -> Config:
+    """The configuration of a run, with defaults where an earlier version did not have a key, and `changes`.
+
+    Raises:
+        UserError: it is no run directory, or a change is not valid.
+    """
+    if not run.config.is_file():
+        raise UserError(f"{run.path}: no run directory: it has no {run.config.name}")
+    return resolve_config(None, {**run.read_config({}).values, **changes})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "edgeflownas.deploy.export",
+        "Export a subnet of a trained network: a plain Keras model, LiteRT files in float and int8, a C header, golden "
+        "vectors and a model card.",
+        EXAMPLES,
+    )
+    add = parser.add_argument
+    add("--run_dir", type=Path, required=True, metavar="FOLDER", help="the run directory")
+    add("--arch", required=True, metavar="CODE", help="arch code of the subnet, for example 0,0,0,0,2,1,2,2,2")
+    add("--checkpoint", default="last", metavar="best|last|FILE", help="which checkpoint (%(default)s)")
+    add("--out", type=Path, metavar="FOLDER", help="where the files go (deploy/CODE in the run directory)")
+    add(
+        "--set",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a key of the run's config, for example deploy.output=heads; may be repeated",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.deploy.export`."""
+    arguments = _parser().parse_args(argv)
+    config = run_config(RunDirectory(arguments.run_dir), dict(map(parse_assignment, arguments.assignments)))
+    folder, facts = export(config, arguments.checkpoint, arguments.arch, arguments.out, print)
+    epe = facts["epe"]
+    print(
+        f"EPE {epe['keras']:.4f} px, float file {epe['float']:.4f}, int8 {epe['int8']:.4f} (no motion "
+        f"{epe['zero_flow']:.4f}); float file and Keras differ by {facts['float_difference']:.2g} px at most"
+    )
+    print(f"written to {folder}")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    run_command(main)
