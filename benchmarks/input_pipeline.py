@@ -21,9 +21,10 @@ from edgeflownas.artifacts import write_json
 from edgeflownas.command_line import DEFAULT_CONFIG
 from edgeflownas.config import resolve_config
 from edgeflownas.data.changes import check_unchanged
-from edgeflownas.data.flying_chairs import SPLITS, list_samples
 from edgeflownas.data.generated import SyntheticParameters
 from edgeflownas.data.index import SCHEMA, build_index, load_index
+from edgeflownas.data.layouts.flying_chairs2 import list_samples
+from edgeflownas.data.layouts.layout import SPLITS
 from edgeflownas.data.synthetic import generate
 from edgeflownas.devices import prepare_backend
 

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from edgeflownas.artifacts import sha256_file
-from edgeflownas.data.flying_chairs import Sample, read_sample
 from edgeflownas.data.frame_cache import FrameCache
 from edgeflownas.data.pipeline import FlowBatches
 from edgeflownas.data.prefetch import prefetch
+from edgeflownas.data.samples import Sample, read_sample
 
 CROP = (180, 240)
 BATCH = 8

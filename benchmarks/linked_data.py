@@ -4,7 +4,8 @@ import itertools
 import os
 from pathlib import Path
 
-from edgeflownas.data.flying_chairs import SPLITS, Sample, list_samples
+from edgeflownas.data.layouts.flying_chairs2 import list_samples, sample_of
+from edgeflownas.data.layouts.layout import SPLITS
 from edgeflownas.data.synthetic import SyntheticParameters, generate
 
 
@@ -21,7 +22,7 @@ def linked(pairs: Path, folder: Path, count: int) -> Path:
         (root / split).mkdir(parents=True)
         originals = itertools.cycle(list_samples(pairs, split))
         for number, original in zip(range(share), originals, strict=False):
-            copy = Sample(root / split, f"{number:07d}")
+            copy = sample_of(root / split, f"{number:07d}")
             for source, target in zip(original.files, copy.files, strict=True):
                 os.link(source, target)
     return root

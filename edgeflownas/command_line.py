@@ -26,7 +26,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_data_root_flag(parser: argparse.ArgumentParser) -> None:
     """`--data_root FOLDER`, which `config_from_flags` reads."""
-    words = "your data set in FlyingChairs2 layout (sets data.source to folder)"
+    words = "your data set, in any layout of docs/data.md (sets data.source to folder)"
     parser.add_argument("--data_root", metavar="FOLDER", help=words)
 
 
@@ -47,7 +47,7 @@ def config_from_flags(arguments: argparse.Namespace, flags: Mapping[str, Any]) -
 
 
 def data_root_overrides(data_root: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What `--data_root FOLDER` means: the user's own FlyingChairs2.
+    """What `--data_root FOLDER` means: the user's own data set.
 
     Args:
         data_root: the folder, or None.

@@ -26,6 +26,12 @@ def _scene_holds_crop(axis: str) -> Rule:
     return Rule(("data.source", f"data.synthetic.{axis}", f"network.{axis}"), contradiction)
 
 
+def _scenes_have_one_layout(source: str, layout: str) -> str | None:
+    if source != "synthetic" or layout in ("auto", "flying_chairs2"):
+        return None
+    return f"data.layout {layout}: generated scenes (data.source synthetic) are in flying_chairs2; set it to auto"
+
+
 def unclear_root(of_file: Mapping[str, Any], values: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
     """Scenes are generated only where the file, or the command line, names both the source and the root."""
     source, root = values["data.source"], values["data.root"]
@@ -76,6 +82,7 @@ def _within(path: str, folder: str) -> bool:
 RULES = (
     _scene_holds_crop("height"),
     _scene_holds_crop("width"),
+    Rule(("data.source", "data.layout"), _scenes_have_one_layout),
     Rule(("train.supernet_mode", "train.execution"), _fusing_needs_cycles),
     Rule(("train.distribution", "train.execution"), _sharing_needs_fusing),
     Rule(("data.root", "train.output_dir"), _run_apart_from_data),

@@ -1,5 +1,5 @@
 # The data set (generated, or the user's folder) and its index.
-from edgeflownas.data.flying_chairs import SPLITS
+from edgeflownas.data.layouts.layout import SPLITS
 from edgeflownas.data.generated import SyntheticParameters, already_there
 
 SYNTHETIC = CONFIG["data.source"] == "synthetic"
@@ -10,7 +10,7 @@ SCENES_MADE = []
 
 def data_root():
     if DATA_ROOT is None:
-        refuse("data.root is not set: give --config data_root=FOLDER with train/ and val/ in it")
+        refuse("data.root is not set: give --config data_root=FOLDER")
     return DATA_ROOT
 
 
@@ -27,7 +27,10 @@ def data_state():
     """What makes the index and the overfit set out of date: other scenes, another root, or files added or deleted."""
     if SYNTHETIC or DATA_ROOT is None:
         return SCENES_MADE
-    return [DATA_ROOT, *map(changed_at, SPLITS)]
+    splits = [changed_at(split) for split in SPLITS]
+    # Other layouts have other folders; deeper ones are looked at when a run starts.
+    deeper = sorted(str(path) for form in ("*", "*/*") for path in Path(DATA_ROOT).glob(form) if os.path.isdir(path))
+    return [DATA_ROOT, *splits, *([] if any(splits) else map(changed_at, deeper))]
 
 
 def changed_at(split):
@@ -84,6 +87,8 @@ def index_command():
     words += ["--height", str(CONFIG["network.height"]), "--width", str(CONFIG["network.width"])]
     words += ["--max_flow", str(CONFIG["data.max_flow"]), "--on_bad_sample", CONFIG["data.on_bad_sample"]]
     words += ["--max_bad_fraction", str(CONFIG["data.max_bad_fraction"])]
+    for key in ("layout", "passes"):
+        words += [f"--{key}", CONFIG[f"data.{key}"]] if CONFIG[f"data.{key}"] not in ("auto", "all") else []
     return words + (["--allow_copies"] if CONFIG["data.allow_copies"] else [])
 
 

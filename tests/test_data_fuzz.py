@@ -14,11 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgeflownas.data.flow_files import read_flow, write_flow
-from edgeflownas.data.flying_chairs import Sample, read_sample
+from edgeflownas.data.flow_files import LARGEST_KNOWN, read_flow, write_flow
 from edgeflownas.data.inspection import inspect_sample
-from edgeflownas.data.png_files import read_frame
+from edgeflownas.data.layouts.flying_chairs2 import sample_of
+from edgeflownas.data.readers import read_flow as read_any_flow
+from edgeflownas.data.readers import read_frame
+from edgeflownas.data.samples import Sample, read_sample
 from edgeflownas.errors import UserError
+from tests import layouts_on_disk as disk
 
 MEMORY_BOUND = 64 * 2**20
 SECONDS_PER_FILE = 2000  # ms, hypothesis's deadline; a file here takes less than 5
@@ -132,8 +135,82 @@ def test_no_image_file_gives_anything_but_a_frame_or_a_user_error(folder: Path, 
         assert (frame.shape, frame.dtype) == ((height, width, 3), np.uint8)
 
 
+SUFFIXES = {
+    ".pfm": FLOWS.map(disk.pfm),
+    ".png": st.tuples(FLOWS, st.booleans()).map(
+        lambda drawn: disk.kitti_png(np.clip(np.nan_to_num(drawn[0]), -500, 500), np.full(drawn[0].shape[:2], drawn[1]))
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@settings(max_examples=400, deadline=SECONDS_PER_FILE)
+@given(content=st.data())
+def test_no_file_of_the_other_flow_formats_gives_anything_but_a_field_or_a_user_error(
+    folder: Path, suffix: str, content: st.DataObject
+) -> None:
+    path = folder / f"any{suffix}"
+    path.write_bytes(content.draw(st.one_of(st.binary(max_size=64), SUFFIXES[suffix], damaged(SUFFIXES[suffix]))))
+    with contextlib.suppress(UserError):
+        flow = read_any_flow(path)
+        assert (flow.ndim, flow.shape[2], flow.dtype) == (3, 2, np.float32)
+        assert flow.flags.c_contiguous
+
+
+@settings(max_examples=150, deadline=SECONDS_PER_FILE)
+@given(flow=FLOWS)
+def test_any_flow_in_a_pfm_comes_back_with_every_bit(folder: Path, flow: np.ndarray) -> None:
+    (folder / "any.pfm").write_bytes(disk.pfm(flow))
+    assert read_any_flow(folder / "any.pfm").tobytes() == flow.tobytes()
+
+
+IMAGES = {
+    ".ppm": FRAMES.map(disk.ppm),
+    ".jpg": FRAMES.map(lambda frame: cv2.imencode(".jpg", frame)[1].tobytes()),
+}
+
+
+@pytest.mark.parametrize("suffix", IMAGES)
+@settings(max_examples=400, deadline=SECONDS_PER_FILE)
+@given(content=st.data())
+def test_no_file_of_the_other_image_formats_gives_anything_but_a_frame_or_a_user_error(
+    folder: Path, suffix: str, content: st.DataObject
+) -> None:
+    path = folder / f"any{suffix}"
+    path.write_bytes(content.draw(st.one_of(st.binary(max_size=64), IMAGES[suffix], damaged(IMAGES[suffix]))))
+    with contextlib.suppress(UserError):
+        frame = read_frame(path)
+        assert (frame.ndim, frame.shape[2], frame.dtype) == (3, 3, np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["kitti", "masked"])
+@settings(max_examples=300, deadline=SECONDS_PER_FILE)
+@given(content=st.data())
+def test_a_sample_of_partly_known_flow_that_the_index_takes_can_be_read(
+    folder: Path, kind: str, content: st.DataObject
+) -> None:
+    known = np.zeros((4, 5), bool)
+    known[1:, 2:] = True
+    if kind == "kitti":
+        files = {"frame_0.ppm": disk.ppm(np.full((4, 5, 3), 7, np.uint8)), "frame_1.png": WHOLE[1]}
+        files["flow.png"] = disk.kitti_png(np.ones((4, 5, 2)), known)
+    else:
+        files = {"frame_0.png": WHOLE[0], "frame_1.jpg": cv2.imencode(".jpg", np.full((4, 5, 3), 9))[1].tobytes()}
+        files |= {"flow.flo": WHOLE[2], "mask.png": disk.png(np.where(known, 0, 255).astype(np.uint8))}
+    hit = content.draw(st.sampled_from([*files, ""]))
+    for name, whole in files.items():
+        (folder / name).write_bytes(content.draw(damaged(st.just(whole))) if name == hit else whole)
+    sample = Sample(folder, "any", tuple(files))
+    entry = inspect_sample(sample, [], (4, 5), 50.0, may_be_unknown=True)
+    if not hit:
+        assert entry["unknown_pixels"] == (~known).sum()
+    if "reason" not in entry:
+        flow = read_sample(sample)[2]
+        assert (np.abs(flow).max(axis=-1) > LARGEST_KNOWN).sum() == entry.get("unknown_pixels", 0)
+
+
 def write_sample(folder: Path, files: list[bytes]) -> Sample:
-    sample = Sample(folder, "0000001")
+    sample = sample_of(folder, "0000001")
     for path, content in zip(sample.files, files, strict=True):
         path.write_bytes(content)
     return sample

@@ -18,11 +18,12 @@ import pytest
 from edgeflownas.artifacts import sha256_file, validate, write_json
 from edgeflownas.data.changes import check_unchanged
 from edgeflownas.data.flow_files import read_flow, write_flow
-from edgeflownas.data.flying_chairs import Sample
 from edgeflownas.data.index import SCHEMA, build_index, indexed_samples, load_index
 from edgeflownas.data.inspection import BLOCK_BYTES, inspect_sample
 from edgeflownas.data.journal import JOURNAL_FILE
+from edgeflownas.data.layouts.flying_chairs2 import sample_of
 from edgeflownas.data.png_files import SIGNATURE
+from edgeflownas.data.samples import Sample
 from edgeflownas.errors import UserError
 
 CROP = (40, 56)
@@ -38,7 +39,7 @@ def test_the_zero_flow_epe_is_the_mean_length_of_the_clipped_flow(synthetic_root
     assert flow.nbytes > BLOCK_BYTES
     flow[:2, :2] = [[[3, 4], [300, 0]], [[40, 40], [-60, 1e9]]]
     flow[-1, -1] = [0, -7]
-    sample = Sample(tmp_path, "0000001")
+    sample = sample_of(tmp_path, "0000001")
     for path in sample.files[:2]:
         cv2.imwrite(str(path), np.zeros((400, 400, 3), np.uint8))
     write_flow(sample.files[2], flow)
@@ -60,7 +61,7 @@ def test_an_index_lists_every_sample_with_its_sizes_and_digests(root: Path, tmp_
     assert entry["zero_flow_epe"] == pytest.approx(np.hypot(flow[..., 0], flow[..., 1]).mean(), rel=1e-5)
     epes = [sample["zero_flow_epe"] for sample in index["splits"]["train"]["samples"]]
     assert index["splits"]["train"]["zero_flow_epe"] == pytest.approx(np.mean(epes))
-    assert indexed_samples(index, "val") == [Sample(root / "val", f"{i:07d}") for i in range(3)]
+    assert indexed_samples(index, "val") == [sample_of(root / "val", f"{i:07d}") for i in range(3)]
 
 
 def test_the_digest_is_that_of_the_bytes_and_not_of_place_time_or_threads(root: Path, tmp_path: Path) -> None:
@@ -188,13 +189,13 @@ def pipe_that_nobody_writes_to(sample: Sample) -> None:
 
 
 def copy_of_another(sample: Sample) -> None:
-    original = Sample(sample.folder, "0000000")
+    original = sample_of(sample.folder, "0000000")
     for path, source in zip(sample.files, original.files, strict=True):
         shutil.copyfile(source, path)
 
 
 def copy_of_a_validation_sample(sample: Sample) -> None:
-    original = Sample(sample.folder.parent / "val", "0000002")
+    original = sample_of(sample.folder.parent / "val", "0000002")
     for path, source in zip(sample.files[:2], original.files[:2], strict=True):
         shutil.copyfile(source, path)
 
@@ -246,7 +247,7 @@ FAULTS = [
 def test_a_bad_sample_stops_or_is_excluded_with_its_reason(
     root: Path, damage: Callable[[Sample], None], reason: str
 ) -> None:
-    damage(Sample(root / "train", "0000001"))
+    damage(sample_of(root / "train", "0000001"))
     with pytest.raises(UserError, match=rf"copy: 1 bad sample\(s\): train 0000001: .*{reason}.*on_bad_sample"):
         build_index(root, CROP)
     index = build_index(root, CROP, on_bad_sample="exclude", max_bad_fraction=1 / 7)
@@ -256,13 +257,13 @@ def test_a_bad_sample_stops_or_is_excluded_with_its_reason(
     assert str(root) not in rejected["reason"]
     assert index["splits"]["val"]["rejected"] == []
     assert index["splits"]["train"]["count"] == len(indexed_samples(index, "train")) == 6
-    assert Sample(root / "train", "0000001") not in indexed_samples(index, "train")
+    assert sample_of(root / "train", "0000001") not in indexed_samples(index, "train")
 
 
 def test_all_bad_samples_of_both_splits_are_told_at_once(root: Path, tmp_path: Path) -> None:
     for number in range(7, 19):
         (root / "train" / f"{number:07d}-img_0.png").write_bytes(b"")
-    truncated_flow(Sample(root / "val", "0000002"))
+    truncated_flow(sample_of(root / "val", "0000002"))
     with pytest.raises(UserError, match=r"13 bad sample.*0000016: .*; and 3 more, all in (\S+)\. Fix") as caught:
         build_index(root, CROP, folder=tmp_path / "out")
     assert "0000017" not in str(caught.value)
@@ -273,7 +274,7 @@ def test_all_bad_samples_of_both_splits_are_told_at_once(root: Path, tmp_path: P
 
 def test_no_more_than_max_bad_fraction_of_a_split_is_excluded(root: Path) -> None:
     for number in range(2):
-        truncated_flow(Sample(root / "train", f"{number:07d}"))
+        truncated_flow(sample_of(root / "train", f"{number:07d}"))
     index = build_index(root, CROP, on_bad_sample="exclude", max_bad_fraction=2 / 7)
     assert [len(index["splits"][split]["rejected"]) for split in ("train", "val")] == [2, 0]
     with pytest.raises(UserError, match=r"train: 2 of 7 samples are bad \(28.6%\), and .* allows 28.0% .*0000001: "):
@@ -281,9 +282,9 @@ def test_no_more_than_max_bad_fraction_of_a_split_is_excluded(root: Path) -> Non
 
 
 def test_copies_within_a_split_can_be_allowed_and_between_splits_never(root: Path) -> None:
-    copy_of_another(Sample(root / "train", "0000001"))
+    copy_of_another(sample_of(root / "train", "0000001"))
     assert build_index(root, CROP, allow_copies=True)["splits"]["train"]["count"] == 7
-    copy_of_a_validation_sample(Sample(root / "train", "0000002"))
+    copy_of_a_validation_sample(sample_of(root / "train", "0000002"))
     with pytest.raises(UserError, match=r"1 bad sample\(s\): train 0000002: has the frames of val 0000002"):
         build_index(root, CROP, allow_copies=True)
 
@@ -341,7 +342,7 @@ def test_a_build_that_was_killed_goes_on_where_it_ended(root: Path, tmp_path: Pa
 def test_a_build_goes_on_only_from_what_is_still_so(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    truncated_flow(Sample(root / "train", "0000001"))
+    truncated_flow(sample_of(root / "train", "0000001"))
     with pytest.raises(UserError, match="1 bad sample"):
         build_index(root, CROP, folder=tmp_path)
     shutil.copy(root / "train" / "0000000-flow_01.flo", root / "train" / "0000001-flow_01.flo")
@@ -356,7 +357,7 @@ def test_a_build_goes_on_only_from_what_is_still_so(
     build_index(root, CROP, folder=tmp_path)
     assert sorted(inspected) == ["train 0000001", "train 0000003"]
     shutil.copy(root / "train" / "0000000-flow_01.flo", root / "train" / "0000002-flow_01.flo")
-    flow_of_zeros(Sample(root / "train", "0000001"))
+    flow_of_zeros(sample_of(root / "train", "0000001"))
     with pytest.raises(UserError):
         build_index(root, CROP, folder=tmp_path)
     inspected.clear()
@@ -369,8 +370,9 @@ def test_a_long_build_says_how_far_it_is(root: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("edgeflownas.data.index.SECONDS_BETWEEN_REPORTS", 0)
     said: list[str] = []
     build_index(root, CROP, print_line=said.append)
-    assert re.fullmatch(r"train: looked at 3 of 7 samples, \d+/s, \d+ s left", said[2])
-    assert len(said) == 10
+    assert re.fullmatch(r"train: looked at 3 of 7 samples, \d+/s, \d+ s left", said[3])
+    assert len(said) == 11
+    assert said[0] == f"{root}: data.layout auto found FlyingChairs2 (flying_chairs2), by train/ and val/"
 
 
 def test_a_missing_folder_and_an_empty_split_are_refused_under_either_policy(root: Path, tmp_path: Path) -> None:
@@ -385,7 +387,7 @@ def test_a_missing_folder_and_an_empty_split_are_refused_under_either_policy(roo
 
 def test_a_split_that_exclusion_empties_is_refused(root: Path) -> None:
     for number in range(3):
-        truncated_flow(Sample(root / "val", f"{number:07d}"))
+        truncated_flow(sample_of(root / "val", f"{number:07d}"))
     with pytest.raises(UserError, match=r"val: no usable sample is left of 3; the first, 0000000: .*truncated"):
         build_index(root, CROP, on_bad_sample="exclude", max_bad_fraction=1)
 
@@ -410,10 +412,10 @@ def test_a_file_that_changes_or_vanishes_after_indexing_is_noticed(root: Path) -
 
 
 def test_changes_among_samples_that_the_index_does_not_list_are_remarked(root: Path) -> None:
-    truncated_flow(Sample(root / "train", "0000001"))
+    truncated_flow(sample_of(root / "train", "0000001"))
     index = build_index(root, CROP, on_bad_sample="exclude", max_bad_fraction=0.2)
     assert check_unchanged(index) == []
-    flow_of_zeros(Sample(root / "train", "0000001"))
+    flow_of_zeros(sample_of(root / "train", "0000001"))
     (root / "val" / "0000003-img_0.png").write_bytes(b"")
     assert check_unchanged(index) == [
         "train 0000001 was left out as bad, and has changed since",
@@ -437,7 +439,7 @@ def test_the_command_writes_a_whole_index_or_none(root: Path, tmp_path: Path) ->
     out = tmp_path / "out" / "data_index.json"
     command = [sys.executable, "-m", "edgeflownas.data.index", "--root", str(root), "--out", str(out)]
     command += ["--height", "40", "--width", "56", "--max_flow", "50"]
-    flow_with_nan(Sample(root / "train", "0000005"))
+    flow_with_nan(sample_of(root / "train", "0000005"))
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "train 0000005" in refused.stderr

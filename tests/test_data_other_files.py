@@ -12,8 +12,8 @@ import pytest
 from edgeflownas.artifacts import validate
 from edgeflownas.data.changes import check_unchanged
 from edgeflownas.data.flow_files import read_flow, write_flow
-from edgeflownas.data.flying_chairs import list_samples, scan_split
 from edgeflownas.data.index import SCHEMA, build_index
+from edgeflownas.data.layouts.flying_chairs2 import list_samples, scan_split
 from edgeflownas.data.other_files import MOST_FORMS, forms, in_words, total
 from edgeflownas.data.remarks import outline, remarks
 from edgeflownas.errors import UserError
@@ -140,24 +140,25 @@ def test_a_split_or_root_of_another_data_set_is_named(root: Path, tmp_path: Path
         build_index(root, CROP)
     put_flying_chairs(tmp_path / "chairs" / "data")
     with pytest.raises(UserError, match=r"no split 'train' .* It holds data/; there, 12 × .*that is FlyingChairs"):
-        build_index(tmp_path / "chairs", CROP)
+        build_index(tmp_path / "chairs", CROP, layout="flying_chairs2")
     (root / "train").rename(root / "Train")
+    shutil.rmtree(root / "val")
     with pytest.raises(
-        UserError, match=r"no split 'train' .* It holds Train/, synthetic.json; there, 14 × N-img_N.png"
+        UserError, match=r"no data set of a known layout.* It holds Train/, synthetic.json; there, 14 × N-img_N.png"
     ):
         build_index(root, CROP)
     (tmp_path / "kitti" / "training" / "flow_occ").mkdir(parents=True)
     with pytest.raises(UserError, match=r"It holds training/; there, flow_occ/ \(that is KITTI"):
-        build_index(tmp_path / "kitti", CROP)
+        build_index(tmp_path / "kitti", CROP, layout="flying_chairs2")
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(UserError, match=r"no split 'train' .* The folder is empty$"):
+    with pytest.raises(UserError, match=r"known layout; looked for FlyingChairs2 \(train/ .*\. The folder is empty$"):
         build_index(tmp_path / "nothing", CROP)
 
 
 @pytest.mark.real_data
 def test_the_real_example_of_flying_chairs_is_called_so(real_pairs: Path) -> None:
     with pytest.raises(UserError, match=r"no split 'train' .*there, 2 × N_imgN.ppm such as .*that is FlyingChairs"):
-        build_index(real_pairs.parent / "flying_chairs_example", CROP)
+        build_index(real_pairs.parent / "flying_chairs_example", CROP, layout="flying_chairs2")
 
 
 def test_thousands_of_forms_are_bounded_and_any_name_is_one_printable_line(root: Path) -> None:

@@ -9,12 +9,13 @@ import pytest
 from edgeflownas.config import resolve_config
 from edgeflownas.data.files import Opened
 from edgeflownas.data.flow_files import write_flow
-from edgeflownas.data.flying_chairs import Sample, list_samples, read_sample
 from edgeflownas.data.frame_cache import FrameCache
 from edgeflownas.data.index import build_index
+from edgeflownas.data.layouts.flying_chairs2 import list_samples, sample_of
 from edgeflownas.data.pipeline import FlowBatches
 from edgeflownas.data.png_files import decode_frame
 from edgeflownas.data.prefetch import prefetch
+from edgeflownas.data.samples import read_sample
 from edgeflownas.errors import UserError
 from edgeflownas.training.run_data import RunData
 from tests.tiny import TINY
@@ -52,7 +53,7 @@ def test_a_pair_seen_in_a_mirror_has_the_opposite_u_and_the_same_v(synthetic_roo
 
     there, seen = (
         FlowBatches([one], crop=(48, 64), batch_size=1, mode="fixed").batch(0, 0)
-        for one in (sample, Sample(tmp_path, sample.name))
+        for one in (sample, sample_of(tmp_path, sample.name))
     )
     np.testing.assert_array_equal(seen[0], there[0][:, :, ::-1])
     np.testing.assert_array_equal(seen[1][..., 0], -there[1][:, :, ::-1, 0])
@@ -82,7 +83,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         paths.append(png.path)
         return decode_frame(png)
 
-    monkeypatch.setattr("edgeflownas.data.flying_chairs.decode_frame", note)
+    monkeypatch.setattr("edgeflownas.data.samples.decode_frame", note)
     return paths
 
 

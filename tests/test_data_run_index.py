@@ -9,10 +9,11 @@ import pytest
 
 from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.config import Config, resolve_config
-from edgeflownas.data.flying_chairs import Sample
 from edgeflownas.data.generated import MARKER
 from edgeflownas.data.index import SCHEMA
 from edgeflownas.data.journal import JOURNAL_FILE
+from edgeflownas.data.layouts.flying_chairs2 import sample_of
+from edgeflownas.data.samples import Sample
 from edgeflownas.errors import UserError
 from edgeflownas.reporting.training_report import write_report
 from edgeflownas.runs.data_index import find_index
@@ -50,7 +51,7 @@ def test_a_run_without_an_index_builds_one_and_leaves_nothing_beside_it(root: Pa
 
 
 def test_a_build_that_was_refused_is_gone_on_with_in_the_run_directory(root: Path, capsys) -> None:
-    cut_flow(Sample(root / "train", "0000004"))
+    cut_flow(sample_of(root / "train", "0000004"))
     with pytest.raises(UserError, match=r"train 0000004: 0000004-flow_01.flo: truncated"):
         find_index(config_of(root))
     assert [path.name for path in (root.parent / "run").iterdir()] == [JOURNAL_FILE]
@@ -62,7 +63,7 @@ def test_a_build_that_was_refused_is_gone_on_with_in_the_run_directory(root: Pat
 def test_a_changed_file_stops_a_run_that_brings_its_index(root: Path) -> None:
     path = written(find_index(config_of(root)), root.parent / "index.json")
     find_index(config_of(root, index=path))
-    cut_flow(Sample(root / "val", "0000001"))
+    cut_flow(sample_of(root / "val", "0000001"))
     for config, earlier in ((config_of(root, index=path), None), (config_of(root), Path(path))):
         with pytest.raises(UserError, match=r"not what was indexed: .*0000001-flow_01.flo: has \d+ bytes, was indexed"):
             find_index(config, earlier)
@@ -76,7 +77,7 @@ def test_a_new_time_alone_stops_nothing(root: Path) -> None:
 
 
 def test_an_index_of_a_looser_policy_is_refused(root: Path) -> None:
-    cut_flow(Sample(root / "train", "0000004"))
+    cut_flow(sample_of(root / "train", "0000004"))
     path = written(find_index(config_of(root, **EXCLUDE)), root.parent / "index.json")
     find_index(config_of(root, index=path, **EXCLUDE))
     with pytest.raises(UserError, match=r"1 bad sample\(s\): train 0000004"):
@@ -101,10 +102,10 @@ def test_an_index_for_another_largest_flow_or_crop_is_refused_or_built_again(roo
 
 
 def test_what_an_index_does_not_list_and_has_changed_is_a_warning(root: Path, capsys) -> None:
-    cut_flow(Sample(root / "train", "0000004"))
+    cut_flow(sample_of(root / "train", "0000004"))
     index = find_index(config_of(root, **EXCLUDE))
     path = written(index, root.parent / "index.json")
-    cut_flow(Sample(root / "train", "0000004"))
+    cut_flow(sample_of(root / "train", "0000004"))
     (root / "train" / "0000009-img_0.png").touch()
     assert find_index(config_of(root, index=path, **EXCLUDE)) == index
     warnings = capsys.readouterr().err.splitlines()
@@ -143,7 +144,7 @@ def test_what_an_index_leaves_out_is_a_warning_whether_it_is_built_or_taken_over
 
 @pytest.mark.slow
 def test_samples_left_out_are_listed_in_manifest_and_report(root: Path, tmp_path: Path) -> None:
-    cut_flow(Sample(root / "train", "0000004"))
+    cut_flow(sample_of(root / "train", "0000004"))
     (root / "val" / "notes.txt").touch()
     flags = [flag for key, value in EXCLUDE.items() for flag in ("--set", f"data.{key}={value}")]
     run = tmp_path / "run"

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from edgeflownas.data import synthetic
-from edgeflownas.data.flying_chairs import list_samples, read_sample
+from edgeflownas.data.layouts.flying_chairs2 import list_samples
+from edgeflownas.data.samples import read_sample
 from edgeflownas.data.scenes import Scene, SceneSettings, render_scene
 from edgeflownas.data.streams import Purpose, philox
 from edgeflownas.data.synthetic import SyntheticParameters, generate

@@ -30,10 +30,11 @@ def test_kept_flow_is_what_the_subnets_were_judged_by(whole_run: Path) -> None:
 
 
 def test_kept_frames_and_flow_are_those_of_the_files(whole_run: Path, synthetic_root: Path) -> None:
-    from edgeflownas.data.flying_chairs import Sample, read_sample
+    from edgeflownas.data.layouts.flying_chairs2 import sample_of
+    from edgeflownas.data.samples import read_sample
 
     samples = load_flow_samples(whole_run / "flow_samples.npz")
-    frame_0, frame_1, flow = read_sample(Sample(synthetic_root / "val", "0000001"))
+    frame_0, frame_1, flow = read_sample(sample_of(synthetic_root / "val", "0000001"))
     window = (slice(1, 46), slice(2, 62))  # the centre 45x60 of 48x64
     np.testing.assert_array_equal(samples.frames[1], np.concatenate([frame_0, frame_1], axis=2)[window])
     np.testing.assert_allclose(samples.flow[1], flow[window], rtol=1e-5, atol=1e-5)

@@ -151,7 +151,7 @@ ENTRY = {
     "mtime_ns": [1, 2, 3],
 }
 FAULTS = [
-    {"name": "1x"},
+    {"name": ""},
     {"name": 1},
     {"height": 0},
     {"height": True},
@@ -162,9 +162,12 @@ FAULTS = [
     {"bytes": [1, 2]},
     {"bytes": [1, 2, -3]},
     {"bytes": "123"},
-    {"sha256": ["0" * 64] * 4},
+    {"sha256": ["0" * 64] * 5},
     {"sha256": ["0" * 63, "0" * 64, "0" * 64]},
     {"mtime_ns": None},
+    {"files": ["a.png", "b.png"]},
+    {"files": ["a.png", "b.png", "/etc/flow.flo"]},
+    {"unknown_pixels": 0},
     {"surprise": 1},
 ]
 

@@ -15,8 +15,9 @@ import pytest
 from edgeflownas.artifacts import PROJECT_ROOT, read_json, write_json
 from edgeflownas.config import resolve_config
 from edgeflownas.data.flow_files import write_flow
-from edgeflownas.data.flying_chairs import list_samples, read_sample
 from edgeflownas.data.index import build_index
+from edgeflownas.data.layouts.flying_chairs2 import list_samples
+from edgeflownas.data.samples import read_sample
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import evaluate_criteria
 from edgeflownas.nas.ranking import agreement, ceiling, kendall_tau, spearman_rho

@@ -1,1 +1,1 @@
-"""Optical-flow data in the FlyingChairs2 layout: files, generator, index and input pipeline."""
+"""Optical-flow data: file formats, layouts, generator, index and input pipeline."""

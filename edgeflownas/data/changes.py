@@ -1,14 +1,17 @@
 """What has happened to a data set since it was indexed: by names, sizes and times, which costs no reading."""
 
 import os
-from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import sha256_file
 from edgeflownas.data.bad_samples import NAMED
-from edgeflownas.data.flying_chairs import FILE_KINDS, SPLITS, sample_files
+from edgeflownas.data.index import entry_sample
 from edgeflownas.data.inspection import FileState, file_state, same_files
+from edgeflownas.data.layouts.layout import SPLITS
+from edgeflownas.data.layouts.registry import layout_of
+from edgeflownas.data.samples import Sample
 from edgeflownas.errors import UserError
 
 
@@ -24,20 +27,20 @@ def check_unchanged(index: dict[str, Any]) -> list[str]:
     """
     faults: list[str] = []
     remarks: list[str] = []
+    layout = layout_of(index)
     for split in SPLITS:
-        folder, part = Path(index["root"]) / split, index["splits"][split]
-        found: dict[str, list[FileState]] = defaultdict(lambda: [None] * len(FILE_KINDS))
-        for name, kind, file in sample_files(index["root"], split):
-            found[name][FILE_KINDS.index(kind)] = file_state(file)
+        part = index["splits"][split]
+        scan = layout.scan(Path(index["root"]), split, index.get("passes", "all"))
         for entry in part["samples"]:
-            if not same_files(entry, found[entry["name"]]):
-                faults += _changes(folder, entry)
+            sample = entry_sample(index, split, entry)
+            if not same_files(entry, _states(sample)):
+                faults += _changes(sample, entry)
         for entry in part["rejected"]:
-            # Of a name that is none of the layout's, the scan says nothing.
-            states = found.get(entry["name"]) or [file_state(folder / f"{entry['name']}-{kind}") for kind in FILE_KINDS]
-            if not same_files(entry, states):
+            if not same_files(entry, _states(entry_sample(index, split, entry))):
                 remarks.append(f"{split} {entry['name']} was left out as bad, and has changed since")
-        if later := found.keys() - {entry["name"] for key in ("samples", "rejected") for entry in part[key]}:
+        if later := {sample.name for sample in scan.samples} - {
+            entry["name"] for key in ("samples", "rejected") for entry in part[key]
+        }:
             remarks.append(f"{split} has {len(later)} new sample(s), such as {min(later)}")
     if faults:
         more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
@@ -48,11 +51,15 @@ def check_unchanged(index: dict[str, Any]) -> list[str]:
     return remarks
 
 
-def _changes(folder: Path, entry: dict[str, Any]) -> list[str]:
+def _states(sample: Sample) -> list[FileState]:
+    # As strings: tens of thousands of path objects take longer than the system's calls.
+    return [file_state(f"{sample.folder}{os.sep}{part}") for part in sample.parts]
+
+
+def _changes(sample: Sample, entry: Mapping[str, Any]) -> list[str]:
     """Which of an entry's files are other than they were; a copied data set has new times and old bytes."""
     faults = []
-    for kind, size, sha256 in zip(FILE_KINDS, entry["bytes"], entry["sha256"], strict=True):
-        path = folder / f"{entry['name']}-{kind}"
+    for path, size, sha256 in zip(sample.files, entry["bytes"], entry["sha256"], strict=True):
         try:
             found = os.stat(path).st_size
             if found != size:

@@ -71,3 +71,17 @@ def require_size(path: Path, width: int, height: int) -> None:
             f"{path}: the header claims {width}x{height} pixels; expected a width and a height of 1 to {MAX_SIDE} "
             f"and at most {MAX_PIXELS} pixels"
         )
+
+
+def require_exact(path: Path, what: str, found: int, expected: int, width: int, height: int) -> None:
+    """Refuse a file of raw pixels that has more or fewer bytes than its header claims.
+
+    Raises:
+        UserError: it has.
+    """
+    if found != expected:
+        fault = "truncated" if found < expected else "oversized"
+        raise UserError(
+            f"{path}: {fault} {what} file: the header claims {width}x{height} pixels, "
+            f"so {expected} bytes were expected, found {found}; fetch the file again"
+        )

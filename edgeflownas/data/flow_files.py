@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeflownas.data.files import MAX_SIDE, Opened, open_regular, read_rest, require_size
+from edgeflownas.data.files import MAX_SIDE, Opened, open_regular, read_rest, require_exact, require_size
 from edgeflownas.errors import UserError
 
 MAGIC = b"PIEH"
@@ -15,6 +15,8 @@ HEADER_BYTES = 12
 BYTES_PER_PIXEL = 8
 LARGEST_KNOWN = 1e9
 """Middlebury's mark: a pixel with a component beyond this (they write 1e10) has no known flow."""
+UNKNOWN = 1e10
+"""What such a pixel holds in memory, whatever format says that it is not known."""
 
 
 @contextmanager
@@ -28,12 +30,7 @@ def open_flo(path: Path) -> Iterator[Opened]:
     with open_regular(path) as (file, status):
         width, height = _check_header(path, file.read(HEADER_BYTES))
         expected = HEADER_BYTES + width * height * BYTES_PER_PIXEL
-        if status.st_size != expected:
-            fault = "truncated" if status.st_size < expected else "oversized"
-            raise UserError(
-                f"{path}: {fault} flow file: the header claims {width}x{height} pixels, "
-                f"so {expected} bytes were expected, found {status.st_size}; fetch the file again"
-            )
+        require_exact(path, "flow", status.st_size, expected, width, height)
         yield Opened(path, file, height, width, status)
 
 

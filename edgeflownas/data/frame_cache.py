@@ -4,8 +4,7 @@ import threading
 
 import numpy as np
 
-from edgeflownas.data.flow_files import read_flow
-from edgeflownas.data.flying_chairs import Sample, read_sample
+from edgeflownas.data.samples import Sample, read_sample, read_sample_flow
 
 
 class FrameCache:
@@ -24,7 +23,7 @@ class FrameCache:
     def read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same as `read_sample`; the frames are read-only. Threads may call it at the same time."""
         if kept := self._frames.get(sample):
-            flow = read_flow(sample.files[2])
+            flow = read_sample_flow(sample)
             if flow.shape[:2] == kept[0].shape[:2]:
                 return *kept, flow
         frame_0, frame_1, flow = read_sample(sample)

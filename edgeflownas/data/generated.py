@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.data.files import MAX_SIDE
-from edgeflownas.data.flying_chairs import SPLITS, list_samples
+from edgeflownas.data.layouts.flying_chairs2 import list_samples
+from edgeflownas.data.layouts.layout import SPLITS
 from edgeflownas.errors import UserError
 
 MARKER = "synthetic.json"

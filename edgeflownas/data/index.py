@@ -17,18 +17,21 @@ import numpy as np
 
 from edgeflownas.artifacts import read_json, sha256_of, write_json
 from edgeflownas.data.bad_samples import LIST_FILE, POLICIES, require_good
-from edgeflownas.data.flying_chairs import FILE_KINDS, SPLITS, Sample, scan_split
 from edgeflownas.data.generated import MARKER
 from edgeflownas.data.inspection import Entry, copies, inspect_sample
 from edgeflownas.data.journal import JOURNAL_FILE, Journal
+from edgeflownas.data.layouts.flying_chairs2 import FILE_KINDS, sample_of
+from edgeflownas.data.layouts.layout import PASSES, SPLITS, Layout, Scan
+from edgeflownas.data.layouts.registry import AUTO, DEFAULT, LAYOUTS, find_layout
 from edgeflownas.data.other_files import Form, forms, names_in
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.remarks import outline, remarks
-from edgeflownas.errors import UserError, require_writable, run_command
+from edgeflownas.data.samples import Sample
+from edgeflownas.errors import UserError, printable, require_writable, run_command
 from edgeflownas.parsers import command_parser
 
 SCHEMA = "data_index.schema.json"
-REJECTED_KEYS = ("name", "reason", "bytes", "mtime_ns")
+REJECTED_KEYS = ("name", "reason", "bytes", "mtime_ns", "files")
 SECONDS_BETWEEN_REPORTS = 5.0
 MOST_AT_ONCE = 16
 """Number of samples that a thread inspects before it hands them over: threads wait for one another each time."""
@@ -46,11 +49,13 @@ def build_index(
     workers: int = 2,
     folder: Path | None = None,
     print_line: PrintLine = lambda line: None,
+    layout: str = AUTO,
+    passes: str = "all",
 ) -> dict[str, Any]:
     """Read and inspect every sample of both splits.
 
     Args:
-        root: folder with the FlyingChairs2 layout.
+        root: folder of the data set.
         crop: (height, width) that each sample must at least have, pixels.
         max_flow: flow is clipped to ± this before its zero-flow EPE is computed, pixels.
         on_bad_sample: "stop" refuses the data set, "exclude" lists bad samples under `rejected`.
@@ -58,26 +63,39 @@ def build_index(
         allow_copies: whether a split may hold the same frames more than once; both splits never may.
         workers: number of threads.
         folder: where an interrupted build leaves its journal, and a refused one its list of bad samples.
-        print_line: called with the progress every few seconds.
+        print_line: called with the layout that was recognised, and the progress every few seconds.
+        layout: a name in `LAYOUTS`, or "auto".
+        passes: one of `PASSES`, for a layout that has them.
 
     Returns:
         An index that fits `schemas/data_index.schema.json`.
 
     Raises:
-        UserError: a folder or split is missing or empty; there are bad samples and the policy does not allow so
-            many; or no sample of a split is left.
+        UserError: a folder or split is missing or empty, or no layout fits; there are bad samples and the policy does
+            not allow so many; or no sample of a split is left.
     """
     if on_bad_sample not in POLICIES:
         raise UserError(f"on_bad_sample is {on_bad_sample!r}; expected one of {', '.join(POLICIES)}")
     if min(crop) < 1 or max_flow <= 0:
         raise UserError(f"crop is {crop[0]}x{crop[1]} and max_flow {max_flow}; expected values above 0")
-    settings = {"root": str(Path(root).absolute()), "crop": list(crop), "max_flow": float(max_flow)}
+    kind = find_layout(root, layout, passes)
+    if layout == AUTO:
+        print_line(f"{root}: data.layout auto found {kind.title} ({kind.name}), by {kind.tree}")
+    settings = {
+        "root": str(Path(root).absolute()),
+        "layout": kind.name,
+        "crop": list(crop),
+        "max_flow": float(max_flow),
+    }
     journal = Journal(folder / JOURNAL_FILE, settings) if folder else None
     if journal and journal.count:
         print_line(f"continuing an interrupted build that had inspected {journal.count} samples")
     with journal.writing() if journal else nullcontext():
         inspected = {
-            split: _inspect_split(root, split, crop, max_flow, workers, journal, print_line) for split in SPLITS
+            split: _inspect_split(
+                kind, kind.scan(Path(root), split, passes), split, crop, max_flow, workers, journal, print_line
+            )
+            for split in SPLITS
         }
     entries = {split: part[0] for split, part in inspected.items()}
     usable = {split: [entry for entry in entries[split] if "reason" not in entry] for split in SPLITS}
@@ -89,19 +107,22 @@ def build_index(
         (folder / LIST_FILE).unlink(missing_ok=True)
     return {
         "root": str(root),
+        # FlyingChairs2 is not mentioned: its indexes are what they were when it was the only layout.
+        **({} if kind is DEFAULT else {"layout": kind.name, "passes": passes}),
         "digest": _digest(splits),
         "crop": list(crop),
         "max_flow": float(max_flow),
         "on_bad_sample": on_bad_sample,
         "allow_copies": allow_copies,
         "generated": (Path(root) / MARKER).is_file(),
-        "other": forms(names_in(Path(root), without=(*SPLITS, MARKER))),
+        "other": forms(names_in(Path(root), without=(*kind.uses, MARKER))),
         "splits": splits,
     }
 
 
 def _inspect_split(
-    root: Path | str,
+    layout: Layout,
+    scan: Scan,
     split: str,
     crop: tuple[int, int],
     max_flow: float,
@@ -110,12 +131,14 @@ def _inspect_split(
     print_line: PrintLine,
 ) -> tuple[list[Entry], list[Form]]:
     """The entries of a split's samples, and what else its folder holds."""
-    scan = scan_split(root, split)
     samples = scan.samples
 
     def entry_of(sample: Sample) -> Entry:
-        known = journal.known(split, sample) if journal else None
-        return known or inspect_sample(sample, scan.missing.get(sample.name, []), crop, max_flow)
+        if known := journal.known(split, sample) if journal else None:
+            return known
+        missing = scan.missing.get(sample.name, [])
+        entry = inspect_sample(sample, missing, crop, max_flow, layout.unknown)
+        return entry if layout is DEFAULT else {**entry, "files": list(sample.parts)}
 
     at_once = min(MOST_AT_ONCE, -(-len(samples) // (4 * workers)))
     shares = [samples[begin : begin + at_once] for begin in range(0, len(samples), at_once)]
@@ -136,13 +159,18 @@ def _summary(entries: list[Entry], other: list[Form], copied: Mapping[str, str])
     """A split of the index; `copied` has the reasons, by name, why samples are copies."""
     entries = [entry | {"reason": copied[entry["name"]]} if entry["name"] in copied else entry for entry in entries]
     listed = [entry for entry in entries if "reason" not in entry]
+    unknown = sum(entry.get("unknown_pixels", 0) for entry in listed)
     pixels = sum(entry["height"] * entry["width"] for entry in listed)
+    known = pixels - unknown
     return {
         "count": len(listed),
         "zero_flow_epe": float(np.mean([entry["zero_flow_epe"] for entry in listed])) if listed else None,
-        "clipped_share": sum(entry["clipped_pixels"] for entry in listed) / pixels if listed else None,
+        "clipped_share": sum(entry["clipped_pixels"] for entry in listed) / known if listed else None,
+        **({"unknown_share": unknown / pixels} if unknown else {}),
         "samples": listed,
-        "rejected": [{key: entry[key] for key in REJECTED_KEYS} for entry in entries if "reason" in entry],
+        "rejected": [
+            {key: entry[key] for key in REJECTED_KEYS if key in entry} for entry in entries if "reason" in entry
+        ],
         "other": other,
     }
 
@@ -155,18 +183,37 @@ def load_index(path: Path | str) -> dict[str, Any]:
     """Read a `data_index.json`.
 
     Raises:
-        UserError: it is missing, does not fit its schema, or its digest is not that of the samples it lists.
+        UserError: it is missing, does not fit its schema, its digest is not that of the samples it lists, or a sample's
+            files are not those of its layout.
     """
     index: dict[str, Any] = read_json(path, SCHEMA)
     if index["digest"] != _digest(index["splits"]):
         raise UserError(f"{path}: its digest does not fit its samples: the index was edited; build it again")
+    for split in SPLITS:
+        for entry in index["splits"][split]["samples"]:
+            _require_files(path, index, split, entry)
     return index
 
 
-def indexed_samples(index: dict[str, Any], split: str) -> list[Sample]:
+def _require_files(path: Path | str, index: Mapping[str, Any], split: str, entry: Entry) -> None:
+    """Refuse an entry that does not say which files it is about, each with its size, digest and time."""
+    named = entry.get("files") if "layout" in index else FILE_KINDS if entry["name"].isdecimal() else None
+    if named is None or {len(entry[key]) for key in ("bytes", "sha256", "mtime_ns")} != {len(named)}:
+        raise UserError(
+            f"{path}: {split} {printable(entry['name'])}: not the files of the layout; build the index again"
+        )
+
+
+def indexed_samples(index: Mapping[str, Any], split: str) -> list[Sample]:
     """The samples that an index lists for a split, in its order."""
-    folder = Path(index["root"]) / split
-    return [Sample(folder, entry["name"]) for entry in index["splits"][split]["samples"]]
+    return [entry_sample(index, split, entry) for entry in index["splits"][split]["samples"]]
+
+
+def entry_sample(index: Mapping[str, Any], split: str, entry: Mapping[str, Any]) -> Sample:
+    """The sample that an entry is about, listed or rejected."""
+    if "files" in entry:
+        return Sample(Path(index["root"]), entry["name"], tuple(entry["files"]))
+    return sample_of(Path(index["root"]) / split, entry["name"])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -175,7 +222,9 @@ def _parser() -> argparse.ArgumentParser:
         __doc__.splitlines()[0],
         ("--root /data/FlyingChairs2 --height 180 --width 240 --out data_index.json",),
     )
-    parser.add_argument("--root", type=Path, required=True, help=f"folder with train/ and val/ of {FILE_KINDS}")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--layout", choices=(AUTO, *LAYOUTS), default=AUTO, help="how it lies there (%(default)s)")
+    parser.add_argument("--passes", choices=PASSES, default="all", help="which renderings of a scene (%(default)s)")
     parser.add_argument("--height", type=int, required=True, help="height of the crop, pixels")
     parser.add_argument("--width", type=int, required=True, help="width of the crop, pixels")
     parser.add_argument("--max_flow", type=float, default=50.0, help="flow is clipped to ± this, pixels (%(default)s)")
@@ -206,6 +255,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.workers,
         folder=arguments.out.parent,
         print_line=lambda line: print(line, flush=True),
+        layout=arguments.layout,
+        passes=arguments.passes,
     )
     write_json(arguments.out, index, SCHEMA)
     for line in [*outline(index), *(f"WARNING: {remark}" for remark in remarks(index))]:

@@ -5,14 +5,14 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from edgeflownas.data.files import Opened, read_rest
 from edgeflownas.data.flow_files import BYTES_PER_PIXEL, HEADER_BYTES, LARGEST_KNOWN
-from edgeflownas.data.flying_chairs import Sample, open_sample
-from edgeflownas.data.png_files import check_checksums
+from edgeflownas.data.readers import check_frame
+from edgeflownas.data.samples import Sample, decode_labels, open_sample
 from edgeflownas.errors import UserError
 
 Entry = dict[str, Any]
@@ -44,27 +44,35 @@ class _Buffers(threading.local):
 _buffers = _Buffers()
 
 
-def inspect_sample(sample: Sample, missing: Sequence[str], crop: tuple[int, int], max_flow: float) -> Entry:
-    """Read a sample's three files once, and check everything that needs no decoding of its frames.
+def inspect_sample(
+    sample: Sample, missing: Sequence[str], crop: tuple[int, int], max_flow: float, may_be_unknown: bool = False
+) -> Entry:
+    """Read a sample's files once, and check everything that needs no decoding of its frames.
 
     Args:
         sample: what to read.
         missing: names of its missing files.
         crop: (height, width) that it must at least have, pixels.
         max_flow: flow is clipped to ± this before its zero-flow EPE is computed, pixels.
+        may_be_unknown: whether its flow may be unknown at some pixels, which then do not count.
     """
     try:
         if missing:
             raise UserError(f"missing {', '.join(missing)}")
         with open_sample(sample) as opened:
-            *frames, flow = opened
+            frames, flow = opened[:2], opened[2]
             if flow.height < crop[0] or flow.width < crop[1]:
                 raise UserError(
                     f"{frames[0].path}: is {flow.height}x{flow.width} pixels (height x width), smaller than the crop "
                     f"{crop[0]}x{crop[1]}"
                 )
             digests = [_inspect_frame(frame) for frame in frames]
-            inspected = _inspect_flow(flow, max_flow)
+            totals = _Totals(max_flow)
+            if flow.path.suffix == ".flo" and len(opened) == 3:
+                digests.append(_inspect_in_blocks(flow, totals))
+            else:
+                digests += _inspect_labels(opened[2:], totals)
+            facts = totals.facts(flow, may_be_unknown)
     except UserError as error:
         reason = str(error).replace(f"{sample.folder}{os.sep}", "")
         return {"name": sample.name, "reason": reason, **stamps([file_state(path) for path in sample.files])}
@@ -72,59 +80,99 @@ def inspect_sample(sample: Sample, missing: Sequence[str], crop: tuple[int, int]
         "name": sample.name,
         "height": flow.height,
         "width": flow.width,
-        "zero_flow_epe": inspected.zero_flow_epe,
-        "clipped_pixels": inspected.clipped,
-        "sha256": [*digests, inspected.digest],
+        **facts,
+        "sha256": digests,
         **stamps([(one.status.st_size, one.status.st_mtime_ns) for one in opened]),
     }
 
 
-def _inspect_frame(png: Opened) -> str:
-    """The digest of a PNG without damage."""
-    data = _buffers.bytes(png.status.st_size)
-    read_rest(png, data)
-    check_checksums(png.path, data)
+def _inspect_frame(frame: Opened) -> str:
+    """The digest of a frame without damage."""
+    frame.file.seek(0)
+    data = _buffers.bytes(frame.status.st_size)
+    read_rest(frame, data)
+    check_frame(frame, data)
     return hashlib.sha256(data.data).hexdigest()
 
 
-class _Flow(NamedTuple):
-    """What a flow file holds: its digest, the mean length of its clipped flow (pixels), how many pixels are clipped."""
-
-    digest: str
-    zero_flow_epe: float
-    clipped: int
-
-
-def _inspect_flow(flo: Opened, max_flow: float) -> _Flow:
-    pixels = flo.height * flo.width
+def _inspect_in_blocks(flo: Opened, totals: "_Totals") -> str:
+    """Add up a .flo file, and return its digest."""
+    size = flo.height * flo.width * BYTES_PER_PIXEL
     flo.file.seek(0)
     digest = hashlib.sha256(flo.file.read(HEADER_BYTES))
-    total, clipped, not_finite, unknown = 0.0, 0, 0, 0
-    for begin in range(0, pixels * BYTES_PER_PIXEL, BLOCK_BYTES):
-        block = _buffers.bytes(min(BLOCK_BYTES, pixels * BYTES_PER_PIXEL - begin))
+    for begin in range(0, size, BLOCK_BYTES):
+        block = _buffers.bytes(min(BLOCK_BYTES, size - begin))
         read_rest(flo, block)
         digest.update(block.data)
-        flow = block.view("<f4")
+        totals.add(block.view("<f4"))
+    return digest.hexdigest()
+
+
+def _inspect_labels(labels: Sequence[Opened], totals: "_Totals") -> list[str]:
+    """Add up a flow that must be decoded or has a mask, and return the files' digests."""
+    digests = []
+    for label in labels:
+        begin = label.file.tell()
+        label.file.seek(0)
+        data = _buffers.bytes(label.status.st_size)
+        read_rest(label, data)
+        digests.append(hashlib.sha256(data.data).hexdigest())
+        label.file.seek(begin)
+    components = decode_labels(labels).reshape(-1)
+    per_block = BLOCK_BYTES // components.itemsize
+    for begin in range(0, len(components), per_block):
+        totals.add(components[begin : begin + per_block])
+    return digests
+
+
+class _Totals:
+    """What a flow adds up to, block by block."""
+
+    def __init__(self, max_flow: float) -> None:
+        self._max_flow = max_flow
+        self._length = 0.0
+        self._clipped = self._not_finite = self._unknown = 0
+
+    def add(self, flow: np.ndarray) -> None:
+        """A block of vectors, (2n,) float32, of at most BLOCK_BYTES."""
         lengths = _lengths(flow)
         longest = lengths.max()  # NaN if one is
         if not longest <= LARGEST_KNOWN:
-            not_finite += _count_pixels(~np.isfinite(flow))
-            unknown += _count_pixels(np.isfinite(flow) & (np.abs(flow) > LARGEST_KNOWN))
-        if not longest <= max_flow:
-            kept = np.clip(flow, -max_flow, max_flow, out=_buffers.clipped[: len(flow)])
-            clipped += _count_pixels(kept != flow)
+            not_finite = ~np.isfinite(flow)
+            marked = ~not_finite & (np.abs(flow) > LARGEST_KNOWN)
+            self._not_finite += _count_pixels(not_finite)
+            self._unknown += _count_pixels(marked)
+            flow = flow.copy()
+            flow.reshape(-1, 2)[marked.view(np.uint16) != 0] = 0
+            lengths = _lengths(flow)
+            longest = lengths.max()
+        if not longest <= self._max_flow:
+            kept = np.clip(flow, -self._max_flow, self._max_flow, out=_buffers.clipped[: len(flow)])
+            self._clipped += _count_pixels(kept != flow)
             lengths = _lengths(kept)
-        total += float(lengths.sum())
-    if not_finite:
-        raise UserError(f"{flo.path}: flow is not finite at {not_finite} of {pixels} pixels")
-    if unknown:
-        raise UserError(
-            f"{flo.path}: flow is unknown (beyond {LARGEST_KNOWN:.0e}, Middlebury's mark) at {unknown} of {pixels} "
-            f"pixels ({unknown / pixels:.1%}); training would take it for motion"
-        )
-    if total == 0:
-        raise UserError(f"{flo.path}: flow is zero everywhere, as if it had never been filled in")
-    return _Flow(digest.hexdigest(), total / pixels, clipped)
+        self._length += float(lengths.sum())
+
+    def facts(self, flow: Opened, may_be_unknown: bool) -> Entry:
+        """What an entry says of the flow: the mean length of its clipped, known vectors (pixels), and counts of pixels.
+
+        Raises:
+            UserError: it is not finite, zero or unknown everywhere, or unknown anywhere where that is a fault.
+        """
+        pixels = flow.height * flow.width
+        known = pixels - self._unknown
+        if self._not_finite:
+            raise UserError(f"{flow.path}: flow is not finite at {self._not_finite} of {pixels} pixels")
+        if self._unknown and not may_be_unknown:
+            raise UserError(
+                f"{flow.path}: flow is unknown (beyond {LARGEST_KNOWN:.0e}, Middlebury's mark) at {self._unknown} of "
+                f"{pixels} pixels ({self._unknown / pixels:.1%}); training would take it for motion"
+            )
+        if not known:
+            raise UserError(f"{flow.path}: flow is unknown at every pixel")
+        if self._length == 0:
+            raise UserError(f"{flow.path}: flow is zero everywhere, as if it had never been filled in")
+        unknown = {"unknown_pixels": self._unknown} if self._unknown else {}
+        return {"zero_flow_epe": self._length / known, "clipped_pixels": self._clipped, **unknown}
 
 
 def _count_pixels(components: np.ndarray) -> int:
@@ -139,10 +187,10 @@ def _lengths(flow: np.ndarray) -> np.ndarray:
         return np.abs(flow.view(np.complex64), out=_buffers.lengths[: len(flow) // 2])
 
 
-def file_state(file: Path | os.DirEntry[str]) -> FileState:
+def file_state(file: Path | str) -> FileState:
     """Size and time of a file; None if it cannot be reached."""
     try:
-        status = file.stat()
+        status = os.stat(file)
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgeflownas.artifacts import canonical_json, load_schema, schema_check
-from edgeflownas.data.flying_chairs import Sample
 from edgeflownas.data.inspection import Entry, file_state, same_files
+from edgeflownas.data.samples import Sample
 from edgeflownas.errors import UserError, make_folder, writing
 
 JOURNAL_FILE = "data_index.partial.jsonl"

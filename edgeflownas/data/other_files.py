@@ -16,10 +16,6 @@ REMAINING_FORMS = "other forms"
 NAMED = 5
 """How many name patterns a message lists."""
 
-# What FlyingChairs2 holds besides the three files of a sample: nothing to remark.
-_EXPECTED = re.compile(
-    r"[0-9]+-(flow_10\.flo|(occ|mb)_(01|10)\.png|(occ|mb)_weights_(01|10)\.pfm|oids_[01]\.png)", re.ASCII
-)
 _OTHER_LAYOUTS = (
     (re.compile(r"[0-9]+_(img[12]\.\w+|flow\.flo)", re.ASCII), "FlyingChairs"),
     (re.compile(r"frame_[0-9]+\.(png|flo)|(clean|final|albedo)/", re.ASCII), "Sintel"),
@@ -48,9 +44,9 @@ def forms(names: Iterable[str]) -> list[Form]:
     return kept
 
 
-def unexpected(found: Sequence[Form]) -> list[Form]:
-    """Those that are no part of FlyingChairs2 either."""
-    return [form for form in found if not _EXPECTED.fullmatch(form["example"])]
+def unexpected(found: Sequence[Form], expected: re.Pattern[str]) -> list[Form]:
+    """Those that do not ship with the data set either."""
+    return [form for form in found if not expected.fullmatch(form["example"])]
 
 
 def total(found: Sequence[Mapping[str, Any]]) -> int:

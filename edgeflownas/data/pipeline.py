@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from edgeflownas.data.flow_files import LARGEST_KNOWN
-from edgeflownas.data.flying_chairs import Sample, read_sample
 from edgeflownas.data.order import centre_crop, random_crop, sample_at
+from edgeflownas.data.samples import Sample, read_sample
 from edgeflownas.errors import UserError
 
 MODES = ("train", "fixed")

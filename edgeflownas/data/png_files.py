@@ -1,10 +1,11 @@
-"""PNG frames, 8-bit RGB: header, checksums and pixels, each read no further than its user needs."""
+"""PNG files, such as 8-bit RGB frames: header, checksums and pixels, each read no further than its user needs."""
 
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,20 +21,28 @@ SPARE_BYTES = 2**20
 MOST_ALONE = 5 * 2**10
 """Bytes that Python's zlib sums without letting other threads run."""
 
+GREY, RGB = 0, 2
+"""Colour types."""
+
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_RGB = 2
+_NAMES = {GREY: "grey", RGB: "RGB"}
 
 
 @contextmanager
-def open_png(path: Path) -> Iterator[Opened]:
+def open_png_of(path: Path, depth: int, colour: int) -> Iterator[Opened]:
     """Open a PNG file, and check its header: a small file may claim a frame that fills the memory.
 
+    Args:
+        depth: bits per channel that it must have.
+        colour: GREY or RGB.
+
     Raises:
-        UserError: unreadable, no PNG, not 8-bit RGB, a size that no frame has, or a file far larger than its pixels.
+        UserError: unreadable, no PNG, of another kind, a size that no frame has, or a file far larger than its pixels.
     """
     with open_regular(path) as (file, status):
-        width, height = _check_header(path, file.read(HEADER_BYTES))
-        if status.st_size > (most := 2 * 3 * width * height + SPARE_BYTES):
+        width, height = _check_header(path, file.read(HEADER_BYTES), depth, colour)
+        most = 2 * width * height * _CHANNELS[colour] * depth // 8 + SPARE_BYTES
+        if status.st_size > most:
             raise UserError(
                 f"{path}: {status.st_size} bytes are too many for {width}x{height} pixels (at most {most}); "
                 "fetch the file again"
@@ -42,18 +51,39 @@ def open_png(path: Path) -> Iterator[Opened]:
         yield Opened(path, file, height, width, status)
 
 
-def _check_header(path: Path, header: bytes) -> tuple[int, int]:
+def open_png(path: Path) -> AbstractContextManager[Opened]:
+    """Open a frame: 8-bit RGB.
+
+    Raises:
+        UserError: as `open_png_of`.
+    """
+    return open_png_of(path, 8, RGB)
+
+
+def open_mask(path: Path) -> AbstractContextManager[Opened]:
+    """Open a mask: 8-bit grey.
+
+    Raises:
+        UserError: as `open_png_of`.
+    """
+    return open_png_of(path, 8, GREY)
+
+
+def _check_header(path: Path, header: bytes, depth: int, colour: int) -> tuple[int, int]:
     if not header:
         raise UserError(f"{path}: the file is empty; fetch it again")
     if header[:8] != SIGNATURE:
         raise UserError(f"{path}: not a PNG file; convert it, or fetch it again")
     if len(header) < HEADER_BYTES or header[8:16] != b"\0\0\0\x0dIHDR":
         raise UserError(f"{path}: truncated or damaged PNG header; fetch the file again")
-    width, height, depth, colour = struct.unpack(">IIBB", header[16:26])
-    if (depth, colour) != (8, _RGB):
-        channels = _CHANNELS.get(colour, "an unknown number of")
-        palette = " and a palette" if colour == 3 else ""
-        raise UserError(f"{path}: expected 8-bit RGB, found {depth} bit, {channels} channel(s){palette}; convert it")
+    width, height, *found = struct.unpack(">IIBB", header[16:26])
+    if found != [depth, colour]:
+        channels = _CHANNELS.get(found[1], "an unknown number of")
+        palette = " and a palette" if found[1] == 3 else ""
+        raise UserError(
+            f"{path}: expected {depth}-bit {_NAMES[colour]}, found {found[0]} bit, {channels} channel(s){palette}; "
+            "convert it"
+        )
     require_size(path, width, height)
     return width, height
 
@@ -95,8 +125,8 @@ def _crc32(content: memoryview) -> int:
     return zlib.crc32(content)
 
 
-def decode_frame(png: Opened) -> np.ndarray:
-    """The pixels of an open PNG: (H, W, 3) uint8, RGB.
+def decode_png(png: Opened, dtype: np.dtype[Any], channels: int) -> np.ndarray:
+    """The pixels of an open PNG as OpenCV has them: (H, W, 3) BGR, or (H, W) grey.
 
     Raises:
         UserError: a checksum is wrong, the image cannot be decoded, or does not match its header.
@@ -112,16 +142,27 @@ def decode_frame(png: Opened) -> np.ndarray:
         image = None
     if image is None:
         raise UserError(f"{png.path}: damaged PNG: its {len(data)} bytes cannot be decoded; fetch the file again")
-    if image.dtype != np.uint8 or image.shape != (png.height, png.width, 3):
-        raise UserError(f"{png.path}: expected 8-bit RGB, found {image.dtype} of shape {image.shape}; convert it")
+    shape = (png.height, png.width) if channels == 1 else (png.height, png.width, channels)
+    if image.dtype != dtype or image.shape != shape:
+        kind = f"{8 * dtype.itemsize}-bit {'grey' if channels == 1 else 'RGB'}"
+        raise UserError(f"{png.path}: expected {kind}, found {image.dtype} of shape {image.shape}; convert it")
+    return np.asarray(image)
+
+
+def decode_frame(png: Opened) -> np.ndarray:
+    """The pixels of an open frame: (H, W, 3) uint8, RGB.
+
+    Raises:
+        UserError: as `decode_png`.
+    """
+    image = decode_png(png, np.dtype(np.uint8), 3)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def read_frame(path: Path) -> np.ndarray:
-    """Read one frame: (H, W, 3) uint8, RGB.
+def decode_mask(png: Opened) -> np.ndarray:
+    """Which pixels of an open mask are not 0: (H, W) bool.
 
     Raises:
-        UserError: as `open_png` and `decode_frame`.
+        UserError: as `decode_png`.
     """
-    with open_png(path) as png:
-        return decode_frame(png)
+    return decode_png(png, np.dtype(np.uint8), 1) != 0

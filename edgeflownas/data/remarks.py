@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from edgeflownas.data.layouts.registry import layout_of
 from edgeflownas.data.other_files import in_words, total, unexpected
 from edgeflownas.errors import printable
 
@@ -17,7 +18,7 @@ def outline(index: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{split}: {part['count']} samples, zero-flow EPE {part['zero_flow_epe']:.3f} px, "
             f"{len(part['rejected'])} rejected, {part['clipped_share']:.2%} of the pixels clipped to "
-            f"±{index['max_flow']:g} px, {total(part['other'])} other file(s)"
+            f"±{index['max_flow']:g} px, {_unknown(part)}{total(part['other'])} other file(s)"
         )
         lines += [f"left out: {split} {printable(entry['name'])}: {entry['reason']}" for entry in part["rejected"]]
     if index["other"]:
@@ -25,11 +26,16 @@ def outline(index: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _unknown(part: Mapping[str, Any]) -> str:
+    share = part.get("unknown_share")
+    return "" if share is None else f"{share:.2%} of unknown flow, "
+
+
 def remarks(index: Mapping[str, Any]) -> list[str]:
     """What may surprise the owner of the data, a sentence each; samples left out are not among them."""
     found = []
     for split, part in index["splits"].items():
-        if other := unexpected(part["other"]):
+        if other := unexpected(part["other"], layout_of(index).expected):
             found.append(f"{split}: {total(other)} file(s) belong to no sample and are not used: {in_words(other)}")
         if part["clipped_share"] >= MUCH_CLIPPED:
             found.append(

@@ -21,8 +21,9 @@ import numpy as np
 
 from edgeflownas.artifacts import write_json
 from edgeflownas.data.flow_files import write_flow
-from edgeflownas.data.flying_chairs import SPLITS, Sample
 from edgeflownas.data.generated import MARKER, SyntheticParameters, already_there
+from edgeflownas.data.layouts.flying_chairs2 import sample_of
+from edgeflownas.data.layouts.layout import SPLITS
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.scenes import SceneSettings, render_scene
 from edgeflownas.data.streams import Purpose, philox
@@ -108,7 +109,7 @@ def _write_all(folder: Path, parameters: SyntheticParameters, workers: int) -> N
     def write(job: tuple[str, int]) -> None:
         split, index = job
         scene = render_scene(settings, np.random.Generator(philox(parameters.seed, _PURPOSES[split], index)))
-        *frame_paths, flow_path = Sample(folder / split, f"{index:07d}").files
+        *frame_paths, flow_path = sample_of(folder / split, f"{index:07d}").files
         for path, frame in zip(frame_paths, scene.frames, strict=True):
             _, png = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
             path.write_bytes(png.tobytes())

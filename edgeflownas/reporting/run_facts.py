@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.config_schema import COMMAND_LINE, DEFAULT
+from edgeflownas.data.layouts.registry import layout_of
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.ranking import kendall_tau
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
@@ -129,7 +130,7 @@ class RunFacts:
         """What was trained on what, in a paragraph."""
         manifest = self.manifest
         data, device = manifest["data"], manifest["device"]
-        words = "generated scenes" if data["generated"] else "a FlyingChairs2 folder"
+        words = "generated scenes" if data["generated"] else f"a {layout_of(data).title} folder"
         ended = {
             "num_epochs": "It ran to the end of its schedule.",
             "early_stop": "It stopped because its error no longer fell.",

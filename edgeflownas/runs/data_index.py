@@ -10,6 +10,7 @@ from edgeflownas.data.bad_samples import require_good
 from edgeflownas.data.changes import check_unchanged
 from edgeflownas.data.generated import SyntheticParameters, already_there
 from edgeflownas.data.index import build_index, load_index
+from edgeflownas.data.layouts.registry import AUTO, DEFAULT
 from edgeflownas.data.remarks import remarks
 from edgeflownas.errors import UserError
 
@@ -20,6 +21,8 @@ class IndexSettings:
 
     source: Annotated[str, "data.source"]
     root: Annotated[str | None, "data.root"]
+    layout: Annotated[str, "data.layout"]
+    passes: Annotated[str, "data.passes"]
     index: Annotated[str | None, "data.index"]
     height: Annotated[int, "network.height"]
     width: Annotated[int, "network.width"]
@@ -55,7 +58,7 @@ def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
             raise UserError(f"{settings.index}: was built for other settings: {'; '.join(changes)}; build it again")
         return _accepted(index, settings)
     if root is None:
-        raise UserError("data.root is not set: give --data_root FOLDER (with train/ and val/), or set it in the config")
+        raise UserError("data.root is not set: give --data_root FOLDER, or set it in the config")
     if earlier is not None:
         index = load_index(earlier)
         # A data set that was moved, or is used otherwise, is indexed again; whether it is still the same is for the
@@ -78,6 +81,8 @@ def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
         settings.workers,
         folder=Path(settings.output_dir),
         print_line=lambda line: print(line, flush=True),
+        layout=settings.layout,
+        passes=settings.passes,
     )
     _warn(index, remarks(index))
     return index
@@ -85,8 +90,11 @@ def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
 
 def _built_otherwise(index: dict[str, Any], settings: IndexSettings) -> list[str]:
     """The settings that an index depends on and that the config has otherwise: `key: old -> new`."""
-    wanted = {"crop": list(settings.crop), "max_flow": settings.max_flow}
-    return differences({key: index[key] for key in wanted}, wanted)
+    wanted = {"crop": list(settings.crop), "max_flow": settings.max_flow, "passes": settings.passes}
+    found = {"passes": "all", "layout": DEFAULT.name} | index
+    if settings.layout != AUTO:
+        wanted["layout"] = settings.layout
+    return differences({key: found[key] for key in wanted}, wanted)
 
 
 def _accepted(index: dict[str, Any], settings: IndexSettings) -> dict[str, Any]:

@@ -124,6 +124,7 @@ def _data_facts(source: str, index: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "source": source,
         "generated": index["generated"],
+        **({"layout": index["layout"]} if "layout" in index else {}),
         "digest": index["digest"],
         "train_samples": splits["train"]["count"],
         "val_samples": splits["val"]["count"],

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from edgeflownas.artifacts import read_json, write_json
-from edgeflownas.data.flying_chairs import read_sample
 from edgeflownas.data.index import indexed_samples, load_index
+from edgeflownas.data.samples import read_sample
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, require_writable, run_command
 from edgeflownas.gates.criteria import Criterion, Finding, evaluate_criteria, none_of, reasons
 from edgeflownas.gates.lifecycle.reports import table_head, table_row

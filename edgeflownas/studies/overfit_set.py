@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from edgeflownas.data.flow_files import write_flow
-from edgeflownas.data.flying_chairs import Sample, list_samples, read_sample
+from edgeflownas.data.layouts.flying_chairs2 import list_samples, sample_of
 from edgeflownas.data.order import centre_crop
+from edgeflownas.data.samples import Sample, read_sample
 from edgeflownas.errors import EXIT_DONE, UserError, make_folder, require_writable, run_command, writing
 from edgeflownas.parsers import command_parser
 
@@ -60,8 +61,8 @@ def _write_pairs(source: Path, out: Path, pairs: int, crop: tuple[int, int]) -> 
         top, left = centre_crop((height, width), crop)
         window = (slice(top, top + crop[0]), slice(left, left + crop[1]))
         frame_0, frame_1 = (frame[window] for frame in frames)
-        write_sample(Sample(out / "train", sample.name), frame_0, frame_1, flow[window])
-        write_sample(Sample(out / "val", sample.name), frame_1, frame_0, flow[window])
+        write_sample(sample_of(out / "train", sample.name), frame_0, frame_1, flow[window])
+        write_sample(sample_of(out / "val", sample.name), frame_1, frame_0, flow[window])
 
 
 def write_sample(sample: Sample, frame_0: np.ndarray, frame_1: np.ndarray, flow: np.ndarray) -> None:

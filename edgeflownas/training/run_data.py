@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import numpy as np
 
 from edgeflownas.config import Config
-from edgeflownas.data.flying_chairs import read_sample
 from edgeflownas.data.frame_cache import FrameCache
 from edgeflownas.data.index import indexed_samples
 from edgeflownas.data.pipeline import FlowBatches
 from edgeflownas.data.prefetch import prefetch
+from edgeflownas.data.samples import read_sample
 from edgeflownas.errors import UserError
 from edgeflownas.training.evaluation import Batch
 

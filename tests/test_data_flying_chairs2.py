@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from edgeflownas.data.flow_files import write_flow
-from edgeflownas.data.flying_chairs import Sample, list_samples, read_sample
-from edgeflownas.data.png_files import read_frame
+from edgeflownas.data.layouts.flying_chairs2 import list_samples, sample_of
+from edgeflownas.data.readers import read_frame
+from edgeflownas.data.samples import read_sample
 from edgeflownas.errors import UserError
 
 
@@ -77,7 +78,7 @@ def test_a_truncated_image_is_refused(synthetic_root: Path, tmp_path: Path, kept
 
 def test_files_of_different_size_are_refused(synthetic_root: Path, tmp_path: Path) -> None:
     root = shutil.copytree(synthetic_root, tmp_path / "copy")
-    sample = Sample(root / "train", "0000001")
+    sample = sample_of(root / "train", "0000001")
     write_flow(sample.files[2], np.zeros((48, 60, 2)))
     with pytest.raises(UserError, match=r"0000001-flow_01.flo: is 60x48 pixels, but its frame 0 is 64x48"):
         read_sample(sample)
@@ -101,7 +102,7 @@ def test_nothing_but_the_pipeline_imports_keras() -> None:
     modules = [
         "changes",
         "flow_files",
-        "flying_chairs",
+        "layouts.flying_chairs2",
         "index",
         "order",
         "prefetch",

@@ -1,0 +1,178 @@
+"""What a layout is: it knows names and folders of a data set, and nothing behind it does."""
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgeflownas.data.other_files import NAMED, Form, entry_name, forms, in_words, names_in
+from edgeflownas.data.samples import Sample
+from edgeflownas.errors import UserError
+
+SPLITS = ("train", "val")
+PASSES = ("all", "clean", "final")
+"""Which renderings of a scene are used, where a data set has more than one."""
+VAL_SHARE = 10
+"""Without an official split, every tenth group is for validation."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a split holds.
+
+    Attributes:
+        samples: complete or not, in the order of their names.
+        missing: by name of a sample, its files that are not there; with the file that may be meant, if there is one.
+        other: the files and folders that belong to no sample.
+    """
+
+    samples: list[Sample]
+    missing: dict[str, list[str]]
+    other: list[Form]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One layout.
+
+    Attributes:
+        name: the value of `data.layout`.
+        title: what the data set is called.
+        tree: where its files are, below the root.
+        uses: the names at the root that it knows.
+        fits: whether a root may be of this layout, by what lies there.
+        scan: the samples of a split, "train" or "val", of some `PASSES`.
+        passes: whether it has more than one of a scene.
+        unknown: whether flow may be unknown at a pixel; elsewhere, such flow is a fault.
+        expected: names of files that ship with it beside those of samples, and are not used: nothing to remark.
+        split: how the samples are divided, for people.
+    """
+
+    name: str
+    title: str
+    tree: str
+    split: str
+    uses: tuple[str, ...]
+    fits: Callable[[Path], bool]
+    scan: Callable[[Path, str, str], Scan]
+    passes: bool = False
+    unknown: bool = False
+    expected: re.Pattern[str] = field(default=re.compile("(?!)"))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A sample that should be there, by its files' names relative to the root, and the group it belongs to.
+
+    Samples of one group, such as a scene, are alike: they are all for training or all for validation.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    group: str
+
+
+def require_root(root: Path | str) -> None:
+    """Refuse a root that is not there.
+
+    Raises:
+        UserError: it is not there, or cannot be reached.
+    """
+    try:
+        os.stat(root)
+    except OSError as error:
+        raise UserError(
+            f"{root}: no such data folder ({error.strerror}); correct data.root (nothing is generated in its place)"
+        ) from error
+
+
+def scan_of(
+    root: Path,
+    split: str,
+    candidates: Iterable[Candidate],
+    there: Collection[str],
+    other: Iterable[str],
+    tree: str,
+) -> Scan:
+    """The scan that follows from what a split should hold and the names (relative to the root) that are there.
+
+    Raises:
+        UserError: there are no candidates.
+    """
+    found = sorted(candidates, key=lambda candidate: candidate.name)
+    other_forms = forms(other)
+    if not found:
+        raise UserError(f"{root}: the split {split!r} is empty: found no sample; {tree}{what_is_there(root)}")
+    missing = {
+        candidate.name: faults
+        for candidate in found
+        if (faults := [part for part in candidate.parts if part not in there])
+    }
+    samples = [Sample(root, candidate.name, candidate.parts) for candidate in found]
+    return Scan(samples, missing, other_forms)
+
+
+def split_by_group(root: Path, split: str, candidates: Collection[Candidate]) -> list[Candidate]:
+    """The candidates of a split where there is no official one: every tenth group by name, or the last of fewer.
+
+    Raises:
+        UserError: all are of one group, which cannot be both trained on and evaluated on.
+    """
+    groups = sorted({candidate.group for candidate in candidates})
+    if len(groups) == 1:
+        raise UserError(
+            f"{root}: all {len(candidates)} sample(s) belong to {groups[0]}; expected at least two groups, one for "
+            "training and one for validation"
+        )
+    held_back = set(groups[VAL_SHARE - 1 :: VAL_SHARE] or groups[-1:])
+    return [candidate for candidate in candidates if (candidate.group in held_back) == (split == "val")]
+
+
+def chosen_passes(root: Path, passes: str, folders: dict[str, str]) -> list[str]:
+    """The folders of the passes that are asked for and there; `folders` maps "clean" and "final" to theirs.
+
+    Raises:
+        UserError: none is there.
+    """
+    wanted = [folder for name, folder in folders.items() if passes in ("all", name)]
+    there = [folder for folder in wanted if has_folder(root, folder)]
+    if not there:
+        raise UserError(f"{root}: holds no {' or '.join(wanted)}, which data.passes {passes} asks for")
+    return there
+
+
+def listed(root: Path, folder: str) -> list[str]:
+    """The names in a folder below the root, sorted; folders end in `/`. None if it is not there.
+
+    Raises:
+        UserError: it is there and cannot be listed, so that nobody could say what is missing.
+    """
+    try:
+        with os.scandir(root / folder) as files:
+            return sorted(entry_name(file) for file in files)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{root / folder}: the folder cannot be listed ({error.strerror})") from error
+
+
+def has_folder(root: Path, folder: str) -> bool:
+    """Whether there is such a folder below the root; False, too, where that cannot be seen."""
+    return os.path.isdir(root / folder)
+
+
+def subfolders(root: Path, folder: str) -> list[str]:
+    """The folders in a folder below the root, sorted."""
+    return [name[:-1] for name in listed(root, folder) if name.endswith("/")]
+
+
+def what_is_there(root: Path, without: Collection[str] = ()) -> str:
+    """What a root without a sample holds instead, down to one folder below: it may be another data set."""
+    names = names_in(root)
+    others = [name for name in names if name.rstrip("/") not in without]
+    if not others:
+        return "" if names else ". The folder is empty"
+    folders = [name for name in others if name.endswith("/")][:NAMED]
+    below = forms(name for folder in folders for name in names_in(root / folder))
+    return f". It holds {in_words(forms(others))}{f'; there, {in_words(below)}' if below else ''}"

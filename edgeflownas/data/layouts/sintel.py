@@ -1,0 +1,88 @@
+"""MPI Sintel: `training/{clean,final}/SCENE/frame_NNNN.png`, `training/flow/…`, and `training/invalid/…` as the mask.
+
+D. J. Butler, J. Wulff, G. B. Stanley, M. J. Black: A Naturalistic Open Source Movie for Optical Flow Evaluation.
+ECCV 2012. The test scenes have no flow and are not used.
+"""
+
+import re
+from pathlib import Path
+
+from edgeflownas.data.layouts.layout import (
+    Candidate,
+    Layout,
+    Scan,
+    chosen_passes,
+    has_folder,
+    listed,
+    scan_of,
+    split_by_group,
+    subfolders,
+)
+
+TREE = (
+    "the layout is <root>/training/{clean,final}/SCENE/frame_NNNN.png, training/flow/SCENE/frame_NNNN.flo and, where "
+    "you have it, training/invalid/SCENE/frame_NNNN.png"
+)
+_FRAME = re.compile(r"frame_([0-9]{4})\.(?:png|flo)", re.ASCII)
+
+
+def _fits(root: Path) -> bool:
+    passes = has_folder(root, "training/clean") or has_folder(root, "training/final")
+    return passes and has_folder(root, "training/flow")
+
+
+def _scan(root: Path, split: str, passes: str) -> Scan:
+    used = chosen_passes(root, passes, {"clean": "training/clean", "final": "training/final"})
+    masked = has_folder(root, "training/invalid")
+    there: set[str] = set()
+    other: list[str] = []
+    flows = _numbers(root, "training/flow", there, other)
+    if masked:
+        _numbers(root, "training/invalid", there, other)
+    candidates = []
+    for folder in used:
+        frames = _numbers(root, folder, there, other)
+        for scene in sorted(frames.keys() | flows.keys()):
+            pictures = frames.get(scene, set())
+            pairs = flows.get(scene, set()) | {number for number in pictures if number + 1 in pictures}
+            candidates += [_candidate(folder, scene, number, masked) for number in sorted(pairs)]
+    if candidates:
+        candidates = split_by_group(root, split, candidates)
+    return scan_of(root, split, candidates, there, other if split == "train" else [], TREE)
+
+
+def _numbers(root: Path, folder: str, there: set[str], other: list[str]) -> dict[str, set[int]]:
+    """By scene, the numbers of a folder's frames; their names are added to `there`, and all else to `other`."""
+    numbers: dict[str, set[int]] = {}
+    for scene in subfolders(root, folder):
+        for name in listed(root, f"{folder}/{scene}"):
+            if match := _FRAME.fullmatch(name):
+                there.add(f"{folder}/{scene}/{name}")
+                numbers.setdefault(scene, set()).add(int(match[1]))
+            else:
+                other.append(name)
+    return numbers
+
+
+def _candidate(folder: str, scene: str, number: int, masked: bool) -> Candidate:
+    parts = [
+        f"{folder}/{scene}/frame_{number:04d}.png",
+        f"{folder}/{scene}/frame_{number + 1:04d}.png",
+        f"training/flow/{scene}/frame_{number:04d}.flo",
+    ]
+    if masked:
+        parts.append(f"training/invalid/{scene}/frame_{number:04d}.png")
+    return Candidate(f"{Path(folder).name}/{scene}/frame_{number:04d}", tuple(parts), group=scene)
+
+
+LAYOUT = Layout(
+    name="sintel",
+    title="MPI Sintel",
+    tree="training/flow/ and training/clean/ or training/final/",
+    split="every tenth scene is for validation, or the last of fewer",
+    uses=("training",),
+    fits=_fits,
+    scan=_scan,
+    passes=True,
+    unknown=True,
+)
