@@ -18,6 +18,7 @@ COMMANDS = (
     "edgeflownas.nas.eval_pool",
     "edgeflownas.nas.fair_sampler",
     "edgeflownas.nas.model_shape_check",
+    "edgeflownas.nas.space_eval",
     "edgeflownas.nas.supernet_eval",
     "edgeflownas.reporting.flow_pictures",
     "edgeflownas.reporting.launch_scripts",

@@ -18,11 +18,13 @@ def test_imports_point_one_way():
 
 
 def test_the_package_imports_neither_tensorflow_nor_jax_of_its_own():
-    # What TensorFlow itself reads and writes, its own engine for several devices, and a setting of its own.
+    # What TensorFlow itself reads and writes, its own engine for several devices, a setting of its own; and each
+    # backend's compiler of functions.
     training = PACKAGE / "training"
     exceptions = {training / "tensorboard.py", training / "distribution.py", PACKAGE / "devices.py"}
     # The converter to LiteRT files is a part of TensorFlow.
     exceptions.add(PACKAGE / "deploy" / "converter.py")
+    exceptions.add(PACKAGE / "selection" / "compiled.py")
     for path in set(PACKAGE.rglob("*.py")) - exceptions:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
@@ -59,7 +61,9 @@ def test_these_rooms_take_typed_settings_and_no_values_by_key():
     [
         "edgeflownas.train_supernet",
         "edgeflownas.gates.__main__",
+        "edgeflownas.nas.space_eval",
         "edgeflownas.nas.supernet_eval",
+        "edgeflownas.selection.space_evaluation",
         "edgeflownas.nas.model_shape_check",
         "edgeflownas.nas.check_manifest",
         "edgeflownas.nas.cost",

@@ -157,12 +157,17 @@ class Evaluator:
 
     def zero_flow_epe(self, validation: Iterable[Batch]) -> float:
         """End-point error of predicting no motion, pixels: what every subnet must beat."""
-        magnitudes = [
-            np.sqrt(np.square(flow).sum(axis=-1)).mean(dtype=np.float64) * self.flow_scale
-            for batch in validation
-            for flow in batch.flow[: batch.samples]
-        ]
-        return float(np.mean(magnitudes))
+        return zero_flow_epe(validation, self.flow_scale)
+
+
+def zero_flow_epe(validation: Iterable[Batch], flow_scale: float) -> float:
+    """End-point error of predicting no motion, pixels, over the samples that count."""
+    magnitudes = [
+        np.sqrt(np.square(flow).sum(axis=-1)).mean(dtype=np.float64) * flow_scale
+        for batch in validation
+        for flow in batch.flow[: batch.samples]
+    ]
+    return float(np.mean(magnitudes))
 
 
 def _watched(cycles: np.ndarray, part: str, batch: int, watch: Watch | None) -> Iterator[tuple[int, np.ndarray]]:

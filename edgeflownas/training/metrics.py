@@ -4,6 +4,9 @@ from typing import Any
 
 from keras import ops
 
+OUTLIER_PIXELS = (1.0, 3.0, 5.0)
+FL_PIXELS, FL_SHARE = 3.0, 0.05
+
 
 def flow_metrics(flow: Any, truth: Any) -> Any:
     """Metrics of each predicted flow field.
@@ -19,5 +22,6 @@ def flow_metrics(flow: Any, truth: Any) -> Any:
     """
     error = ops.sqrt(ops.sum(ops.square(flow - truth[None]), axis=-1))
     magnitude = ops.sqrt(ops.sum(ops.square(truth), axis=-1))[None]
-    maps = [error, error > 1.0, error > 3.0, error > 5.0, ops.logical_and(error > 3.0, error > 0.05 * magnitude)]
+    outliers = [error > limit for limit in OUTLIER_PIXELS]
+    maps = [error, *outliers, ops.logical_and(error > FL_PIXELS, error > FL_SHARE * magnitude)]
     return ops.stack([ops.mean(ops.cast(values, "float32"), axis=(2, 3)) for values in maps], axis=-1)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from edgeflownas.config import Config, differences
 from edgeflownas.errors import UserError
-from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.nas.search_space import SearchSpace, load_search_space
 
 if TYPE_CHECKING:
+    from edgeflownas.network.flow_network import FlowNetwork
     from edgeflownas.runs.checkpoints import Checkpoint
     from edgeflownas.training.evaluation import Evaluator
     from edgeflownas.training.run_data import RunData
@@ -34,8 +35,18 @@ class RestoreSettings:
     flow_scale: Annotated[float, "data.flow_scale"]
 
 
-def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpoint", "Evaluator", "RunData"]:
-    """A checkpoint's path and content, and its network, ready to recalibrate and evaluate on the run's data.
+@dataclass(frozen=True)
+class Restorable:
+    """A checkpoint, its search space and the index of its run's data: all that is known without the backend."""
+
+    path: Path
+    checkpoint: "Checkpoint"
+    space: SearchSpace
+    index: dict[str, Any]
+
+
+def find_restorable(config: Config, checkpoint_name: str) -> Restorable:
+    """A checkpoint whose network can be restored, and evaluated on the run's data. Imports no backend.
 
     Args:
         config: `train.output_dir` is the run directory.
@@ -44,7 +55,7 @@ def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpo
     Raises:
         UserError: no such checkpoint, a damaged one, one of another network, or no data.
     """
-    from edgeflownas.devices import check_backend, check_device, prepare_backend
+    from edgeflownas.devices import check_backend
     from edgeflownas.runs.checkpoints import load_checkpoint
     from edgeflownas.runs.data_index import find_index
     from edgeflownas.runs.run_directory import RunDirectory
@@ -57,21 +68,45 @@ def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpo
     space = load_search_space(settings.search_space)
     _check_network(path, checkpoint.header["identity"], {**config.values, **space.facts()})
     index = find_index(config, run.data_index if run.data_index.is_file() else None)
+    return Restorable(path, checkpoint, space, index)
+
+
+def restored_network(config: Config, found: Restorable) -> tuple["FlowNetwork", "RunData", dict[str, Any]]:
+    """The network with the checkpoint's weights, the run's data, and the device in use (`devices.check_device`).
+
+    This imports the backend, which takes ten seconds and more.
+
+    Raises:
+        UserError: the backend does not start, or weights are missing or left over.
+    """
+    from edgeflownas.devices import check_device, prepare_backend
 
     prepare_backend(config)
 
-    # From here on the backend is imported, which takes ten seconds and more.
     from edgeflownas.network.flow_network import network_of
-    from edgeflownas.training.evaluation import Evaluator
     from edgeflownas.training.run_data import RunData
     from edgeflownas.training.weights import restore_weights
 
-    data = RunData(config, index)
-    check_device(config)
-    network = network_of(config, space)
-    restore_weights(network, checkpoint.arrays, str(path))
+    data = RunData(config, found.index)
+    device = check_device(config)
+    network = network_of(config, found.space)
+    restore_weights(network, found.checkpoint.arrays, str(found.path))
+    return network, data, device
+
+
+def load_evaluator(config: Config, checkpoint_name: str) -> tuple[Path, "Checkpoint", "Evaluator", "RunData"]:
+    """A checkpoint's path and content, and its network, ready to recalibrate and evaluate on the run's data.
+
+    Args and errors as `find_restorable`.
+    """
+    found = find_restorable(config, checkpoint_name)
+    network, data, _ = restored_network(config, found)
+
+    from edgeflownas.training.evaluation import Evaluator
+
+    settings = config.view(RestoreSettings)
     evaluator = Evaluator(network, settings.init_neurons, settings.flow_scale)
-    return path, checkpoint, evaluator, data
+    return found.path, found.checkpoint, evaluator, data
 
 
 def _check_network(path: Path, identity: Mapping[str, Any], values: Mapping[str, Any]) -> None:
