@@ -1,10 +1,12 @@
 """A page opened in headless Chromium: what its console says, what it shows, and a picture of it."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +56,29 @@ def open_page(
 def screenshot(page: Path, picture: Path, width: int = 1280, height: int = 2000, dark: bool = False) -> None:
     """Take a picture of a page."""
     open_page(page, picture.parent, f"--screenshot={picture}", width=width, height=height, dark=dark)
+
+
+def did(page: Path, scratch: Path, script: str) -> Any:
+    """What a script finds out on the page, with the page's own script running under its own policy before it."""
+    text = page.read_text()
+    policy = re.search(r"script-src '(sha256-[^']+)'", text)
+    assert policy
+    probe = f"<script nonce='probe'>document.title = JSON.stringify((() => {{{script}}})());</script></body>"
+    text = text.replace(policy[0], f"script-src '{policy[1]}' 'nonce-probe'").replace("</body>", probe)
+    probed = scratch / "probed.html"
+    probed.write_text(text)
+    title = re.search(r"<title>(.*?)</title>", open_page(probed, scratch, "--dump-dom"), re.DOTALL)
+    assert title
+    return json.loads(title[1].replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
+
+
+def width_on_phone(text: str, scratch: Path) -> int:
+    """How wide a page is in a frame of 390 pixels, as wide as a phone, which a window cannot be."""
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy".*?>', "", text)
+    measure = "<script>document.title = document.documentElement.scrollWidth;</script>"
+    probe = "<iframe srcdoc='{}' width=390 height=900 onload='document.title = frames[0].document.title'></iframe>"
+    frame = scratch / "frame.html"
+    frame.write_text(probe.format((text + measure).replace("&", "&amp;").replace("'", "&#39;")))
+    width = re.search(r"<title>(\d+)</title>", open_page(frame, scratch, "--dump-dom"))
+    assert width
+    return int(width[1])

@@ -10,7 +10,7 @@ import pytest
 from edgeflownas.gates.lifecycle.evaluation import evaluate_gate
 from edgeflownas.gates.lifecycle.page import write_page
 from edgeflownas.reporting.training_report import write_report
-from tests.browser import open_page, screenshot
+from tests.browser import did, screenshot, width_on_phone
 from tests.handmade_gates import make_evidence
 from tests.handmade_runs import edit_json, make_config, make_run
 
@@ -31,20 +31,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the browser may write."""
     return tmp_path_factory.mktemp("chromium")
-
-
-def did(page: Path, scratch: Path, script: str) -> dict:
-    """What a script finds out on the page, with the page's own script running under its own policy before it."""
-    text = page.read_text()
-    policy = re.search(r"script-src '(sha256-[^']+)'", text)
-    assert policy
-    probe = f"<script nonce='probe'>document.title = JSON.stringify((() => {{{script}}})());</script></body>"
-    text = text.replace(policy[0], f"script-src '{policy[1]}' 'nonce-probe'").replace("</body>", probe)
-    probed = scratch / "probed.html"
-    probed.write_text(text)
-    title = re.search(r"<title>(.*?)</title>", open_page(probed, scratch, "--dump-dom"), re.DOTALL)
-    assert title
-    return json.loads(title[1].replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
 
 
 def test_tables_sort_by_every_column_both_ways(published: Path, scratch: Path) -> None:
@@ -122,13 +108,7 @@ def test_page_is_drawn_light_and_dark_without_a_word_on_the_console(published: P
 
 
 def test_page_scrolls_nothing_sideways_on_a_phone(published: Path, scratch: Path) -> None:
-    text = (published / "report.html").read_text()
-    text = re.sub(r'<meta http-equiv="Content-Security-Policy".*?>', "", text)
-    measure = "<script>document.title = document.documentElement.scrollWidth;</script>"
-    probe = "<iframe srcdoc='{}' width=390 height=900 onload='document.title = frames[0].document.title'></iframe>"
-    frame = scratch / "frame.html"
-    frame.write_text(probe.format((text + measure).replace("&", "&amp;").replace("'", "&#39;")))
-    assert "<title>390</title>" in open_page(frame, scratch, "--dump-dom")
+    assert width_on_phone((published / "report.html").read_text(), scratch) == 390
 
 
 def test_page_needs_no_network(published: Path) -> None:

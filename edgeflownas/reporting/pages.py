@@ -1,5 +1,7 @@
 """What all pages share: one navigation, one look (`page.css.jinja`), and everything shown is escaped."""
 
+import base64
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -9,10 +11,12 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
+from markupsafe import Markup
 
 from edgeflownas.console.durations import duration
 
 PROVENANCE, REPORT, REPORT_MARKDOWN = "provenance.html", "report.html", "supernet_training_report.md"
+SELECTION = "selection.html"
 # The run whose report gate 4 publishes as `<output_dir>/report.html`.
 SHORT_RUN = "gate4"
 # The pages of an output directory, if they were written.
@@ -20,7 +24,16 @@ PAGES = (
     ("Provenance", Path(PROVENANCE)),
     ("Report of the short run", Path(REPORT)),
     ("Report of the long run", Path("runs/supernet") / REPORT),
+    ("Selection", Path(SELECTION)),
 )
+
+
+@dataclass(frozen=True)
+class Script:
+    """A page's script, and its digest for the page's own policy (`script-src 'sha256-…'`): no other script runs."""
+
+    text: Markup
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,12 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters |= {"moment": _moment, "duration": _duration, "size": _size, "link": quote}
     return environment.get_template(template).render(values)
+
+
+def page_script(*files: str) -> Script:
+    """One script of several files of this folder."""
+    text = "\n".join((Path(__file__).parent / file).read_text(encoding="utf-8") for file in files)
+    return Script(Markup(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())
 
 
 def rebased_page(page: str, drawn_for: Path, now_in: Path) -> str:

@@ -1,11 +1,9 @@
 """`report.html`: the report of a training run as one self-contained page, for reading, sorting and flicking through."""
 
 import base64
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,12 +11,12 @@ from markupsafe import Markup
 
 from edgeflownas.data.flow_colours import flow_colours, wheel_picture
 from edgeflownas.reporting.flow_pictures import amount_colours
-from edgeflownas.reporting.pages import REPORT, SHORT_RUN, page_links, render
+from edgeflownas.reporting.pages import REPORT, SHORT_RUN, page_links, page_script, render
 from edgeflownas.reporting.plots import themed_svg
 from edgeflownas.reporting.run_facts import RunFacts
 from edgeflownas.reporting.run_figures import RunFigure
 
-TEMPLATE, SCRIPT = "report.html.jinja", "report.js"
+TEMPLATE, SCRIPTS = "report.html.jinja", ("sortable.js", "report.js")
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,6 @@ class SampleView:
 
 def report_page(facts: RunFacts, figures: Sequence[RunFigure]) -> str:
     """The page as HTML, with links relative to the run directory."""
-    script = (Path(__file__).parent / SCRIPT).read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     run = facts.run.path
     pages = []
     if run.resolve().parent.name == "runs":
@@ -59,8 +55,7 @@ def report_page(facts: RunFacts, figures: Sequence[RunFigure]) -> str:
         samples=_sample_views(facts),
         wheel=_png(wheel_picture(160)),
         ramp=_png(amount_colours(np.linspace(0, 1, 128)[None], 1.0)),
-        script=Markup(script),
-        script_digest=digest,
+        script=page_script(*SCRIPTS),
     )
 
 

@@ -1,15 +1,17 @@
-"""The command that answers which subnet to take: front, effects of blocks, noise and picks."""
+"""The command that answers which subnet to take: front, effects of blocks, noise, picks, and a page of them."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.artifacts import write_json
+from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.command_line import add_config_flags, config_from_flags
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
 
+MODULE = "edgeflownas.selection.select"
 FRONT, FRONT_SCHEMA = "pareto_front.json", "pareto_front.schema.json"
 SELECTION, SELECTION_SCHEMA = "selection.json", "selection.schema.json"
 EVALUATED = "outputs/supernet/runs/supernet/selection"
@@ -17,9 +19,9 @@ EVALUATED = "outputs/supernet/runs/supernet/selection"
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
-        "edgeflownas.selection.select",
-        "Pareto front, effects of blocks, noise and picks of an evaluated search space: pareto_front.json and "
-        "selection.json.",
+        MODULE,
+        "Pareto front, effects of blocks, noise and picks of an evaluated search space: pareto_front.json, "
+        "selection.json and selection.html.",
         (f"--evaluated {EVALUATED}", f"--evaluated {EVALUATED} --set selection.budget=150 --out picked"),
     )
     add_config_flags(parser)
@@ -54,20 +56,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{out}: expected a folder, found a file")
     paths = [require_writable(out / name) for name in (FRONT, SELECTION)]
 
+    from edgeflownas.reporting.pages import SELECTION as PAGE
+    from edgeflownas.reporting.selection_page import selection_page
+    from edgeflownas.selection.page import view_of
     from edgeflownas.selection.selecting import SelectionSettings, select
     from edgeflownas.selection.tables import read_evaluated
 
     evaluated = read_evaluated(arguments.evaluated)
     found = select(evaluated, config.view(SelectionSettings))
+    which = [word for text in arguments.assignments for word in ("--set", text)]
+    config_flags = ["--config", str(arguments.config)]
+    written_by = ["python", "-m", MODULE, *config_flags, *which, "--evaluated", str(arguments.evaluated)]
+    written_by += ["--out", str(out)] if arguments.out else []
+    for text in arguments.assignments:
+        config_flags += [] if text.startswith("selection.") else ["--set", text]
+    view = view_of(evaluated, found, out, config, config_flags, shlex.join(written_by))
+    page = selection_page(view)
     for path, content, schema in zip(
         paths, (found.front, found.selection), (FRONT_SCHEMA, SELECTION_SCHEMA), strict=True
     ):
         write_json(path, content, schema=schema)
+    write_text(out / PAGE, page)
     if arguments.json:
         print_json(found.selection)
         return EXIT_DONE
     _print(found.selection)
-    for path in paths:
+    for path in (*paths, out / PAGE):
         print(path)
     return EXIT_DONE
 
