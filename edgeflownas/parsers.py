@@ -10,6 +10,7 @@ EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 wrong use or input, 3 inte
 COMMANDS = (
     "edgeflownas.data.index",
     "edgeflownas.data.synthetic",
+    "edgeflownas.deploy.compile",
     "edgeflownas.deploy.export",
     "edgeflownas.gates",
     "edgeflownas.nas.arch_codec",

@@ -15,6 +15,7 @@ TRAINING_COMMAND = f"{PACKAGE}/train_supernet.py"
 # What a run prints, logs and records. No computed number depends on it, so it may change during a run; what only these
 # files import is not followed either.
 ONLY_TELL = (
+    f"{PACKAGE}/deploy/peak.py",
     f"{PACKAGE}/parsers.py",
     f"{PACKAGE}/provenance.py",
     f"{PACKAGE}/runs/manifest.py",

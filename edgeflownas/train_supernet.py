@@ -8,6 +8,7 @@ from typing import Any
 from edgeflownas.command_line import add_config_flags, add_data_root_flag, config_from_flags
 from edgeflownas.config import Config
 from edgeflownas.console.printer import Printer, Verbosity
+from edgeflownas.deploy.peak import FitSettings, fit_of
 from edgeflownas.errors import EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.search_space import load_search_space
@@ -184,6 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_json(config.resolved())
         else:
             print_config(config)
+            if fit := fit_of(config.view(FitSettings)):
+                print(fit.line())
         return EXIT_DONE
     if arguments.json:
         raise UserError("--json goes with --dry_run; a run's results are in its run directory")

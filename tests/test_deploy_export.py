@@ -207,6 +207,35 @@ def test_the_same_export_twice_is_the_same_bytes(exported, whole_run, tmp_path):
     assert [name for name in names if (again / name).read_bytes() != (folder / name).read_bytes()] == []
 
 
+def test_a_folder_whose_export_ended_early_is_not_taken_for_complete(exported, whole_run, tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    shutil.copytree(exported[0], folder)
+    (folder / "int8_vela.tflite").write_bytes(b"of an earlier target")
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgeflownas.deploy.export.convert_model", killed)
+    with pytest.raises(KeyboardInterrupt):
+        main(["--run_dir", str(whole_run), "--arch", CODE, "--out", str(folder)])
+    assert not (folder / "export.json").exists()
+    assert not (folder / "int8_vela.tflite").exists()
+
+
+@pytest.mark.slow
+def test_with_a_target_the_header_holds_the_compiled_file(whole_run, tmp_path):
+    flags = ["--run_dir", str(whole_run), "--arch", CODE, "--out", str(tmp_path), "--set", "target=arm_deep_embedded"]
+    assert main(flags) == 0
+    facts = read_json(tmp_path / "export.json", schema=SCHEMA)
+    chip = facts["chip"]
+    assert (chip["target"], chip["cpu_operators"], chip["fits"]) == ("arm_deep_embedded", [], True)
+    assert facts["files"]["int8_vela.tflite"] == sha256_file(tmp_path / "int8_vela.tflite")
+    text = (tmp_path / "model.h").read_text()
+    assert f"#define EDGEFLOW_MODEL_BYTES {(tmp_path / 'int8_vela.tflite').stat().st_size}\n" in text
+    assert f"#define EDGEFLOW_ARENA_BYTES {chip['sram_kib'] * 1024:.0f}\n" in text
+    assert f"| {chip['ms']:.2f} |" in (tmp_path / "model_card.md").read_text()
+
+
 @pytest.mark.slow
 def test_heads_as_outputs_lose_no_more_than_their_sum(exported, whole_run, tmp_path):
     folder, _ = exported

@@ -1,5 +1,6 @@
 """The files beside an exported model that an embedded engineer needs: C header, golden vectors, model card."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,13 @@ def output_names(count: int) -> list[str]:
     return ["flow"] if count == 1 else [f"head{index}" for index in range(count)]
 
 
-def c_header(content: bytes, model: LiteModel, facts: Mapping[str, Any], arena_bytes: int | None) -> str:
+def c_header(content: bytes, model: LiteModel, facts: Mapping[str, Any]) -> str:
     """A header for C and C++ with a LiteRT file as an array, and what its host must know, as macros.
 
     Args:
         content: the file for the chip.
         model: the int8 file that it was made from.
         facts: the content of `export.json`.
-        arena_bytes: the tensor arena that the compiler asks for, if there was one.
     """
     _, height, width, channels = model.input.shape
     lines = [
@@ -54,8 +54,9 @@ def c_header(content: bytes, model: LiteModel, facts: Mapping[str, Any], arena_b
             f"{prefix}_SCALE {_number(tensor.scale)}",
             f"{prefix}_ZERO_POINT ({tensor.zero_point})",
         ]
-    if arena_bytes is not None:
-        lines.append(f"#define EDGEFLOW_ARENA_BYTES {arena_bytes}")
+    if "chip" in facts:
+        # For activations alone; the runtime's own structures come on top.
+        lines.append(f"#define EDGEFLOW_ARENA_BYTES {math.ceil(facts['chip']['sram_kib'] * 1024)}")
     lines += [
         f"#define EDGEFLOW_MODEL_BYTES {len(content)}",
         "",
@@ -140,6 +141,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "`int8.tflite` was measured with LiteRT's reference kernels;",
         f"{facts['saturated']:.3%} of its outputs are at the end of their range.",
         "",
+        *_on_chip(facts.get("chip")),
         "## Use",
         "",
         *steps,
@@ -159,3 +161,23 @@ def model_card(facts: Mapping[str, Any]) -> str:
         f"one white, so that the input covers its whole range: {', '.join(calibration)}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _on_chip(chip: Mapping[str, Any] | None) -> list[str]:
+    if chip is None:
+        return []
+    ms = "unknown" if chip["ms"] is None else f"{chip['ms']:.2f}"
+    peaks = ", ".join(f"{layer['layer']} ({layer['sram_kib']:,.0f} KiB)" for layer in chip["peak_layers"])
+    return [
+        "## On the chip",
+        "",
+        f"`int8_vela.tflite` is compiled for `{chip['target']}` by Vela {chip['vela']}, whose estimates these are:",
+        "",
+        "| ms | SRAM, KiB | flash, KiB | operators on the CPU |",
+        "|---|---|---|---|",
+        f"| {ms} | {chip['sram_kib']:,.1f} | {chip['flash_kib']:,.1f} | {len(chip['cpu_operators'])} |",
+        "",
+        f"Layers that hold the peak: {peaks}. "
+        + ("It fits." if chip["fits"] else f"It does not fit: {'; '.join(chip['why_not'])}."),
+        "",
+    ]

@@ -15,6 +15,8 @@ from edgeflownas.deploy.bundle import c_header, model_card, output_names, write_
 from edgeflownas.deploy.converter import FLOAT, INT8, MODEL, convert_model, require_converter
 from edgeflownas.deploy.settings import FEW_CALIBRATION_SAMPLES, ExportSettings, as_bytes
 from edgeflownas.deploy.subnet import Subnet, subnet_weights
+from edgeflownas.deploy.targets import load_target
+from edgeflownas.deploy.vela import compile_model, cost_line, vela_version
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command, writing
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.fair_sampler import complete_cycle
@@ -27,12 +29,12 @@ if TYPE_CHECKING:
     from edgeflownas.deploy.litert import LiteModel
     from edgeflownas.training.run_data import RunData
 
-FACTS, HEADER, CARD = "export.json", "model.h", "model_card.md"
+COMPILED, FACTS, HEADER, CARD = "int8_vela.tflite", "export.json", "model.h", "model_card.md"
 SCHEMA = "deploy_export.schema.json"
 GOLDEN_SAMPLES = 2
 EXAMPLES = (
     "--run_dir outputs/supernet/runs/gate4 --arch 0,0,0,0,2,1,2,2,2",
-    "--run_dir outputs/supernet/runs/gate4 --arch 000021222 --set deploy.output=heads",
+    "--run_dir outputs/supernet/runs/gate4 --arch 000021222 --set target=grove_vision_ai_v2 --set deploy.output=heads",
 )
 
 
@@ -60,6 +62,7 @@ def export(
     space = load_search_space(settings.search_space)
     code = parse_code(code_text, space)
     require_converter()
+    target = None if settings.target is None else load_target(settings.target)
     folder = folder or Path(config["train.output_dir"]) / "deploy" / format_code(code).replace(",", "")
     require_writable(folder / FACTS)
     path, checkpoint, evaluator, data = load_evaluator(config, checkpoint_name)
@@ -71,6 +74,7 @@ def export(
 
     with writing(folder / FACTS):
         (folder / FACTS).unlink(missing_ok=True)
+        (folder / COMPILED).unlink(missing_ok=True)
     subnet = Subnet(space, code, settings.init_neurons, settings.height, settings.width, settings.output)
     cycle = complete_cycle(code, space)
     say(f"recalibrating subnet {format_code(code)} of {path}")
@@ -95,6 +99,14 @@ def export(
     int8 = LiteModel(folder / INT8, settings.workers)
     say(f"measuring on {data.val_samples} samples of the split {settings.eval_split}")
     measured = _measure(model, LiteModel(folder / FLOAT, settings.workers), int8, data, settings.flow_scale)
+
+    on_chip: bytes | None = None
+    chip = {}
+    if target is not None:
+        say(f"compiling for {target.name}")
+        on_chip, cost = compile_model((folder / INT8).read_bytes(), target, str(folder / INT8))
+        write_bytes(folder / COMPILED, on_chip)
+        chip = {"chip": {"target": target.name, "vela": vela_version(), **cost.summary(target)}}
 
     golden, golden_frames, _ = data.examples(GOLDEN_SAMPLES)
     written = write_golden(folder, golden, as_bytes(golden_frames), int8)
@@ -122,10 +134,11 @@ def export(
         "golden": golden,
         "output": settings.output,
         **_tensors(int8),
+        **chip,
     }
-    write_text(folder / HEADER, c_header((folder / INT8).read_bytes(), int8, facts, None))
+    write_text(folder / HEADER, c_header(on_chip or (folder / INT8).read_bytes(), int8, facts))
     write_text(folder / CARD, model_card(facts))
-    files = [MODEL, FLOAT, INT8, HEADER, CARD, *written]
+    files = [MODEL, FLOAT, INT8, *([COMPILED] if on_chip else []), HEADER, CARD, *written]
     facts["files"] = {name: sha256_file(folder / name) for name in files}
     write_json(folder / FACTS, facts, schema=SCHEMA)
     return folder, facts
@@ -199,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "edgeflownas.deploy.export",
         "Export a subnet of a trained network: a plain Keras model, LiteRT files in float and int8, a C header, golden "
-        "vectors and a model card.",
+        "vectors and a model card; with the config's target, the file for the chip, too.",
         EXAMPLES,
     )
     add = parser.add_argument
@@ -228,6 +241,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"EPE {epe['keras']:.4f} px, float file {epe['float']:.4f}, int8 {epe['int8']:.4f} (no motion "
         f"{epe['zero_flow']:.4f}); float file and Keras differ by {facts['float_difference']:.2g} px at most"
     )
+    if chip := facts.get("chip"):
+        print(cost_line(chip))
     print(f"written to {folder}")
     return EXIT_DONE
 

@@ -21,6 +21,7 @@ class ExportSettings:
     flow_scale: Annotated[float, "data.flow_scale"]
     workers: Annotated[int, "data.workers"]
     eval_split: Annotated[str, "eval.split"]
+    target: Annotated[str | None, "target"]
     output: Annotated[str, "deploy.output"]
     calibration_samples: Annotated[int, "deploy.calibration_samples"]
 

@@ -81,6 +81,8 @@ class Subnet:
             if stage.head:
                 if flows and self.output == "sum":
                     coarser = graph.resize(flows.pop(), self.size(stage), f"{stage.name}.coarser")
+                    # In this order Vela computes the coarser flow first. In the other it keeps arrays of the trunk for
+                    # heads that it leaves for later: 2,207 instead of 1,785 KiB of SRAM at 180×240 and width 32.
                     y = graph.add(y, coarser, f"{stage.name}.flow")
                 flows.append(y)
                 continue

@@ -9,6 +9,7 @@ class GateSettings:
     """The keys that the gates' own modules read. What a verdict depends on is another question: `Gate.config_keys`."""
 
     seed: Annotated[int, "seed"]
+    target: Annotated[str | None, "target"]
     height: Annotated[int, "network.height"]
     width: Annotated[int, "network.width"]
     search_space: Annotated[str, "network.search_space"]
@@ -27,4 +28,5 @@ class GateSettings:
     fast_mode: Annotated[bool, "train.fast_mode"]
     fast_steps_per_epoch: Annotated[int, "fast_mode.steps_per_epoch"]
     bn_recal_batches: Annotated[int, "eval.bn_recal_batches"]
+    deploy_output: Annotated[str, "deploy.output"]
     gate4_batch_size: Annotated[int, "workflow.gate4_batch_size"]

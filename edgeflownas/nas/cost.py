@@ -1,9 +1,16 @@
-"""The command that computes what a subnet costs, without building it."""
+"""The command that computes what a subnet costs: counted without building it, and on a chip by its compiler."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from edgeflownas.errors import EXIT_DONE, UserError, run_command
+from edgeflownas.deploy.chip_costs import DEFAULT_CACHE, chip_costs
+from edgeflownas.deploy.peak import fit
+from edgeflownas.deploy.subnet import OUTPUTS, Subnet
+from edgeflownas.deploy.targets import Target, load_target
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, load_search_space
 from edgeflownas.network.cost import subnet_cost, supernet_params
@@ -13,8 +20,13 @@ from edgeflownas.parsers import command_parser, print_json
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "edgeflownas.nas.cost",
-        "Print trainable parameters and multiply-accumulates of a subnet, and of the supernet, as JSON.",
-        ("--arch 0,0,0,0,2,1,2,2,2 --h 180 --w 240", "--supernet --width 32"),
+        "Print trainable parameters and multiply-accumulates of a subnet, and of the supernet, as JSON; with --target, "
+        "compile it with untrained weights and print time and memory on that chip, too.",
+        (
+            "--arch 0,0,0,0,2,1,2,2,2 --h 180 --w 240",
+            "--supernet --width 32",
+            "--arch 000021222 --h 144 --w 192 --target grove_vision_ai_v2",
+        ),
     )
     parser.add_argument("--space", default=DEFAULT_SEARCH_SPACE, help="name or file of the search space (%(default)s)")
     parser.add_argument("--arch", metavar="CODE", help="arch code of the subnet, for example 0,0,0,0,2,1,2,2,2")
@@ -22,7 +34,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--w", type=int, default=240, help="input width, pixels (%(default)s)")
     parser.add_argument("--width", type=int, default=32, help="base width of the network, init_neurons (%(default)s)")
     parser.add_argument("--supernet", action="store_true", help="also print the supernet's parameters")
+    parser.add_argument("--target", metavar="NAME|FILE", help="a chip: name of a file in config/targets/, or a .yaml")
+    parser.add_argument(
+        "--output", choices=OUTPUTS, default="sum", help="with --target: as deploy.output (%(default)s)"
+    )
+    cache = "with --target: where results are kept, and found again (%(default)s)"
+    parser.add_argument("--cache", type=require_writable, default=DEFAULT_CACHE, metavar="FOLDER", help=cache)
     return parser
+
+
+def cost_on_chip(subnet: Subnet, target: Target, cache: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """What a subnet costs on a chip, as the command prints it.
+
+    Raises:
+        UserError: the compiler or the converter is not installed, or refuses.
+    """
+    cost = chip_costs([subnet], target, cache, say=say)[0]
+    summary = cost.summary(target)
+    if remedy := fit(subnet, target).fault:
+        summary["why_not"].append(remedy)
+    return {"target": target.name, **summary}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,11 +65,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"--{name} must be at least {smallest}, got {value}")
     if arguments.arch is None and not arguments.supernet:
         parser.error("give --arch CODE, --supernet, or both")
+    if arguments.target is not None and arguments.arch is None:
+        parser.error("--target needs --arch CODE: a subnet is compiled, not the supernet")
     space = load_search_space(arguments.space)
     report: dict[str, object] = {"height": arguments.h, "width": arguments.w, "init_neurons": arguments.width}
     if arguments.arch is not None:
         code = parse_code(arguments.arch, space)
         report |= {"arch": format_code(code), **subnet_cost(space, code, arguments.h, arguments.w, arguments.width)}
+        if arguments.target is not None:
+            subnet = Subnet(space, code, arguments.width, arguments.h, arguments.w, arguments.output)
+            target = load_target(arguments.target)
+            report |= cost_on_chip(subnet, target, arguments.cache, lambda line: print(line, file=sys.stderr))
     if arguments.supernet:
         report["supernet_params"] = supernet_params(space, arguments.width)
     print_json(report)

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeflownas.artifacts import write_json
+from edgeflownas.deploy.peak import FitSettings, fit_of
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
 from edgeflownas.gates.gate import Command, Context, Gate
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact
+from edgeflownas.gates.settings import GateSettings
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.search_space import SearchSpace
 
@@ -122,6 +124,14 @@ COMMANDS = (
 )
 
 
+def _fits_target(settings: GateSettings, steps: int | None) -> str | None:
+    size = (settings.height, settings.width)
+    fit = fit_of(
+        FitSettings(settings.target, settings.search_space, settings.init_neurons, *size, settings.deploy_output)
+    )
+    return None if fit is None else fit.fault
+
+
 def _resolved_config(evidence: Evidence, target: Path) -> None:
     config = evidence.config
     write_json(target, {"values": config.values, "origins": config.origins, "hash": config.hash})
@@ -134,5 +144,6 @@ GATE = Gate(
     criteria=CRITERIA,
     artifacts=(Artifact("config.json", "resolved_config.schema.json", _resolved_config),),
     config_keys=("",),
+    requirements=(_fits_target,),
     resources="light",
 )
