@@ -89,7 +89,7 @@ def test_the_hash_ignores_comments_order_and_paths_and_nothing_else(tmp_path):
             {"eval.patience": 2},
             "unknown key eval.patience; eval has batch_size, bn_recal_batches, max_samples, flow_samples, split",
         ),
-        ({"nonsense": 2}, "unknown key nonsense; there are seed, network, data, train"),
+        ({"nonsense": 2}, "unknown key nonsense; there are seed, target, network, data, train"),
         ({"train": 3}, "train is a section with its own keys, got 3"),
         (
             {"train.batch_size": "two"},
@@ -189,7 +189,7 @@ def test_all_faults_come_at_once(tmp_path):
         f"{path}: unknown key train.patience",
         f"train has {train_keys}",
         f"{path}: unknown key nonsense",
-        "there are seed, network, data, train, eval, fast_mode, selection, deploy, workflow",
+        "there are seed, target, network, data, train, eval, fast_mode, selection, deploy, workflow",
         'command line: train.execution: expected one of fused, sequential, got "masked"',
         f"{path}: train.batch_size: expected a whole number, at least 1, at most 65536, got 0",
         f"{path}: data.synthetic.width 100 is smaller than network.width 240",
