@@ -122,6 +122,13 @@ def test_a_supernet_that_has_not_learned_is_called_that(tmp_path: Path) -> None:
     assert "Only" not in words
 
 
+def test_many_subnets_worse_than_no_motion_are_counted(tmp_path: Path) -> None:
+    epes = 8 + np.linspace(0, 1.25, 19_683, dtype=np.float32)[:, None] + np.zeros((1, 100), np.float32)
+    make_evaluated(tmp_path, sample_epes=epes)
+    selection, _ = run_select(tmp_path, tmp_path)
+    assert selection["cautions"] == ["20% of the subnets are no better than predicting no motion (9.000 px)."]
+
+
 def _noise(samples: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(9)).standard_normal((19_683, samples)).astype(np.float32)
 

@@ -230,8 +230,14 @@ function guide(context, axis, value, words) {
   context.moveTo(axis === "x" ? place : margin.left, axis === "x" ? margin.top : place);
   context.lineTo(axis === "x" ? place : width - margin.right, axis === "x" ? height - margin.bottom : place);
   context.stroke();
+  context.setLineDash([]);
   context.textAlign = axis === "x" ? "left" : "right";
-  context.fillText(words, axis === "x" ? place + 5 : width - margin.right - 6, axis === "x" ? height - margin.bottom - 7 : place - 5);
+  context.strokeStyle = colour("card");
+  context.lineWidth = 4;
+  context.lineJoin = "round";
+  const where = axis === "x" ? [place + 5, height - margin.bottom - 7] : [width - margin.right - 6, place - 6];
+  context.strokeText(words, ...where);
+  context.fillText(words, ...where);
   context.restore();
 }
 
@@ -426,14 +432,18 @@ function labels(context, picks, ink, card) {
   context.lineWidth = 3.5;
   context.strokeStyle = card;
   context.fillStyle = ink;
-  for (const [row, roles] of byRow) {
+  // From the top down; a label that would leave the plot is pushed back into it.
+  for (const [row, roles] of [...byRow].sort((a, b) => at.y[a[0]] - at.y[b[0]])) {
     const words = roles.join(", ");
     const wide = context.measureText(words).width;
-    const [x, y] = [at.x[row], at.y[row]];
-    const places = [[12, -8], [-12 - wide, -8], [12, 20], [-12 - wide, 20], [-wide / 2, -16], [-wide / 2, 26]].map(([right, down]) => ({ left: x + right, top: y + down - 11, right: x + right + wide, bottom: y + down + 4 }));
-    const free = (box) =>
-      box.left > margin.left && box.right < width - margin.right && box.top > margin.top && box.bottom < height - margin.bottom &&
-      !taken.some((other) => box.left < other.right && box.right > other.left && box.top < other.bottom && box.bottom > other.top);
+    const places = [[12, -8], [-12 - wide, -8], [12, 20], [-12 - wide, 20], [-wide / 2, -16], [-wide / 2, 26]].map(([right, down]) => {
+      const left = Math.max(margin.left + 2, Math.min(at.x[row] + right, width - margin.right - 2 - wide));
+      const bottom = Math.max(margin.top + 15, Math.min(at.y[row] + down + 4, height - margin.bottom - 2));
+      return { left, top: bottom - 15, right: left + wide, bottom };
+    });
+    const covers = (box, other) => box.left < other.right && box.right > other.left && box.top < other.bottom && box.bottom > other.top;
+    const itself = { left: at.x[row] - 8, right: at.x[row] + 8, top: at.y[row] - 8, bottom: at.y[row] + 8 };
+    const free = (box) => ![...taken, itself].some((other) => covers(box, other));
     const box = places.find(free) ?? places[0];
     taken.push(box);
     context.strokeText(words, box.left, box.bottom - 4);
@@ -445,7 +455,7 @@ function labels(context, picks, ink, card) {
 function legend() {
   const entry = (kind, tone, words) => `<span><i class="${kind}" style="--tone:${tone}"></i>${escaped(words)}</span>`;
   const block = state.colour === "" ? null : space.blocks[Number(state.colour)];
-  const usual = [state.across, state.up].toSorted().join() === [space.cost, "epe"].toSorted().join();
+  const usual = [state.across, state.up].sort().join() === [space.cost, "epe"].sort().join();
   const cloud = block ? block.options.map((option, index) => entry("", `var(--option${index % 6})`, `${block.name}=${option}`)) : [entry("", "var(--cloud)", "a subnet")];
   const lines = fronts.part
     ? [entry("line dashed", "var(--front)", "front of all"), entry("line", "var(--front)", "front of what the filter finds")]
@@ -519,7 +529,7 @@ function against(row) {
 
 const ranks = new Map();
 function rank(key, row) {
-  if (!ranks.has(key)) ranks.set(key, columns.get(key).values.toSorted());
+  if (!ranks.has(key)) ranks.set(key, columns.get(key).values.slice().sort());
   const sorted = ranks.get(key);
   let [low, high] = [0, size];
   while (low < high) {
@@ -612,7 +622,7 @@ marks.addEventListener("pointerup", (event) => {
   const ended = drag;
   drag = null;
   if (ended?.framing) {
-    const [x, y] = [[ended.x, ended.toX], [ended.y, ended.toY]].map((pair) => pair.toSorted((a, b) => a - b));
+    const [x, y] = [[ended.x, ended.toX], [ended.y, ended.toY]].map((pair) => pair.slice().sort((a, b) => a - b));
     if (x[1] - x[0] > 6 && y[1] - y[0] > 6) zoomTo({ x: x.map(fromX), y: [fromY(y[1]), fromY(y[0])] });
     else drawMarks();
     return;

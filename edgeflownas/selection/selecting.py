@@ -19,6 +19,7 @@ COST = "macs"
 MILLION = 1e6
 COSTS = ("params", "macs")
 FEW_SAMPLES = 100
+MANY_WORSE = 0.1
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ def _cautions(evaluated: Evaluated, reach: dict[str, Any] | None) -> list[str]:
             f"No subnet beats predicting no motion ({zero:.3f} px): the supernet has not learned, and its ranking says "
             "nothing."
         )
+    elif (worse := float((epe >= zero).mean())) > MANY_WORSE:
+        words.append(f"{worse:.0%} of the subnets are no better than predicting no motion ({zero:.3f} px).")
     if reach is not None and reach["front_told_apart"] is False:
         words.append(
             f"The spread of the front, {reach['spread']['epe']:.4f} px, is below its noise: the most accurate subnet "
