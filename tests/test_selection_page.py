@@ -361,6 +361,22 @@ def test_page_is_in_the_navigation_of_its_output_directory(page: Path) -> None:
     assert navigation((output_dir / "provenance.html").read_text())[-1] == '<a href="selection.html">Selection'
 
 
+def test_a_few_subnets_far_away_do_not_flatten_the_plot(tmp_path: Path, scratch: Path) -> None:
+    epes = handmade_epes(load_search_space(), 4)
+    epes[100:150] *= 1e6
+    make_evaluated(tmp_path, sample_epes=epes)
+    assert select([*CONFIG, "--evaluated", str(tmp_path)]) == 0
+    script = """
+      const [start, outside] = [state.view.y[1], text("legend")];
+      byId("zoom-all").click();
+      return [start, outside, state.view.y[1], text("legend")];"""
+    start, outside, everything, legend = did(tmp_path / "selection.html", scratch, HANDS + script)
+    assert start < 20 < 1e6 < everything
+    # The 50, and the part of the others that the hundredth that was cut off holds besides them.
+    assert 50 <= int(re.search(r"(\d+) outside the plot", outside)[1]) <= 200
+    assert "outside" not in legend
+
+
 @pytest.mark.parametrize("size", ["small", "eleven_blocks", "one"])
 def test_page_of_any_space_opens(size: str, tmp_path: Path, scratch: Path) -> None:
     file = tmp_path / f"{size}.yaml"

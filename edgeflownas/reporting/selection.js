@@ -126,7 +126,7 @@ const [points, marks] = [byId("points"), byId("marks")];
 const margin = { left: 62, right: 16, top: 12, bottom: 44 };
 const at = { x: new Float32Array(size), y: new Float32Array(size) };
 let fronts = { whole: [], part: null };
-let [width, height] = [0, 0];
+let [width, height, hidden] = [0, 0, 0];
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const inner = () => ({ width: width - margin.left - margin.right, height: height - margin.top - margin.bottom });
@@ -146,12 +146,25 @@ function rangeOf(values, rows) {
   return padded(low, high);
 }
 
+// Where a hundredth of the subnets is so far away that nothing could be told of the others, the others alone.
+function firstRange(values) {
+  const sorted = values.slice().sort();
+  const [low, most, high] = [sorted[0], sorted[Math.floor(0.99 * (size - 1))], sorted[size - 1]];
+  return high - low > 4 * (most - low) && most > low ? padded(low, most) : padded(low, high);
+}
+
 const wholeView = (rows = allRows) => ({ x: rangeOf(column("across").values, rows), y: rangeOf(column("up").values, rows) });
 const toX = (value) => margin.left + ((value - state.view.x[0]) / (state.view.x[1] - state.view.x[0])) * inner().width;
 const toY = (value) => height - margin.bottom - ((value - state.view.y[0]) / (state.view.y[1] - state.view.y[0])) * inner().height;
 const fromX = (x) => state.view.x[0] + ((x - margin.left) / inner().width) * (state.view.x[1] - state.view.x[0]);
 const fromY = (y) => state.view.y[0] + ((height - margin.bottom - y) / inner().height) * (state.view.y[1] - state.view.y[0]);
 const inside = (x, y) => x >= margin.left - 1 && x <= width - margin.right + 1 && y >= margin.top - 1 && y <= height - margin.bottom + 1;
+
+// On a tick: never −0, and millions in short.
+function tickText(value, digits) {
+  if (Math.abs(value) >= 1e6) return value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 4 });
+  return plain(value || 0, digits);
+}
 
 // Round numbers from `low` to `high`, about `many` of them, and the digits that they need.
 function ticks(low, high, many) {
@@ -197,7 +210,7 @@ function axes(context) {
     context.moveTo(place, margin.top);
     context.lineTo(place, height - margin.bottom);
     context.stroke();
-    context.fillText(plain(value, across.digits), place, height - margin.bottom + 17);
+    context.fillText(tickText(value, across.digits), place, height - margin.bottom + 17);
   }
   context.textAlign = "right";
   const up = ticks(state.view.y[0] * y.scale, state.view.y[1] * y.scale, inner().height / 55);
@@ -207,7 +220,7 @@ function axes(context) {
     context.moveTo(margin.left, place);
     context.lineTo(width - margin.right, place);
     context.stroke();
-    context.fillText(plain(value, up.digits), margin.left - 7, place + 4);
+    context.fillText(tickText(value, up.digits), margin.left - 7, place + 4);
   }
   context.fillStyle = colour("ink");
   context.textAlign = "right";
@@ -300,6 +313,7 @@ function drawPoints() {
     at.y[row] = height - margin.bottom - (y[row] - state.view.y[0]) * scaleY;
     visible += inside(at.x[row], at.y[row]) ? 1 : 0;
   }
+  hidden = size - visible;
   const radius = visible > 6000 ? 1.5 : visible > 1000 ? 2 : visible > 200 ? 2.6 : 3.4;
   const opacity = visible > 6000 ? 0.45 : visible > 1000 ? 0.65 : 0.9;
   const block = state.colour === "" ? null : Number(state.colour);
@@ -460,12 +474,13 @@ function legend() {
   const lines = fronts.part
     ? [entry("line dashed", "var(--front)", "front of all"), entry("line", "var(--front)", "front of what the filter finds")]
     : [usual ? "" : entry("line", "var(--front)", "front in these axes")];
-  byId("legend").innerHTML = [...cloud, entry("", "var(--front)", "on the front of EPE and MACs"), ...lines].join("");
+  const beyond = hidden ? `<span>${plain(hidden, 0)} outside the plot</span>` : "";
+  byId("legend").innerHTML = [...cloud, entry("", "var(--front)", "on the front of EPE and MACs"), ...lines, beyond].join("");
 }
 
 function draw() {
   if (!width || !height) return;
-  state.view ??= wholeView();
+  state.view ??= { x: firstRange(column("across").values), y: firstRange(column("up").values) };
   fronts = shownFronts();
   drawPoints();
   drawMarks();
@@ -706,7 +721,7 @@ marks.addEventListener("keydown", (event) => {
 for (const axis of ["across", "up"]) {
   byId(axis).addEventListener("change", (event) => {
     state[axis] = event.target.value;
-    zoomTo(wholeView());
+    zoomTo(null);
   });
 }
 byId("colour").addEventListener("change", (event) => {
