@@ -2,7 +2,7 @@
 
 The trunk branches at every choice block that is no head. Heads read the trunk and add to the flow, so that they
 multiply the number of subnets and not the work: each is computed once per trunk node, and a subnet is a sum. Batch-norm
-moments depend on the prefix before a batch norm alone, so recalibration follows the same tree.
+statistics depend on the prefix before a batch norm alone, so recalibration follows the same tree.
 
 The tree is cut into subtrees by the first digits of the trunk. They are what is evaluated in one go, what is kept when
 a process is killed, and what shards divide.

@@ -1,8 +1,8 @@
 """Evaluating every subnet of a search space along its tree: equal to `training.evaluation`, at a fraction of the work.
 
 Each option of each stage is compiled once. A subtree is evaluated in two passes, depth-first, each a few samples at a
-time, so that memory is that of one path from the root to a leaf: recalibration collects the batch-norm moments of all
-nodes, which are small, and validation computes flow with them.
+time, so that memory is that of one path from the root to a leaf: recalibration collects the batch-norm statistics of
+all nodes, which are small, and validation computes flow with them.
 """
 
 import time
@@ -91,13 +91,13 @@ class SpaceEvaluator:
             EPEs, (subnets, samples) float32, pixels, and the means over samples of the other metrics, (subnets, 4)
             float64; in the order of `np.sort(tree.rows(subtree), axis=None)`.
         """
-        moments = self._recalibrate(subtree, samples.recalibration)
+        statistics = self._recalibrate(subtree, samples.recalibration)
         rows = self.tree.rows(subtree)
         places = np.argsort(np.argsort(rows, axis=None)).reshape(rows.shape)
         found = np.zeros((rows.size, samples.count, len(METRICS)))
         for index, (frames, sums) in enumerate(samples.validation):
             within = slice(index * len(frames), min((index + 1) * len(frames), samples.count))
-            for options, flows in self._leaves(subtree, 0, frames[None], (), [], moments):
+            for options, flows in self._leaves(subtree, 0, frames[None], (), [], statistics):
                 metrics = sums.measure(flows)[..., : within.stop - within.start, :]
                 found[places[options[len(subtree) :]], within] = metrics
                 self._watch((SUMS, len(self.tree.steps), 0))
@@ -105,7 +105,7 @@ class SpaceEvaluator:
         return found[..., epe].astype(np.float32), np.delete(found.mean(axis=1), epe, axis=1)
 
     def _recalibrate(self, subtree: Options, groups: Sequence[np.ndarray]) -> dict[Options, np.ndarray]:
-        """Moments of every trunk node, (2, norms, channels): the cumulative average over all batches."""
+        """Statistics of every trunk node, (2, norms, channels): the cumulative average over all batches."""
         averages: dict[Options, np.ndarray] = {}
         seen = 0
 
@@ -114,8 +114,8 @@ class SpaceEvaluator:
             is_leaf = at == self.tree.trunk[-1]
             for option in self.tree.choices(options, subtree):
                 node = (*options, option)
-                *y, moments = self._function(RECALIBRATE, at, option, keeps=not is_leaf)(x)
-                for number, batch in enumerate(np.asarray(moments), start=seen + 1):
+                *y, statistics = self._function(RECALIBRATE, at, option, keeps=not is_leaf)(x)
+                for number, batch in enumerate(np.asarray(statistics), start=seen + 1):
                     average = averages.get(node)
                     averages[node] = batch if average is None else average + (batch - average) / np.float32(number)
                 self._watch((RECALIBRATE, at, option))
@@ -128,7 +128,13 @@ class SpaceEvaluator:
         return averages
 
     def _leaves(
-        self, subtree: Options, at: int, x: Any, options: Options, flows: list[Any], moments: dict[Options, np.ndarray]
+        self,
+        subtree: Options,
+        at: int,
+        x: Any,
+        options: Options,
+        flows: list[Any],
+        statistics: dict[Options, np.ndarray],
     ) -> Iterator[tuple[Options, list[Any]]]:
         """The trunk's options at each leaf, and per head its flows (options, B, 2, H·W); depth-first below one node."""
         if at == len(self.tree.steps):
@@ -140,13 +146,13 @@ class SpaceEvaluator:
             for option in range(len(stage.options)):
                 of_head.append(self._function(HEAD, at, option)(x))
                 self._watch((HEAD, at, option))
-            yield from self._leaves(subtree, at + 1, x, options, [*flows, ops.stack(of_head)], moments)
+            yield from self._leaves(subtree, at + 1, x, options, [*flows, ops.stack(of_head)], statistics)
             return
         for option in self.tree.choices(options, subtree):
             node = (*options, option)
-            y = self._function(RUN, at, option)(x, moments[node])
+            y = self._function(RUN, at, option)(x, statistics[node])
             self._watch((RUN, at, option))
-            yield from self._leaves(subtree, at + 1, y, node, flows, moments)
+            yield from self._leaves(subtree, at + 1, y, node, flows, statistics)
 
     def seconds_per_call(self, samples: Samples) -> dict[Call, float]:
         """Compile everything, and measure every call, by the clock."""
@@ -178,8 +184,8 @@ class SpaceEvaluator:
             keeps = at != self.tree.trunk[-1]
             for option in options:
                 recalibrate = self._function(RECALIBRATE, at, option, keeps=keeps)
-                *y, moments = timed((RECALIBRATE, at, option), partial(recalibrate, x))
-                w = timed((RUN, at, option), partial(self._function(RUN, at, option), v, np.asarray(moments)[0]))
+                *y, statistics = timed((RECALIBRATE, at, option), partial(recalibrate, x))
+                w = timed((RUN, at, option), partial(self._function(RUN, at, option), v, np.asarray(statistics)[0]))
             x, v = y[0] if keeps else x, w
         timed((SUMS, len(self.tree.steps), 0), partial(sums.measure, flows))
         return seconds
@@ -203,18 +209,18 @@ class SpaceEvaluator:
         )
 
     def _recalibrated(self, at: int, option: int, keeps: bool, x: Any) -> list[Any]:
-        """x (P, B, …) -> y, if it `keeps` it, and moments (P, 2, norms, C): each of P batches normalised by itself."""
-        statistics = RecordedStatistics()
-        y = self._stage(at, option, x, statistics)
-        pairs = [ops.stack([ops.reshape(m, (m.shape[0], -1)) for m in pair], axis=1) for pair in statistics.taken]
-        moments = ops.stack(pairs, axis=2)
-        return [y, moments] if keeps else [moments]
+        """x (P, B, …) -> y, if it `keeps` it, and statistics (P, 2, norms, C); each batch is normalised alone."""
+        recorded = RecordedStatistics()
+        y = self._stage(at, option, x, recorded)
+        pairs = [ops.stack([ops.reshape(m, (m.shape[0], -1)) for m in pair], axis=1) for pair in recorded.taken]
+        statistics = ops.stack(pairs, axis=2)
+        return [y, statistics] if keeps else [statistics]
 
-    def _run(self, at: int, option: int, x: Any, moments: Any) -> Any:
-        """x (1, B, …), moments (2, norms, C) -> y."""
+    def _run(self, at: int, option: int, x: Any, statistics: Any) -> Any:
+        """x (1, B, …), statistics (2, norms, C) -> y."""
         pairs = [
-            tuple(ops.reshape(moments[which, norm], (1, 1, 1, 1, -1)) for which in range(2))
-            for norm in range(moments.shape[1])
+            tuple(ops.reshape(statistics[which, norm], (1, 1, 1, 1, -1)) for which in range(2))
+            for norm in range(statistics.shape[1])
         ]
         return self._stage(at, option, x, GivenStatistics(pairs))
 
