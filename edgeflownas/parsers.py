@@ -24,6 +24,7 @@ COMMANDS = (
     "edgeflownas.reporting.flow_pictures",
     "edgeflownas.reporting.launch_scripts",
     "edgeflownas.reporting.training_report",
+    "edgeflownas.selection.chip_costs",
     "edgeflownas.selection.compare",
     "edgeflownas.selection.select",
     "edgeflownas.studies.ablation",
