@@ -27,6 +27,7 @@ from edgeflownas.network.statistics import (
     normalised,
 )
 from edgeflownas.training.evaluation import batch_norm_owners, path_statistics
+from tests.networks import started_network
 from tests.spaces import eleven_block_space
 
 WIDTH = 6
@@ -36,7 +37,7 @@ WIDTH = 6
 def network(request, tmp_path_factory):
     nine = request.param.startswith("9")
     space = load_search_space() if nine else eleven_block_space(tmp_path_factory.mktemp("space"))
-    return FlowNetwork(space, WIDTH, seed=1)
+    return started_network(space, WIDTH)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,17 @@ def test_initial_kernels_without_keras_are_those_of_the_network(network):
         np.testing.assert_array_equal(kernel, weights[name])
 
 
+def test_before_training_subnets_of_any_depth_are_the_same_function(frames):
+    network = FlowNetwork(load_search_space(), WIDTH, seed=1)
+
+    def flows(code):
+        return network(frames, route=FixedPath(code), statistics=BatchStatistics())
+
+    lightest, *others = (flows((*depths, 0, 1, 2, 0, 1)) for depths in ((0,) * 4, (2,) * 4, (0, 1, 2, 1)))
+    assert all(difference(lightest, other) == 0.0 for other in others)
+    assert difference(lightest, flows((0, 0, 0, 0, 1, 1, 2, 0, 1))) > 1e-3
+
+
 def test_every_weight_belongs_to_its_option_or_to_all():
     network = FlowNetwork(load_search_space(), 2, seed=0)
     assert network.option_of("EB1.option2.block0.conv1.kernel") == (1, 2)
@@ -202,7 +214,7 @@ def test_a_new_kind_of_block_is_one_class(frames, monkeypatch):
     monkeypatch.setitem(KINDS, "row", Row())
     blocks = (ChoiceBlock("E0", "row", (3, 5)), ChoiceBlock("DB0", "depth", (1, 2)), ChoiceBlock("H2", "row", (5, 3)))
     space = SearchSpace("rows", blocks, (0, 0, 0))
-    network = FlowNetwork(space, WIDTH, seed=1)
+    network = started_network(space, WIDTH)
     assert network.count_params() == supernet_params(space, WIDTH)
     weights = {variable.name: ops.convert_to_numpy(variable) for variable in network.variables}
     found = {name: kernel for *_, kernels in option_kernels(space, WIDTH, seed=1) for name, kernel in kernels.items()}

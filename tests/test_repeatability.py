@@ -12,11 +12,11 @@ import tensorflow as tf
 from edgeflownas.devices import keep_order_of_sums
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import load_search_space
-from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.readers import readers
 from edgeflownas.training.evaluation import Batch, Evaluator
 from edgeflownas.training.supernet_model import TrainingModel
 from tests.graphs import executed_nodes
+from tests.networks import started_network
 from tests.test_backends import JAX_PYTHON, ROOT
 
 SPACE = load_search_space()
@@ -45,14 +45,14 @@ def long_sums(nodes):
 @pytest.mark.parametrize("execution", ["fused", "sequential"])
 @pytest.mark.parametrize("rewritten", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_no_sum_of_a_training_step_leaves_its_order_to_the_threads(execution, rewritten):
-    model = TrainingModel(FlowNetwork(SPACE, WIDTH, seed=1, rewritten=rewritten), execution, **SETTINGS)
+    model = TrainingModel(started_network(SPACE, WIDTH, rewritten=rewritten), execution, **SETTINGS)
     nodes = executed_nodes(lambda: model.train_cycle(*random_batch(), CODES, lr=1e-4))
     assert sum(node.op == "AddN" for node in nodes) > 10
     assert long_sums(nodes) == []
 
 
 def test_no_sum_of_recalibration_judging_and_prediction_leaves_its_order_to_the_threads():
-    evaluator = Evaluator(FlowNetwork(SPACE, WIDTH, seed=1, rewritten=True), WIDTH, flow_scale=5.0)
+    evaluator = Evaluator(started_network(SPACE, WIDTH, rewritten=True), WIDTH, flow_scale=5.0)
     batch = Batch(*random_batch(), samples=2)
 
     def evaluate():

@@ -9,7 +9,6 @@ from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import fair_cycle, independent_paths
 from edgeflownas.nas.ranking import standard_errors
 from edgeflownas.nas.search_space import ChoiceBlock, SearchSpace, load_search_space
-from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.kinds import Depth
 from edgeflownas.network.layers import resize_bilinear
 from edgeflownas.network.routes import FixedPath
@@ -21,13 +20,14 @@ from edgeflownas.training.losses import path_losses
 from edgeflownas.training.metrics import flow_metrics
 from edgeflownas.training.schedule import cosine_lr
 from edgeflownas.training.supernet_model import TrainingModel
+from tests.networks import started_network
 
 SPACE = load_search_space()
 WIDTH = 6
 
 
 def training_model(execution):
-    network = FlowNetwork(SPACE, WIDTH, seed=1)
+    network = started_network(SPACE, WIDTH)
     return TrainingModel(network, execution, learning_rate=1e-4, weight_decay=4e-5, grad_clip=5.0)
 
 
@@ -232,7 +232,7 @@ def test_the_backend_is_told_not_to_use_xla_on_cpu(fused):
 def test_a_space_with_options_that_have_no_weights_trains_and_is_observed(execution):
     blocks = (ChoiceBlock("EB0", "depth", (0, 1)), ChoiceBlock("DB1", "depth", (1, 0)))
     space = SearchSpace("skips", blocks, (0, 0))
-    model = TrainingModel(FlowNetwork(space, 4, seed=1), execution, 1e-3, weight_decay=4e-5, grad_clip=5.0)
+    model = TrainingModel(started_network(space, 4), execution, 1e-3, weight_decay=4e-5, grad_clip=5.0)
     observed = model.train_cycle(*random_batch(0), fair_cycle(space, seed=5, step=0), lr=1e-3)
     assert (observed["forward"], observed["backward"], observed["optimizer_step"]) == (2, 2, 1)
     arrays = {f"weights.{v.name}": ops.convert_to_numpy(v) for v in model.network.trainable_variables}

@@ -8,11 +8,11 @@ from tensorflow.python.framework import config as tf_config
 
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import load_search_space
-from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.training import supernet_model
 from edgeflownas.training.evaluation import Batch, Evaluator
 from edgeflownas.training.supernet_model import TrainingModel
 from tests.graphs import executed_nodes
+from tests.networks import started_network
 
 SPACE = load_search_space()
 CODES = fair_cycle(SPACE, seed=5, step=0)
@@ -47,7 +47,7 @@ def of_both_ways(monkeypatch, compute):
     found = {}
     for compiled in (False, True):
         monkeypatch.setattr(supernet_model, "jit_compile", lambda compiled=compiled: compiled)
-        network = FlowNetwork(SPACE, WIDTH, seed=1, rewritten=False if compiled else None)
+        network = started_network(SPACE, WIDTH, rewritten=False if compiled else None)
         nodes = executed_nodes(lambda: found.__setitem__(compiled, compute(network)))  # noqa: B023
         assert by_xla(nodes) == compiled
     return found[False], found[True]

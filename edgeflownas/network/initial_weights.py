@@ -1,4 +1,4 @@
-"""The initial value of every kernel, as a pure function of seed and name. Keras-free, so that gates can compare."""
+"""The initial value of every weight, as a pure function of seed and name. Keras-free, so that gates can compare."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,6 +11,11 @@ from edgeflownas.network.stages import Stage, network_stages
 # Heads start near zero flow and unit uncertainty. At gain 1 the first flows are ± 40 px, and confident: the loss
 # starts at 30, the gradient norm at 700, and every step is clipped.
 HEAD_GAIN = 0.1
+
+# The scale of a residual block's last batch norm: the block starts as the identity (Goyal et al., arXiv:1706.02677,
+# section 5.1). So subnets of any depth start as the same function. At 1, blocks of random weights make each depth
+# another function from the first step, and the supernet stays at predicting no motion.
+RESIDUAL_SCALE = 0.0
 
 
 def gain_of(stage: Stage) -> float:

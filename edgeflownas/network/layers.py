@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from edgeflownas.network import rewritings
-from edgeflownas.network.initial_weights import initial_kernel
+from edgeflownas.network.initial_weights import RESIDUAL_SCALE, initial_kernel
 from edgeflownas.network.kinds import Convolution
 
 
@@ -86,9 +86,10 @@ class Conv(keras.layers.Layer):
 class BatchNorm(keras.layers.Layer):
     """Batch norm with given statistics; its only weights are scale and offset (Ioffe & Szegedy, 1502.03167)."""
 
-    def __init__(self, channels: int, name: str) -> None:
+    def __init__(self, channels: int, name: str, scale: float = 1.0) -> None:
         super().__init__(name=name.replace(".", "_"))
-        self.gamma = self.add_weight(shape=(channels,), initializer="ones", name=f"{name}.gamma")
+        start = keras.initializers.Constant(scale)
+        self.gamma = self.add_weight(shape=(channels,), initializer=start, name=f"{name}.gamma")
         self.beta = self.add_weight(shape=(channels,), initializer="zeros", name=f"{name}.beta")
         self.built = True
 
@@ -105,14 +106,17 @@ class BatchNorm(keras.layers.Layer):
 
 
 class ResidualBlock(keras.layers.Layer):
-    """conv3 - BN - ReLU - conv3 - BN, plus the input, then ReLU (He et al., arXiv:1512.03385)."""
+    """conv3 - BN - ReLU - conv3 - BN, plus the input, then ReLU (He et al., arXiv:1512.03385).
+
+    Before training it is the identity, up to the last ReLU (`initial_weights.RESIDUAL_SCALE`).
+    """
 
     def __init__(self, spec: Convolution, seed: int, name: str, precision: str) -> None:
         super().__init__(name=name.replace(".", "_"))
         self.conv0 = Conv(spec, 1, seed, f"{name}.conv0", precision)
         self.norm0 = BatchNorm(spec.filters_out, f"{name}.norm0")
         self.conv1 = Conv(spec, 1, seed, f"{name}.conv1", precision)
-        self.norm1 = BatchNorm(spec.filters_out, f"{name}.norm1")
+        self.norm1 = BatchNorm(spec.filters_out, f"{name}.norm1", scale=RESIDUAL_SCALE)
         self.built = True
 
     def call(self, x: Any, statistics: Any) -> Any:
