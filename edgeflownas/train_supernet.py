@@ -14,6 +14,7 @@ from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.stages import network_stages
 from edgeflownas.parsers import command_parser, print_json
+from edgeflownas.source_code import training_source
 from edgeflownas.stopping import stop_requests
 
 EXAMPLES = (
@@ -64,8 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         "--resume",
         nargs="?",
         const="required",
-        choices=("required", "auto"),
-        help="continue from the run directory's last checkpoint; auto: or start if there is none",
+        choices=("required", "auto", "same"),
+        help="continue from the run directory's last checkpoint; auto: or start if there is none; same: or start anew "
+        "if it is of another config, other data or other training source",
     )
     add(
         "--accept_changed_code",
@@ -105,7 +107,8 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
 
     Args:
         config: the resolved configuration.
-        resume: None to start a new run, 'required' to continue, 'auto' to continue if there is something to continue.
+        resume: None to start a new run, 'required' to continue, 'auto' to continue if there is something to continue,
+            'same' to continue if that is the same run.
         verbosity: how much it prints.
 
     Raises:
@@ -113,7 +116,8 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     """
     from edgeflownas.devices import check_backend, check_device, prepare_backend
     from edgeflownas.runs.data_index import find_index
-    from edgeflownas.runs.run_directory import RunDirectory
+    from edgeflownas.runs.recovery import holds_same_run
+    from edgeflownas.runs.run_directory import RunDirectory, run_identity
 
     check_backend(config)
     run = RunDirectory(config["train.output_dir"])
@@ -124,6 +128,8 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
         run.refuse_foreign_folder()
     space = load_search_space(config["network.search_space"])
     index = find_index(config, run.data_index if resuming else None)
+    if resume == "same":
+        resuming = resuming and holds_same_run(run, run_identity(config, space, index["digest"]), training_source())
 
     prepare_backend(config)
 

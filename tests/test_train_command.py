@@ -144,6 +144,18 @@ def test_a_run_stopped_within_an_epoch_continues_with_the_same_bits(whole_run, s
 
 
 @pytest.mark.slow
+def test_a_study_continues_its_own_run_and_starts_anew_beside_another_one(synthetic_root, tmp_path, capsys):
+    run = tmp_path / "study"
+    flags = tiny_flags(synthetic_root, run, "--num_epochs", "2", "--resume", "same")
+    assert main([*flags, "--max_steps", "3"]) == 0
+    assert main(flags) == 0
+    assert "resumed at step 3" in capsys.readouterr().out
+    assert main([*flags, "--lr", "2e-3"]) == 0
+    assert f"an earlier run in {run} was moved to {run}.1" in capsys.readouterr().out
+    assert len(history_of(run)) == len(history_of(tmp_path / "study.1")) == 2
+
+
+@pytest.mark.slow
 def test_the_same_command_repeats_bit_for_bit_and_sets_the_earlier_run_aside(whole_run, synthetic_root, tmp_path):
     run = tmp_path / "again"
     digests = []

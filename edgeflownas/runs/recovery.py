@@ -7,7 +7,7 @@ from typing import Any
 from edgeflownas.artifacts import put_aside, read_json, write_json
 from edgeflownas.config import differences
 from edgeflownas.errors import UserError
-from edgeflownas.runs.checkpoints import Checkpoint, load_checkpoint
+from edgeflownas.runs.checkpoints import Checkpoint, load_checkpoint, read_header
 from edgeflownas.runs.run_directory import RunDirectory
 
 RECOVERIES_SCHEMA = "recoveries.schema.json"
@@ -51,6 +51,20 @@ def find_checkpoint(
     check(newest)
     _set_aside(run, faults, newest, print_line)
     return newest
+
+
+def holds_same_run(run: RunDirectory, identity: Mapping[str, Any], source: Mapping[str, str]) -> bool:
+    """Whether what lies in a run directory continues to the same result: same config, data and training source.
+
+    A run whose checkpoints cannot be read at all is none.
+    """
+    for path in run.checkpoints:
+        try:
+            header = read_header(path)
+        except UserError:
+            continue
+        return header.get("identity") == dict(identity) and header.get("source_files") == dict(source)
+    return False
 
 
 def recoveries(run: RunDirectory) -> list[dict[str, Any]]:

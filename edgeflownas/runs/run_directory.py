@@ -16,9 +16,15 @@ from edgeflownas.config_schema import STUDIES_SCHEMA, schema_leaves
 from edgeflownas.data.journal import JOURNAL_FILE
 from edgeflownas.errors import UserError, make_folder, remedy_of, writing
 from edgeflownas.locks import LockHeld, take_lock
+from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.runs.pool_names import PoolNames
 
 LOCK = ".lock"
+
+
+def run_identity(config: Config, space: SearchSpace, data_digest: str) -> dict[str, Any]:
+    """What must be the same for a resumed run to give the same result."""
+    return {**config.result_values(), **space.facts(), "data.digest": data_digest}
 
 
 class RunDirectory:

@@ -32,7 +32,7 @@ from edgeflownas.runs.observers import Observer, RecordsWriter
 from edgeflownas.runs.pool_names import pool_names
 from edgeflownas.runs.records import COMPLETED
 from edgeflownas.runs.recovery import find_checkpoint
-from edgeflownas.runs.run_directory import RunDirectory
+from edgeflownas.runs.run_directory import RunDirectory, run_identity
 from edgeflownas.runs.segments import continued, first_segment
 from edgeflownas.runs.state import RunState
 from edgeflownas.runs.timing import PhaseTimer
@@ -284,8 +284,7 @@ class Trainer:
         save_checkpoint(path, header, arrays, keep=self.run.previous if path == self.run.last else None)
 
     def _identity(self) -> dict[str, Any]:
-        """What must be the same for a resumed run to give the same result."""
-        return {**self.config.result_values(), **self.space.facts(), "data.digest": self.data.digest}
+        return run_identity(self.config, self.space, self.data.digest)
 
     @contextmanager
     def told_when_it_fails(self) -> Iterator[None]:
