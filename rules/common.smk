@@ -83,6 +83,8 @@ LONG = {"threads": 8, "mem_mb": 32000, "runtime": 1440, "gpu": GPU}
 # What a command says goes to the terminal and to the rule's log, and its exit code is the rule's.
 TEE = " > >(tee {log:q}) 2>&1"
 RUN = "exec {PYTHON:q} {params.command:q}" + TEE
+# Only to the log.
+QUIETLY = "exec {PYTHON:q} {params.command:q} > {log:q} 2>&1"
 
 # How often Slurm may cut the long run short before it is left to its owner.
 LONG_RUN_SUBMISSIONS = 20

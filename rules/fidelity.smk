@@ -1,74 +1,190 @@
-# Does the supernet rank subnets as they rank when each is trained alone? And what decides how well it learns?
-# Laptop: in the memorising regime, on the pairs of rules/learning.smk. Full: on its generated scenes.
+# Does the supernet rank subnets as they rank when each is trained alone? And what decides how well it learns? Both on the
+# scenes of rules/learning.smk, and its generalising run is the first row of both tables.
+import json
 import re
 
-from edgeflownas.nas.search_space import load_search_space
-from edgeflownas.studies.ablation import read_rows
-from edgeflownas.studies.single_subnet import spread_over_cost
+from edgeflownas.studies.rows import read_rows, trains
+from edgeflownas.yaml_files import yaml_text
 
 FIDELITY = f"{OUT}/fidelity.json"
 ABLATION = f"{OUT}/ablation.json"
-MEMORISE_DATA = ["--data_root", OVERFIT_SET]
-if SIZE == "full":
-    RANKED = {"study": GENERALISE_STUDY, "data": [], "input": LEARNING_SCENES_MADE}
-    RANKED["supernet"] = GENERALISE_RUN
-else:
-    RANKED = {"study": MEMORISE_STUDY, "data": MEMORISE_DATA, "input": OVERFIT_SET_MADE, "supernet": MEMORISE_RUN}
-RANKED_CONFIG = RANKED["study"].config
-RANKED_SPACE = load_search_space(RANKED_CONFIG["network.search_space"])
-try:
-    SUBNETS = spread_over_cost(
-        RANKED_SPACE,
-        STUDIES.fidelity_subnets,
-        *(RANKED_CONFIG[f"network.{key}"] for key in ("height", "width", "init_neurons")),
-    )
-    ROWS = read_rows(Path(study_file("ablation.yaml")))
-except UserError as error:
-    refuse(error)
-DIGITS = ["".join(map(str, code)) for code in SUBNETS]
+CANDIDATES, CHOSEN = f"{OUT}/fidelity/candidates.json", f"{OUT}/fidelity/subnets.json"
 # Not the supernet's seed, 42: training alone shares nothing with it.
 ALONE_SEEDS = range(1, STUDIES.fidelity_seeds + 1)
 ABLATION_SEEDS = range(42, 42 + STUDIES.ablation_seeds)
-SUPERNETS = {"strict_fairness": RANKED["supernet"], "expectation_fairness": run_dir("fidelity_expectation")}
-EXPECTATION = {"train__supernet_mode": "expectation_fairness", "train__execution": "sequential"}
-ABLATION_EPOCHS = 4
+ABLATED = {"train.num_epochs": 1, "train.steps_per_epoch": STUDIES.ablation_steps}
+
+
+def rows_of(name):
+    """The rows of a table; refused before the first one is trained if one of them is no config."""
+    try:
+        rows = read_rows(Path(study_file(name)))
+        for row, changes in rows.items():
+            try:
+                resolve_config(GENERALISE_STUDY.config_path, {**GENERALISE_STUDY.overrides, **changes})
+            except UserError as error:
+                raise UserError(f"config/{name}, row {row}: {str(error).removeprefix('command line: ')}") from error
+        return rows
+    except UserError as error:
+        refuse(error)
+
+
+FIDELITY_ROWS = rows_of("fidelity.yaml")
+ABLATION_ROWS = rows_of("ablation.yaml")
+
+
+def settings(changes):
+    """Config changes as flags of a command."""
+    return [word for key, value in changes.items() for word in ("--set", f"{key}={yaml_text(value)}")]
+
+
+def done_file_at(rule, *names):
+    """The pattern of done files of which a rule makes one for each set of wildcards."""
+    return f"{OUT}/done/{rule}/" + "/".join(f"{{{name}}}" for name in names) + "/{done}"
+
+
+# The supernets that are compared, and their rankings.
+
+
+def supernet_run(row):
+    """Where a row's supernet is trained: the first one is trained by `snakemake learning`."""
+    first = next(iter(FIDELITY_ROWS))
+    return run_dir(f"fidelity/{row}") if row != first and trains(FIDELITY_ROWS[row]) else GENERALISE_RUN
+
+
+def supernet_command(row):
+    """What trains a row's supernet."""
+    return study_run(supernet_run(row), *GENERALISE, *settings(FIDELITY_ROWS[row]))
+
+
+def supernet_trained(row):
+    """The done file of a row's supernet."""
+    run = supernet_run(row)
+    if run == GENERALISE_RUN:
+        return GENERALISED
+    return trained(f"fidelity_train/{row}", GENERALISE_STUDY, run, supernet_command(row), LEARNING_SCENES_MADE)
+
+
+def judge_subnets(run, changes, out, *subnets):
+    """The command that evaluates subnets of a supernet."""
+    command = ["-m", "edgeflownas.nas.supernet_eval", *GENERALISE, *settings(changes), "--quiet"]
+    return [*command, "--output_dir", run, "--out", out, *subnets]
+
+
+CANDIDATES_COMMAND = judge_subnets(GENERALISE_RUN, {}, CANDIDATES, "--cycles", str(STUDIES.fidelity_cycles))
+CANDIDATES_JUDGED = DONE.of("fidelity_candidates", decides=[CANDIDATES_COMMAND, GENERALISED], result=CANDIDATES)
+CHOOSE_COMMAND = [
+    *("-m", "edgeflownas.studies.single_subnet", "choose", "--evaluated", CANDIDATES),
+    *("--space", SCENES["network.search_space"], "--count", str(STUDIES.fidelity_subnets), "--out", CHOSEN),
+]
+SUBNETS_CHOSEN = DONE.of("fidelity_subnets", decides=[CHOOSE_COMMAND, CANDIDATES_JUDGED], result=CHOSEN)
+
+
+def chosen(wildcards):
+    """The digits of the subnets that are trained alone, once they are chosen."""
+    checkpoints.fidelity_subnets.get()
+    return json.loads(Path(CHOSEN).read_text())["subnets"]
+
+
+def alone_space(digits):
+    """The search space that holds one subnet alone."""
+    return f"{OUT}/fidelity/spaces/{digits}.yaml"
+
+
+def alone_command(digits, seed):
+    """What trains a subnet alone."""
+    flags = GENERALISE_STUDY.config_flags(network__search_space=alone_space(digits), train__num_epochs=STUDIES.fidelity_epochs)
+    run = run_dir(f"fidelity_alone/{digits}_seed{seed}")
+    # All held-out scenes, once at its end: what the supernets are compared with must not be the noise of a few.
+    return study_run(run, *flags, *settings({"eval.max_samples": None}), "--seed", str(seed))
+
+
+def alone_trained(digits, seed):
+    """The done file of a subnet trained alone."""
+    run, command = run_dir(f"fidelity_alone/{digits}_seed{seed}"), alone_command(digits, seed)
+    return trained(f"fidelity_alone/{digits}/{seed}", GENERALISE_STUDY, run, command, LEARNING_SCENES_MADE)
+
+
+def ranking(row):
+    """What a row's supernet says of the chosen subnets."""
+    return f"{OUT}/fidelity/{row}.json"
+
+
+def ranked(row, subnets):
+    """The done file of a row's ranking."""
+    decides = [row, FIDELITY_ROWS[row], supernet_trained(row), subnets]
+    return DONE.of(f"fidelity_rank/{row}", decides=decides, result=ranking(row))
 
 
 FIDELITY_COMMAND = [
-    *("-m", "edgeflownas.studies.fidelity", "--space", RANKED_CONFIG["network.search_space"]),
+    *("-m", "edgeflownas.studies.fidelity", "--space", SCENES["network.search_space"]),
     *("--alone", run_dir("fidelity_alone"), "--seeds", *map(str, ALONE_SEEDS), "--out", FIDELITY),
-    *("--supernet", *(f"{name}={OUT}/fidelity/{name}.json" for name in SUPERNETS)),
+    *("--supernet", *(f"{row}={ranking(row)}" for row in FIDELITY_ROWS)),
 ]
-ABLATION_COMMAND = [
-    *("-m", "edgeflownas.studies.ablation", "--rows", study_file("ablation.yaml")),
-    *("--runs", run_dir("ablation"), "--seeds", *map(str, ABLATION_SEEDS), "--out", ABLATION),
-]
-FIDELITY_REPORTED = DONE.of("fidelity_report", decides=FIDELITY_COMMAND, result=FIDELITY)
-ABLATION_REPORTED = DONE.of("ablation_report", decides=ABLATION_COMMAND, result=ABLATION)
-
-
-def changes_of(row):
-    """A row's config changes; refused before the first row is trained if they are none."""
-    try:
-        resolve_config(MEMORISE_STUDY.config_path, {**MEMORISE_STUDY.overrides, **ROWS[row]})
-    except UserError as error:
-        refuse(f"config/ablation.yaml, row {row}: {str(error).removeprefix('command line: ')}")
-    return ROWS[row]
+FIDELITY_REPORTED = DONE.of("fidelity_report", decides=[FIDELITY_COMMAND, FIDELITY_ROWS, SUBNETS_CHOSEN], result=FIDELITY)
 
 
 wildcard_constraints:
     digits=r"\d+",
     seed=r"\d+",
-    row="|".join(map(re.escape, ROWS)),
-    fairness="|".join(SUPERNETS),
+    done=r"\d+-[0-9a-f]+",
+    row="|".join(map(re.escape, {**FIDELITY_ROWS, **ABLATION_ROWS})),
+
+
+rule fidelity_train:
+    input:
+        LEARNING_SCENES_MADE,
+    output:
+        touch(done_file_at("fidelity_train", "row")),
+    params:
+        command=lambda wildcards: supernet_command(wildcards.row),
+    log:
+        f"{OUT}/logs/fidelity_train/{{row}}/{{done}}.log",
+    threads: TRAINING["threads"]
+    resources:
+        **asked(STUDY_GPU),
+    shell:
+        QUIETLY
+
+
+rule fidelity_candidates:
+    input:
+        GENERALISED,
+    output:
+        touch(CANDIDATES_JUDGED),
+    params:
+        command=CANDIDATES_COMMAND,
+    log:
+        f"{OUT}/logs/fidelity_candidates.log",
+    threads: TRAINING["threads"]
+    resources:
+        **asked(STUDY_GPU),
+    shell:
+        QUIETLY
+
+
+checkpoint fidelity_subnets:
+    input:
+        CANDIDATES_JUDGED,
+    output:
+        touch(SUBNETS_CHOSEN),
+    params:
+        command=CHOOSE_COMMAND,
+    log:
+        f"{OUT}/logs/fidelity_subnets.log",
+    threads: 1
+    resources:
+        **asked(LIGHT),
+    shell:
+        RUN
 
 
 rule fidelity_space:
     output:
-        f"{OUT}/fidelity/spaces/{{digits}}.yaml",
+        alone_space("{digits}"),
     params:
         command=lambda wildcards, output: [
-            *("-m", "edgeflownas.studies.single_subnet", "--space", RANKED_CONFIG["network.search_space"]),
+            *("-m", "edgeflownas.studies.single_subnet", "alone", "--space", SCENES["network.search_space"]),
             *("--arch", wildcards.digits, "--out", output[0]),
         ],
     threads: 1
@@ -80,69 +196,49 @@ rule fidelity_space:
 
 rule fidelity_alone:
     input:
-        RANKED["input"],
-        space=f"{OUT}/fidelity/spaces/{{digits}}.yaml",
+        LEARNING_SCENES_MADE,
+        alone_space("{digits}"),
     output:
-        run_dir("fidelity_alone") + "/{digits}_seed{seed}/train_manifest.json",
+        touch(done_file_at("fidelity_alone", "digits", "seed")),
     params:
-        code=decides(RANKED["study"]),
-        command=lambda wildcards, input, output: [
-            *(*TRAIN, *RANKED["study"].config_flags(network__search_space=input.space), *RANKED["data"]),
-            *("--seed", wildcards.seed, "--output_dir", str(Path(output[0]).parent)),
-        ],
+        command=lambda wildcards: alone_command(wildcards.digits, wildcards.seed),
     log:
-        f"{OUT}/logs/fidelity_alone/{{digits}}_seed{{seed}}.log",
+        f"{OUT}/logs/fidelity_alone/{{digits}}_seed{{seed}}/{{done}}.log",
     threads: TRAINING["threads"]
     resources:
-        **asked(TRAINING | {"gpu": int(RANKED_CONFIG["train.require_gpu"])}),
+        **asked(STUDY_GPU),
     shell:
-        "exec {PYTHON:q} {params.command:q} > {log:q} 2>&1"
+        QUIETLY
 
 
-rule fidelity_expectation:
+rule fidelity_rank:
     input:
-        RANKED["input"],
+        lambda wildcards: supernet_trained(wildcards.row),
+        SUBNETS_CHOSEN,
     output:
-        run_dir("fidelity_expectation") + "/train_manifest.json",
+        touch(done_file_at("fidelity_rank", "row")),
     params:
-        code=decides(RANKED["study"]),
-        command=[
-            *(*TRAIN, *RANKED["study"].config_flags(**EXPECTATION), *RANKED["data"]),
-            *("--output_dir", run_dir("fidelity_expectation")),
-        ],
+        command=lambda wildcards: judge_subnets(
+            supernet_run(wildcards.row),
+            {key: value for key, value in FIDELITY_ROWS[wildcards.row].items() if key.startswith("eval.")},
+            ranking(wildcards.row),
+            "--arch",
+            *chosen(wildcards),
+        ),
     log:
-        f"{OUT}/logs/fidelity_expectation.log",
+        f"{OUT}/logs/fidelity_rank/{{row}}/{{done}}.log",
     threads: TRAINING["threads"]
     resources:
-        **asked(TRAINING | {"gpu": int(RANKED_CONFIG["train.require_gpu"])}),
+        **asked(STUDY_GPU),
     shell:
-        RUN
-
-
-rule fidelity_supernet:
-    input:
-        lambda wildcards: f"{SUPERNETS[wildcards.fairness]}/train_manifest.json",
-    output:
-        f"{OUT}/fidelity/{{fairness}}.json",
-    params:
-        subnets=DIGITS,
-        command=lambda wildcards, output: [
-            *("-m", "edgeflownas.nas.supernet_eval", *RANKED["study"].config_flags(), *RANKED["data"]),
-            *("--output_dir", SUPERNETS[wildcards.fairness], "--out", output[0], "--arch", *DIGITS),
-        ],
-    log:
-        f"{OUT}/logs/fidelity_{{fairness}}.log",
-    threads: TRAINING["threads"]
-    resources:
-        **asked(TRAINING),
-    shell:
-        "exec {PYTHON:q} {params.command:q} > {log:q} 2>&1"
+        QUIETLY
 
 
 rule fidelity_report:
     input:
-        expand(run_dir("fidelity_alone") + "/{digits}_seed{seed}/train_manifest.json", digits=DIGITS, seed=ALONE_SEEDS),
-        [f"{OUT}/fidelity/{name}.json" for name in SUPERNETS],
+        SUBNETS_CHOSEN,
+        lambda wildcards: [alone_trained(digits, seed) for digits in chosen(wildcards) for seed in ALONE_SEEDS],
+        lambda wildcards: [ranked(row, chosen(wildcards)) for row in FIDELITY_ROWS],
     output:
         touch(FIDELITY_REPORTED),
     params:
@@ -156,31 +252,47 @@ rule fidelity_report:
         RUN
 
 
+# The ablation: many rows, each with a small budget.
+
+
+def ablation_command(row, seed):
+    """What trains a row of the ablation."""
+    flags = [*GENERALISE, *settings({**ABLATED, **ABLATION_ROWS[row]}), "--debug_trace", "--seed", str(seed)]
+    return study_run(run_dir(f"ablation/{row}_seed{seed}"), *flags)
+
+
+def ablation_trained(row, seed):
+    """The done file of a row of the ablation."""
+    run, command = run_dir(f"ablation/{row}_seed{seed}"), ablation_command(row, seed)
+    return trained(f"ablation_run/{row}/{seed}", GENERALISE_STUDY, run, command, LEARNING_SCENES_MADE)
+
+
+ABLATION_COMMAND = [
+    *("-m", "edgeflownas.studies.ablation", "--rows", study_file("ablation.yaml")),
+    *("--runs", run_dir("ablation"), "--seeds", *map(str, ABLATION_SEEDS), "--out", ABLATION),
+]
+ABLATION_REPORTED = DONE.of("ablation_report", decides=[ABLATION_COMMAND, ABLATION_ROWS, ABLATED], result=ABLATION)
+
+
 rule ablation_run:
     input:
-        OVERFIT_SET_MADE,
+        LEARNING_SCENES_MADE,
     output:
-        run_dir("ablation") + "/{row}_seed{seed}/train_manifest.json",
+        touch(done_file_at("ablation_run", "row", "seed")),
     params:
-        code=decides(MEMORISE_STUDY),
-        changes=lambda wildcards: changes_of(wildcards.row),
-        command=lambda wildcards, output: [
-            *(*TRAIN, *MEMORISE_STUDY.config_flags(train__num_epochs=ABLATION_EPOCHS), "--debug_trace"),
-            *(word for key, value in ROWS[wildcards.row].items() for word in ("--set", f"{key}={value}")),
-            *(*MEMORISE_DATA, "--seed", wildcards.seed, "--output_dir", str(Path(output[0]).parent)),
-        ],
+        command=lambda wildcards: ablation_command(wildcards.row, wildcards.seed),
     log:
-        f"{OUT}/logs/ablation/{{row}}_seed{{seed}}.log",
+        f"{OUT}/logs/ablation/{{row}}_seed{{seed}}/{{done}}.log",
     threads: TRAINING["threads"]
     resources:
-        **asked(TRAINING),
+        **asked(STUDY_GPU),
     shell:
-        "exec {PYTHON:q} {params.command:q} > {log:q} 2>&1"
+        QUIETLY
 
 
 rule ablation_report:
     input:
-        expand(run_dir("ablation") + "/{row}_seed{seed}/train_manifest.json", row=ROWS, seed=ABLATION_SEEDS),
+        [ablation_trained(row, seed) for row in ABLATION_ROWS for seed in ABLATION_SEEDS],
     output:
         touch(ABLATION_REPORTED),
     params:

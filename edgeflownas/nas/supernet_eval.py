@@ -12,9 +12,9 @@ from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.command_line import add_config_flags, add_data_root_flag, config_from_flags
 from edgeflownas.config import Config
 from edgeflownas.console.printer import Printer, judging_line
-from edgeflownas.errors import EXIT_DONE, require_writable, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
-from edgeflownas.nas.eval_pool import eval_pool
+from edgeflownas.nas.eval_pool import POOL_CYCLES, eval_pool
 from edgeflownas.nas.fair_sampler import complete_cycle
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--eval_only", action="store_true", help="accepted and without effect: this command never trains")
     add("--bn_recal_batches", type=int, metavar="N", help="batches to recalibrate batch norm on")
     add("--checkpoint", default="last", metavar="best|last|FILE", help="which checkpoint (%(default)s)")
-    add("--arch", nargs="+", metavar="CODE", help="arch codes to evaluate instead of the eval pool")
+    subnets = parser.add_mutually_exclusive_group()
+    subnets.add_argument("--arch", nargs="+", metavar="CODE", help="arch codes to evaluate instead of the eval pool")
+    subnets.add_argument("--cycles", type=int, metavar="N", help="evaluate N fair cycles of subnets; the pool is 4")
     add_data_root_flag(parser)
     add("--gpu_device", type=int, metavar="N", help="index of the GPU; without a GPU the CPU is used")
     add("--output_dir", metavar="FOLDER", help="the run directory")
@@ -50,9 +52,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def evaluate(
-    config: Config, checkpoint_name: str, codes: Sequence[str] | None, watch: Callable[[dict[str, Any]], None]
+    config: Config,
+    checkpoint_name: str,
+    codes: Sequence[str] | None,
+    watch: Callable[[dict[str, Any]], None],
+    cycles: int = POOL_CYCLES,
 ) -> dict[str, Any]:
-    """Evaluate the eval pool, or `codes`, with the weights of a checkpoint; `watch` is called with what is evaluated.
+    """Evaluate some fair cycles of subnets, or `codes`, with the weights of a checkpoint.
+
+    Args:
+        codes: arch codes; None for the eval pool, or a larger one of `cycles` cycles.
+        watch: called with what is evaluated.
 
     Returns:
         The content of `supernet_eval.json`.
@@ -62,12 +72,12 @@ def evaluate(
     """
     space = load_search_space(config["network.search_space"])
     wanted = None if codes is None else [parse_code(code, space) for code in codes]
+    pool = eval_pool(space, cycles) if wanted is None else np.stack([complete_cycle(code, space) for code in wanted])
     path, checkpoint, evaluator, data = load_evaluator(config, checkpoint_name)
 
     from edgeflownas.training.evaluation import pool_summary
 
-    cycles = eval_pool(space) if wanted is None else np.stack([complete_cycle(code, space) for code in wanted])
-    results = evaluator.evaluate(cycles, data.recalibration(), data.validation(), watch)
+    results = evaluator.evaluate(pool, data.recalibration(), data.validation(), watch)
     if wanted is not None:
         # Each code is the first path of its own cycle; the results of the other paths are not used.
         results = results[:: space.cycle_length]
@@ -114,10 +124,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = config_from_flags(arguments, flags)
     out = arguments.out or require_writable(Path(config["train.output_dir"]) / "supernet_eval.json")
     printer = Printer("quiet" if arguments.quiet else "normal", sys.stderr)
+    cycles = POOL_CYCLES if arguments.cycles is None else arguments.cycles
+    if cycles < 1:
+        raise UserError(f"--cycles is {cycles}; expected at least 1")
+
+    def watch(where: dict[str, Any]) -> None:
+        printer.progress(lambda: judging_line(where))
+
     try:
-        result = evaluate(
-            config, arguments.checkpoint, arguments.arch, lambda where: printer.progress(lambda: judging_line(where))
-        )
+        result = evaluate(config, arguments.checkpoint, arguments.arch, watch, cycles)
     finally:
         printer.end_line()
     write_json(out, result, schema="supernet_eval.schema.json")

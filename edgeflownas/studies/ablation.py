@@ -15,23 +15,11 @@ from edgeflownas.artifacts import write_json
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.parsers import command_parser
 from edgeflownas.runs.records import read_trace
+from edgeflownas.studies.rows import read_rows
 from edgeflownas.studies.runs import Run, read_run
-from edgeflownas.yaml_files import read_yaml
 
 FIRST_STEPS = 3
 """Steps over which two ways to compute the same must agree; later, rounding grows."""
-
-
-def read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """The table's rows: name -> dotted config keys and values. The first is what the others are compared with.
-
-    Raises:
-        UserError: unreadable, or not a mapping of names to mappings.
-    """
-    rows = read_yaml(path)
-    if not isinstance(rows, dict) or not rows or not all(isinstance(changes, dict) for changes in rows.values()):
-        raise UserError(f"{path}: expected rows of the form `name: {{train.lr: 1e-4}}`")
-    return rows
 
 
 def compare(ratios: Mapping[str, Sequence[float]]) -> tuple[float, list[dict[str, Any]]]:

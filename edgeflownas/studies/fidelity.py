@@ -5,6 +5,7 @@ them. It reports numbers and has no criterion: with few subnets the intervals ar
 to the report.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ def fidelity_report(
     shape = runs[0][0].manifest["input_shape"]
     width = runs[0][0].manifest["init_neurons"]
     epes = np.array([[mean_epe(run.last) for run in row] for row in runs])
+    means = epes.mean(axis=1)
     judged = {name: [row["epe"] for row in result["subnets"]] for name, result in supernets.items()}
     subnets = [
         {
@@ -67,35 +69,62 @@ def fidelity_report(
         },
         "config_hash": {name: result["checkpoint"]["config_hash"] for name, result in supernets.items()},
         "device": runs[0][0].manifest["device"]["name"],
-        "zero_flow_epe": first["zero_flow_epe"],
+        "zero_flow_epe": runs[0][0].last["zero_flow_epe"],
         "ceiling_tau": ceiling(epes.T.tolist()),
-        "agreement": {name: agreement(values, epes.mean(axis=1).tolist()).to_json() for name, values in judged.items()},
+        "alone": {
+            "spread": float(np.ptp(means)),
+            "std": float(means.std(ddof=1)),
+            # Of the mean over the seeds, from how far they lie apart.
+            "error": float(np.sqrt(epes.var(axis=1, ddof=1).mean() / len(seeds))) if len(seeds) > 1 else None,
+        },
+        "agreement": {
+            name: {
+                **agreement(values, means.tolist()).to_json(),
+                **regret(values, means),
+                **{key: supernets[name][key] for key in ("std_epe", "noise_epe", "samples", "bn_recal_batches")},
+            }
+            for name, values in judged.items()
+        },
         "subnets": subnets,
     }
+
+
+COLUMNS = 3
+"""Of the scatter plots."""
+
+
+def regret(foretold: Sequence[float], actual: np.ndarray) -> dict[str, float]:
+    """How much worse than the best subnet the supernet's pick is, when both are trained alone.
+
+    Args:
+        foretold: by the supernet, (subnets,), pixels.
+        actual: trained alone, (subnets,), pixels.
+
+    Returns:
+        `regret` in pixels, and `regret_share` of the difference between the best and the worst subnet.
+    """
+    lost = float(actual[int(np.argmin(foretold))] - actual.min())
+    between = float(np.ptp(actual))
+    return {"regret": lost, "regret_share": lost / between if between > 0.0 else 0.0}
 
 
 def draw_scatter(report: Mapping[str, Any]) -> str:
     """EPE by the supernet against EPE alone (mean, and every seed as a tick), as SVG."""
 
     def draw(figure: "Figure") -> None:
-        axes = figure.subplots(1, len(report["agreement"]), squeeze=False)[0]
-        for axis, colour, (name, found) in zip(axes, CYCLE, report["agreement"].items(), strict=False):
+        axes = figure.subplots(-(-len(report["agreement"]) // COLUMNS), COLUMNS, squeeze=False).ravel()
+        for axis in axes[len(report["agreement"]) :]:
+            axis.remove()
+        for axis, colour, (name, found) in zip(axes, itertools.cycle(CYCLE), report["agreement"].items(), strict=False):
             for subnet in report["subnets"]:
                 mean, epe = float(np.mean(subnet["alone_epe"])), subnet["supernet_epe"][name]
                 axis.plot(subnet["alone_epe"], [epe] * len(subnet["alone_epe"]), "|-", color=SOFT, linewidth=0.8)
                 axis.plot(mean, epe, "o", color=colour)
-                axis.annotate(
-                    subnet["code"].replace(",", ""),
-                    (mean, epe),
-                    xytext=(4, 4),
-                    textcoords="offset points",
-                    fontsize=6.5,
-                )
             axis.set_title(f"{name}: τ {_number(found['tau'])}")
             axis.set_xlabel("EPE trained alone, px")
             axis.set_ylabel("EPE by the supernet, px")
 
-    return draw_svg(draw, height=3.4)
+    return draw_svg(draw, height=3.0 * -(-len(report["agreement"]) // COLUMNS))
 
 
 def _number(value: float | None) -> str:
@@ -109,23 +138,34 @@ def _interval(values: Sequence[float] | None) -> str:
 def print_report(report: Mapping[str, Any]) -> None:
     """The report as tables."""
     names = list(report["agreement"])
-    print(f"{'arch code':20}{'MMACs':>8}  {'alone, px (per seed)':28}" + "".join(f"{name:>22}" for name in names))
+    widths = [max(len(name), 6) + 2 for name in names]
+    print(
+        f"{'arch code':20}{'MMACs':>8}  {'alone, px (per seed)':28}"
+        + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
+    )
     for subnet in report["subnets"]:
         alone = " ".join(f"{epe:.3f}" for epe in subnet["alone_epe"])
         print(
             f"{subnet['code']:20}{subnet['macs'] / 1e6:8.0f}  {alone:28}"
-            + "".join(f"{subnet['supernet_epe'][name]:22.3f}" for name in names)
-        )
-    for name, found in report["agreement"].items():
-        worst = report["subnets"][found["worst"]]["code"]
-        print(
-            f"{name}: tau {_number(found['tau'])} ({_interval(found['tau_interval'])}), rho {_number(found['rho'])} "
-            f"({_interval(found['rho_interval'])}), largest rank error {found['rank_error']:g} ({worst})"
+            + "".join(f"{subnet['supernet_epe'][name]:{width}.3f}" for name, width in zip(names, widths, strict=True))
         )
     print(
-        f"tau between seeds of training alone, which is the ceiling: {_number(report['ceiling_tau'])}; "
-        f"zero-flow EPE {report['zero_flow_epe']:.3f} px; steps {report['steps']}"
+        f"\n{'supernet':18}{'tau':>6}{'95%':>16}{'rho':>6}{'rank error':>12}{'regret, px':>12}{'share':>7}{'spread':>8}"
+        f"{'noise':>7}{'samples':>9}{'batches':>9}"
     )
+    for name, found in report["agreement"].items():
+        print(
+            f"{name:18}{_number(found['tau']):>6}{_interval(found['tau_interval']):>16}{_number(found['rho']):>6}"
+            f"{found['rank_error']:12g}{found['regret']:12.3f}{found['regret_share']:7.0%}{found['std_epe']:8.3f}"
+            f"{found['noise_epe']:7.3f}{found['samples']:9d}{found['bn_recal_batches']:9d}"
+        )
+    alone = report["alone"]
+    error = "unknown" if alone["error"] is None else f"{alone['error']:.3f} px"
+    print(
+        f"alone: {alone['spread']:.3f} px from best to worst, deviation {alone['std']:.3f} px, standard error "
+        f"of each {error}; tau between seeds, which is the ceiling: {_number(report['ceiling_tau'])}"
+    )
+    print(f"zero-flow EPE {report['zero_flow_epe']:.3f} px; steps {report['steps']}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,10 @@ class StudySettings:
     size: Annotated[str, "learning.size"]
     fidelity_subnets: Annotated[int, "fidelity.subnets"]
     fidelity_seeds: Annotated[int, "fidelity.seeds"]
+    fidelity_epochs: Annotated[int, "fidelity.epochs"]
+    fidelity_cycles: Annotated[int, "fidelity.cycles"]
     ablation_seeds: Annotated[int, "ablation.seeds"]
+    ablation_steps: Annotated[int, "ablation.steps"]
 
 
 def study_settings(overrides: Mapping[str, Any]) -> StudySettings:
