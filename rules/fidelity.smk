@@ -4,7 +4,7 @@ import json
 import re
 
 from edgeflownas.studies.rows import read_rows, trains
-from edgeflownas.yaml_files import yaml_text
+from edgeflownas.gates.workflow.plan import yaml_text
 
 FIDELITY = f"{OUT}/fidelity.json"
 ABLATION = f"{OUT}/ablation.json"

@@ -252,6 +252,7 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
             "name": "cosine",
             "initial": config["train.lr"],
             "steps": config["train.num_epochs"] * STEPS_PER_EPOCH,
+            "warmup_steps": config["train.warmup_steps"],
         },
         "wd": config["train.weight_decay"],
         "grad_clip": config["train.grad_clip"],

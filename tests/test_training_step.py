@@ -18,7 +18,7 @@ from edgeflownas.runs.weight_change import option_weight_changes
 from edgeflownas.training.evaluation import Batch, Evaluator, path_statistics
 from edgeflownas.training.losses import path_losses
 from edgeflownas.training.metrics import flow_metrics
-from edgeflownas.training.schedule import cosine_lr
+from edgeflownas.training.schedule import learning_rate
 from edgeflownas.training.supernet_model import TrainingModel
 from tests.networks import started_network
 
@@ -218,9 +218,15 @@ def test_the_metrics_are_the_fields():
 
 
 def test_the_schedule_is_a_cosine_of_the_step_alone():
-    assert cosine_lr(0, 100, 1e-4) == 1e-4
-    assert cosine_lr(50, 100, 1e-4) == pytest.approx(5e-5)
-    assert cosine_lr(100, 100, 1e-4) == 0.0
+    assert learning_rate(0, 100, 1e-4) == 1e-4
+    assert learning_rate(50, 100, 1e-4) == pytest.approx(5e-5)
+    assert learning_rate(100, 100, 1e-4) == 0.0
+
+
+def test_the_schedule_warms_up_linearly_to_the_cosine():
+    assert learning_rate(0, 100, 1e-4, warmup_steps=9) == pytest.approx(1e-5)
+    assert learning_rate(4, 100, 1e-4, warmup_steps=9) == pytest.approx(0.5 * learning_rate(4, 100, 1e-4))
+    assert learning_rate(9, 100, 1e-4, warmup_steps=9) == learning_rate(9, 100, 1e-4)
 
 
 def test_the_backend_is_told_not_to_use_xla_on_cpu(fused):

@@ -266,7 +266,11 @@ class RunFacts:
             ("input", f"{height}×{width}×{channels}"),
             ("sampling", f"{manifest['supernet_mode']}, {manifest['execution']} execution"),
             ("optimizer", f"{name}, learning rate {start:g}, {schedule['name']}"),
-            ("schedule", f"{schedule['steps']} steps, {manifest['steps_per_epoch']} per epoch"),
+            (
+                "schedule",
+                f"{schedule['steps']} steps, {manifest['steps_per_epoch']} per epoch, "
+                f"{schedule['warmup_steps']} of them to warm up",
+            ),
             ("weight decay", f"{manifest['wd']:g}"),
             ("gradient clip", f"{manifest['grad_clip']:g}"),
             ("batch-norm recalibration", f"{values['eval.bn_recal_batches']} fixed training batches"),

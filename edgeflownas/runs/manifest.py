@@ -29,6 +29,7 @@ class ManifestSettings:
     init_neurons: Annotated[int, "network.init_neurons"]
     source: Annotated[str, "data.source"]
     lr: Annotated[float, "train.lr"]
+    warmup_steps: Annotated[int, "train.warmup_steps"]
     num_epochs: Annotated[int, "train.num_epochs"]
     weight_decay: Annotated[float, "train.weight_decay"]
     grad_clip: Annotated[float, "train.grad_clip"]
@@ -93,6 +94,7 @@ def write_manifest(
             "name": "cosine",
             "initial": settings.lr,
             "steps": settings.num_epochs * steps_per_epoch,
+            "warmup_steps": settings.warmup_steps,
         },
         "wd": settings.weight_decay,
         "grad_clip": settings.grad_clip,

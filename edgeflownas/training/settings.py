@@ -22,6 +22,7 @@ class TrainSettings:
     max_epochs: Annotated[int | None, "train.max_epochs"]
     max_steps: Annotated[int | None, "train.max_steps"]
     lr: Annotated[float, "train.lr"]
+    warmup_steps: Annotated[int, "train.warmup_steps"]
     weight_decay: Annotated[float, "train.weight_decay"]
     decoupled_weight_decay: Annotated[bool, "train.decoupled_weight_decay"]
     uncertainty_loss: Annotated[bool, "train.uncertainty_loss"]

@@ -42,7 +42,7 @@ from edgeflownas.training.distribution import replicas_of
 from edgeflownas.training.evaluation import Evaluator, pool_summary
 from edgeflownas.training.flow_samples import take_flow_samples
 from edgeflownas.training.run_data import RunData
-from edgeflownas.training.schedule import cosine_lr
+from edgeflownas.training.schedule import learning_rate
 from edgeflownas.training.settings import RunLimits, TrainSettings
 from edgeflownas.training.supernet_model import TrainingModel
 from edgeflownas.training.tensorboard import TensorBoardObserver
@@ -166,7 +166,7 @@ class Trainer:
     def _train_step(self, step: int, batch: tuple[np.ndarray, np.ndarray]) -> None:
         self.run.check_claim()
         codes = SAMPLERS[self.settings.supernet_mode](self.space, self.settings.seed, step)
-        lr = cosine_lr(step, self.limits.total_steps, self.settings.lr)
+        lr = self._learning_rate(step)
         observed = self.model.train_cycle(*batch, codes, lr)
         is_finite = observed["forward"] == len(codes) and np.isfinite(observed["global_grad_norm_before"])
         if is_finite:
@@ -186,6 +186,9 @@ class Trainer:
         if is_finite:
             for observer in self.observers:
                 observer.step(self.state, observed, lr)
+
+    def _learning_rate(self, step: int) -> float:
+        return learning_rate(step, self.limits.total_steps, self.settings.lr, self.settings.warmup_steps)
 
     def _skip_or_stop(self, step: int, codes: np.ndarray, observed: Mapping[str, Any]) -> None:
         """Record a step that is not finite; the optimizer left weights and moments unchanged.
@@ -229,7 +232,7 @@ class Trainer:
         zero_flow_epe = self._zero_flow_epe
         self._enter("saving")
         improved = state.note_evaluation(summary[0], self.pool_names, self.settings.early_stop_min_delta)
-        lr = cosine_lr(state.global_step - 1, self.limits.total_steps, self.settings.lr)
+        lr = self._learning_rate(state.global_step - 1)
         row = epoch_row(state, self.settings.grad_clip, self.steps_per_epoch, lr, summary, zero_flow_epe, results)
         state.finish_epoch(row, results)
         # Best before last: a run killed between the two evaluates the epoch again and writes the same best again.
