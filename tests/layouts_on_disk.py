@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-SIZE = (44, 58)
+SIZE = (48, 64)
 
 
 class Made(NamedTuple):

@@ -40,10 +40,10 @@ def test_a_layout_is_recognised_and_every_sample_is_listed(name: str, tmp_path: 
         part = index["splits"][split]
         assert [entry["name"] for entry in part["samples"]] == names
         assert [entry.get("unknown_pixels", 0) for entry in part["samples"]] == [made.unknown] * len(names)
-        assert part.get("unknown_share", 0) == pytest.approx(made.unknown / (44 * 58))
+        assert part.get("unknown_share", 0) == pytest.approx(made.unknown / (48 * 64))
         for entry, sample in zip(part["samples"], indexed_samples(index, split), strict=True):
             frame_0, frame_1, flow = read_sample(sample)
-            assert frame_0.shape == frame_1.shape == (44, 58, 3)
+            assert frame_0.shape == frame_1.shape == (48, 64, 3)
             known = (np.abs(flow) <= LARGEST_KNOWN).all(axis=-1)
             assert (~known).sum() == made.unknown
             lengths = np.hypot(*np.moveaxis(flow, -1, 0))[known]
@@ -116,7 +116,7 @@ def test_a_sample_is_read_as_it_was_written(name: str, tmp_path: Path) -> None:
     known = np.abs(flow).max(axis=-1) <= LARGEST_KNOWN
     np.testing.assert_array_equal(flow[known], expected[2][known])
     if name == "kitti":
-        assert known[22:, ::3].all()
+        assert known[24:, ::3].all()
     elif name == "sintel":
         assert (~known[3, 10:15]).all()
 
@@ -235,7 +235,7 @@ def test_bad_flow_of_flying_things_is_found_and_not_listed_by_name(tmp_path: Pat
     reasons = {entry["name"]: entry["reason"] for entry in index["splits"]["train"]["rejected"]}
     scene = "TRAIN/A/0000/into_future/left"
     for passes in ("frames_cleanpass", "frames_finalpass"):
-        assert reasons[f"{passes}/{scene}/0006"].endswith("0006_L.pfm: flow is not finite at 1 of 2552 pixels")
+        assert reasons[f"{passes}/{scene}/0006"].endswith("0006_L.pfm: flow is not finite at 1 of 3072 pixels")
         assert "0007_L.pfm: flow is unknown" in reasons[f"{passes}/{scene}/0007"]
     assert len(reasons) == 4
 

@@ -16,7 +16,7 @@ FRAME, FLOW = disk.frame(1), disk.flow(1)
 
 def test_a_ppm_is_read_with_comments_and_without(tmp_path: Path) -> None:
     pixels = FRAME.tobytes()
-    for header in (b"P6\n58 44\n255\n", b"P6 58 44 255 ", b"P6\n# from FlyingChairs\n58 # width\n44\n255\n"):
+    for header in (b"P6\n64 48\n255\n", b"P6 64 48 255 ", b"P6\n# from FlyingChairs\n64 # width\n48\n255\n"):
         (tmp_path / "frame.ppm").write_bytes(header + pixels)
         np.testing.assert_array_equal(read_frame(tmp_path / "frame.ppm"), FRAME)
 
@@ -25,10 +25,10 @@ def test_a_ppm_is_read_with_comments_and_without(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "not a binary PPM"),
-        (b"P3\n58 44\n255\n" + FRAME.tobytes(), "not a binary PPM"),
-        (b"P6\n58 44\n65535\n" + 2 * FRAME.tobytes(), "expected 8-bit RGB, found a largest value of 65535"),
-        (b"P6\n58 44\n255\n" + FRAME.tobytes()[:-1], "truncated frame file: the header claims 58x44 pixels"),
-        (b"P6\n58 44\n255\n" + FRAME.tobytes() + b"\0", "oversized frame file"),
+        (b"P3\n64 48\n255\n" + FRAME.tobytes(), "not a binary PPM"),
+        (b"P6\n64 48\n65535\n" + 2 * FRAME.tobytes(), "expected 8-bit RGB, found a largest value of 65535"),
+        (b"P6\n64 48\n255\n" + FRAME.tobytes()[:-1], "truncated frame file: the header claims 64x48 pixels"),
+        (b"P6\n64 48\n255\n" + FRAME.tobytes() + b"\0", "oversized frame file"),
         (b"P6\n99999 99999\n255\n", "the header claims 99999x99999 pixels"),
     ],
 )
@@ -48,13 +48,13 @@ def test_a_pfm_is_read_from_the_top_row_with_two_of_its_channels(tmp_path: Path)
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (b"Pf\n58 44\n-1.0\n", "expected a PFM of three channels"),
-        (b"PF\n58 44\n1.0\n", "was written big-endian"),
-        (b"PF\n58 44\n-0.05\n", "expected the scale -1 .little-endian., found -0.05"),
-        (b"PF\n58 44\n-\n", "expected the scale -1"),
-        (b"PF\n58 45\n-1.0\n", "truncated flow file"),
-        (b"PF\n58 43\n-1.0\n", "oversized flow file"),
-        (b"P6\n58 44\n-1.0\n", "not a PFM file"),
+        (b"Pf\n64 48\n-1.0\n", "expected a PFM of three channels"),
+        (b"PF\n64 48\n1.0\n", "was written big-endian"),
+        (b"PF\n64 48\n-0.05\n", "expected the scale -1 .little-endian., found -0.05"),
+        (b"PF\n64 48\n-\n", "expected the scale -1"),
+        (b"PF\n64 49\n-1.0\n", "truncated flow file"),
+        (b"PF\n64 47\n-1.0\n", "oversized flow file"),
+        (b"P6\n64 48\n-1.0\n", "not a PFM file"),
     ],
 )
 def test_a_pfm_of_another_kind_or_size_is_refused(tmp_path: Path, header: bytes, message: str) -> None:
@@ -83,7 +83,7 @@ def test_a_png_that_is_no_flow_of_kitti_is_refused(tmp_path: Path) -> None:
 
 def test_a_jpeg_is_read_as_rgb_and_refused_when_it_is_cut_or_grey(tmp_path: Path) -> None:
     path = tmp_path / "frame.JPG"
-    smooth = cv2.resize(FRAME[:4, :5], (58, 44), interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.resize(FRAME[:4, :5], (64, 48), interpolation=cv2.INTER_CUBIC)
     content = cv2.imencode(".jpg", smooth[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
     path.write_bytes(content)
     assert np.abs(read_frame(path).astype(int) - smooth).mean() < 5

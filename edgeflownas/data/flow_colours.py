@@ -25,13 +25,14 @@ def flow_colours(flow: np.ndarray, radius: float) -> np.ndarray:
     """Colour-code a flow field.
 
     Args:
-        flow: (..., 2), u to the right and v down, pixels.
+        flow: (..., 2), u to the right and v down, pixels; NaN where it is not known, which is black.
         radius: the length that has full saturation, pixels. Zero flow is white; longer flow is darkened.
 
     Returns:
         (..., 3) uint8 RGB.
     """
-    u, v = flow[..., 0] / radius, flow[..., 1] / radius
+    known = np.isfinite(flow).all(axis=-1)[..., None]
+    u, v = np.moveaxis(np.where(known, flow, 0), -1, 0) / radius
     length = np.hypot(u, v)[..., None]
     wheel = colour_wheel()
     position = (np.arctan2(-v, -u) / np.pi + 1) / 2 * (len(wheel) - 1)
@@ -39,7 +40,7 @@ def flow_colours(flow: np.ndarray, radius: float) -> np.ndarray:
     share = (position - below)[..., None]
     hue = (1 - share) * wheel[below] + share * wheel[(below + 1) % len(wheel)]
     colour = np.where(length <= 1, 255 - length * (255 - hue), hue * _BEYOND)
-    return np.floor(colour).astype(np.uint8)
+    return np.where(known, np.floor(colour), 0).astype(np.uint8)
 
 
 def wheel_picture(size: int) -> np.ndarray:

@@ -209,6 +209,11 @@ def indexed_samples(index: Mapping[str, Any], split: str) -> list[Sample]:
     return [entry_sample(index, split, entry) for entry in index["splits"][split]["samples"]]
 
 
+def has_unknown_flow(index: Mapping[str, Any]) -> bool:
+    """Whether the flow of a listed sample is not known at some pixel."""
+    return any("unknown_share" in part for part in index["splits"].values())
+
+
 def entry_sample(index: Mapping[str, Any], split: str, entry: Mapping[str, Any]) -> Sample:
     """The sample that an entry is about, listed or rejected."""
     if "files" in entry:

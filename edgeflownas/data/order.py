@@ -36,6 +36,45 @@ def random_crop(seed: int, position: int, size: tuple[int, int], crop: tuple[int
     return int(vertical) % (size[0] - crop[0] + 1), int(horizontal) % (size[1] - crop[1] + 1)
 
 
+def random_known_crop(seed: int, position: int, known: np.ndarray, crop: tuple[int, int]) -> tuple[int, int]:
+    """As `random_crop`; but a crop in which nothing is known is put around a known pixel instead.
+
+    Args:
+        known: (H, W) bool, where the sample's flow is known: somewhere.
+        crop: (height, width), pixels.
+    """
+    size = known.shape[0], known.shape[1]
+    top, left = random_crop(seed, position, size, crop)
+    if known[top : top + crop[0], left : left + crop[1]].any():
+        return top, left
+    # The third number of the stream whose first two place the crop.
+    chosen = philox(seed, Purpose.CROP, position).random_raw(3)[2]
+    pixels = np.flatnonzero(known)
+    return _around(divmod(int(pixels[int(chosen) % len(pixels)]), size[1]), size, crop)
+
+
+def central_known_crop(known: np.ndarray, crop: tuple[int, int]) -> tuple[int, int]:
+    """As `centre_crop`; but where nothing in it is known, around the known pixel that is closest to the centre.
+
+    Args:
+        known: (H, W) bool, where the sample's flow is known: somewhere.
+        crop: (height, width), pixels.
+    """
+    size = known.shape[0], known.shape[1]
+    top, left = centre_crop(size, crop)
+    if known[top : top + crop[0], left : left + crop[1]].any():
+        return top, left
+    rows, columns = np.nonzero(known)
+    nearest = np.argmin((2 * rows - size[0] + 1) ** 2 + (2 * columns - size[1] + 1) ** 2)
+    return _around((int(rows[nearest]), int(columns[nearest])), size, crop)
+
+
+def _around(pixel: tuple[int, int], size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:
+    """Top and left of the crop that has a pixel in its middle, as far as the borders allow."""
+    top, left = (min(max(at - side // 2, 0), whole - side) for at, whole, side in zip(pixel, size, crop, strict=True))
+    return top, left
+
+
 def centre_crop(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:
     """Top and left of the crop in the middle, rounded up and to the left."""
     return (size[0] - crop[0]) // 2, (size[1] - crop[1]) // 2

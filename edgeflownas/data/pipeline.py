@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from edgeflownas.data.flow_files import LARGEST_KNOWN
-from edgeflownas.data.order import centre_crop, random_crop, sample_at
+from edgeflownas.data.order import central_known_crop, centre_crop, random_crop, random_known_crop, sample_at
 from edgeflownas.data.samples import Sample, read_sample
 from edgeflownas.errors import UserError
 
@@ -22,7 +22,8 @@ class FlowBatches:
 
     A batch is `(frames, flow)`:
         frames: (B, h, w, 6) float32 in [−1, 1], RGB of frame 0, then RGB of frame 1.
-        flow: (B, h, w, 2) float32, what the network predicts: pixels, clipped to ±max_flow, over flow_scale.
+        flow: (B, h, w, 2) float32, what the network predicts: pixels, clipped to ±max_flow, over flow_scale. With
+            `masked`, (B, h, w, 3): the third channel is 1 where the flow is known, and 0, as the others, where not.
 
     Mode "train" goes through the data pass after pass, each in a new order and each sample at a random crop. Epochs
     are stretches of that one stream: an epoch may end within a pass, and the next goes on where it ended.
@@ -43,6 +44,7 @@ class FlowBatches:
         max_flow: float = 50.0,
         flow_scale: float = 20.0,
         read: Callable[[Sample], tuple[np.ndarray, np.ndarray, np.ndarray]] = read_sample,
+        masked: bool = False,
     ) -> None:
         """See the class.
 
@@ -56,6 +58,7 @@ class FlowBatches:
             max_flow: pixels.
             flow_scale: pixels per unit of predicted flow.
             read: how a sample's frames and flow are had, for example from a `FrameCache`.
+            masked: whether flow may be unknown at some pixels. Each crop then has a known one (`order`).
 
         Raises:
             UserError: there are no samples, or too few for one full training batch.
@@ -76,18 +79,19 @@ class FlowBatches:
             )
         self.samples, self.crop, self.batch_size, self.mode = list(samples), crop, batch_size, mode
         self.steps_per_epoch, self.seed, self.max_flow, self.flow_scale = steps_per_epoch, seed, max_flow, flow_scale
-        self._read = read
+        self._read, self._masked = read, masked
 
     def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch `index` of epoch `epoch`; see the class.
 
         Raises:
             IndexError: `index` is not one of the epoch's batches.
-            UserError: a file is missing or broken, smaller than the crop, or its flow is not finite or not known.
+            UserError: a file is missing or broken, smaller than the crop, or its flow is not finite, or not known where
+                it must be.
         """
         positions = self._positions(epoch, index)
         frames = np.empty((len(positions), *self.crop, 6), np.float32)
-        flow = np.empty((len(positions), *self.crop, 2), np.float32)
+        flow = np.empty((len(positions), *self.crop, 3 if self._masked else 2), np.float32)
         for number, position in enumerate(positions):
             self._load(position, frames[number], flow[number])
         return frames, flow
@@ -113,7 +117,7 @@ class FlowBatches:
         return self.samples[position % count if self.mode == "fixed" else sample_at(self.seed, position, count)]
 
     def _load(self, position: int, frames: np.ndarray, flow: np.ndarray) -> None:
-        """Fill in one position of a batch, as the network takes and predicts it: (h, w, 6) and (h, w, 2) float32."""
+        """Fill in one position of a batch: (h, w, 6) and (h, w, 2 or 3) float32, as the class has them."""
         sample = self._sample(position)
         frame_0, frame_1, pixels = self._read(sample)
         size, crop = pixels.shape[:2], self.crop
@@ -122,13 +126,37 @@ class FlowBatches:
                 f"{sample.files[0]}: is {size[0]}x{size[1]} pixels (height x width), smaller than the crop "
                 f"{crop[0]}x{crop[1]}"
             )
-        top, left = centre_crop(size, crop) if self.mode == "fixed" else random_crop(self.seed, position, size, crop)
+        top, left = self._place(position, sample, pixels)
         window = (slice(top, top + crop[0]), slice(left, left + crop[1]))
         # OpenCV packs the six channels and looks their values up in under half of the time that numpy computes them in.
         packed = np.empty(frames.shape, np.uint8)
         cv2.mixChannels([frame_0[window], frame_1[window]], [packed], _SIX_CHANNELS)
         cv2.LUT(packed.reshape(crop[0], -1), _SCALED, dst=frames.reshape(crop[0], -1))
+        if self._masked:
+            known = _known(pixels[window])
+            flow[..., 2] = known
+            np.multiply(np.clip(pixels[window], -self.max_flow, self.max_flow), known[..., None], out=flow[..., :2])
+            flow[..., :2] /= self.flow_scale
+            return
         if not np.abs(pixels[window]).max() <= LARGEST_KNOWN:  # so for NaN, too
             raise UserError(f"{sample.files[2]}: flow is not finite or not known; build the data index again")
         np.clip(pixels[window], -self.max_flow, self.max_flow, out=flow)
         flow /= self.flow_scale
+
+    def _place(self, position: int, sample: Sample, pixels: np.ndarray) -> tuple[int, int]:
+        """Top and left of the crop."""
+        if not self._masked:
+            size = pixels.shape[0], pixels.shape[1]
+            fixed = self.mode == "fixed"
+            return centre_crop(size, self.crop) if fixed else random_crop(self.seed, position, size, self.crop)
+        known = _known(pixels)
+        if not known.any() or not np.isfinite(pixels[known]).all():
+            raise UserError(f"{sample.files[2]}: flow is not finite, or known nowhere; build the data index again")
+        if self.mode == "fixed":
+            return central_known_crop(known, self.crop)
+        return random_known_crop(self.seed, position, known, self.crop)
+
+
+def _known(flow: np.ndarray) -> np.ndarray:
+    """Where flow (H, W, 2) is known: (H, W) bool. NaN is no mark, but a fault."""
+    return ~(np.abs(flow) > LARGEST_KNOWN).any(axis=-1)

@@ -166,12 +166,13 @@ class _Measured:
 def _measure(model: Any, of_float: "LiteModel", of_int8: "LiteModel", data: "RunData", flow_scale: float) -> _Measured:
     """Run the three files on the validation samples, each of which counts once."""
     from edgeflownas.deploy.litert import summed
+    from edgeflownas.training.labels import true_flow
 
     found = _Measured()
     ends = values = 0
     for batch in data.validation():
         frames = as_bytes(batch.frames[: batch.samples])
-        truth = batch.flow[: batch.samples] * np.float32(flow_scale)
+        truth = true_flow(batch.flow[: batch.samples], flow_scale)
         for number, (floats, ints) in enumerate(zip(of_float.run_all(frames), of_int8.run_all(frames), strict=True)):
             # Not `predict`, which on CPUs, too, compiles with XLA.
             predicted = model(batch.frames[number : number + 1])
@@ -179,7 +180,7 @@ def _measure(model: Any, of_float: "LiteModel", of_int8: "LiteModel", data: "Run
             flows = {"keras": summed(heads), "float": of_float.flow(floats), "int8": of_int8.flow(ints)}
             for name, flow in flows.items():
                 errors = np.linalg.norm((flow - truth[number]).astype(np.float64), axis=-1)
-                found.epes[name].append(float(errors.mean()))
+                found.epes[name].append(float(np.nanmean(errors)))
             difference = float(np.abs(flows["keras"] - flows["float"]).max())
             found.float_difference = max(found.float_difference, difference)
             ends += sum(int(np.isin(output, (-128, 127)).sum()) for output in ints)

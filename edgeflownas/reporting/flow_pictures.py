@@ -39,9 +39,13 @@ EXAMPLES = (
 
 
 def amount_colours(amounts: np.ndarray, largest: float) -> np.ndarray:
-    """Errors or uncertainties (H, W) as colours, from 0 to `largest` and all beyond: (H, W, 3) uint8 RGB."""
-    levels = np.clip(amounts / largest * 255, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB))
+    """Errors or uncertainties (H, W) as colours, from 0 to `largest` and all beyond: (H, W, 3) uint8 RGB.
+
+    Unknown ones, NaN, are black."""
+    known = np.isfinite(amounts)
+    levels = np.clip(np.where(known, amounts, 0) / largest * 255, 0, 255).astype(np.uint8)
+    colours = np.asarray(cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB))
+    return np.where(known[..., None], colours, np.uint8(0))
 
 
 def flow_sheet(samples: FlowSamples, subnet: int, source: str) -> bytes:
@@ -83,7 +87,7 @@ def _draw_row(axes: Sequence["Axes"], samples: FlowSamples, subnet: int, number:
         axis.set_axis_off()
     for axis, picture in zip(axes, pictures, strict=False):
         axis.imshow(picture, interpolation="none")
-    mean = f"mean {error.mean():.2f} px"
+    mean = f"mean {samples.mean_errors[subnet, number]:.2f} px"
     spread = f"mean {uncertainty.mean():.2f}, to {largest:.1f} px"
     for axis, text in ((axes[0], samples.names[number]), (axes[4], mean), (axes[5], spread)):
         _write_below(axis, -0.03, text)
@@ -173,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         path = folder / f"flow_{code.replace(',', '')}.png"
         sheet = flow_sheet(samples, number, source)
         write_bytes(path, sheet)
-        print(f"{path}: mean error {samples.errors[number].mean():.3f} px over {len(samples.names)} samples")
+        print(f"{path}: mean error {samples.mean_errors[number].mean():.3f} px over {len(samples.names)} samples")
     return EXIT_DONE
 
 

@@ -80,10 +80,11 @@ def _sample_views(facts: RunFacts) -> list[SampleView]:
         ]
         for subnet, code in enumerate(samples.codes):
             error, sigma = samples.errors[subnet, number], samples.uncertainty[subnet, number]
+            mean_error = samples.mean_errors[subnet, number]
             predicted = _png(flow_colours(samples.predicted[subnet, number], radius))
             pictures += [
-                Picture("predicted flow", code, predicted, f"mean error {error.mean():.2f} px"),
-                Picture("error", code, _png(amount_colours(error, radius)), f"mean {error.mean():.2f} px"),
+                Picture("predicted flow", code, predicted, f"mean error {mean_error:.2f} px"),
+                Picture("error", code, _png(amount_colours(error, radius)), f"mean {mean_error:.2f} px"),
                 Picture("uncertainty", code, _png(amount_colours(sigma, largest)), f"mean {sigma.mean():.2f} px"),
             ]
         views.append(SampleView(name, radius, largest, pictures))

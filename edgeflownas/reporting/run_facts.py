@@ -298,7 +298,7 @@ class RunFacts:
     def best_sampled(self) -> int:
         """Which of the subnets with flow samples has the smallest error on them."""
         assert self.samples is not None
-        return int(self.samples.errors.mean(axis=(1, 2, 3)).argmin())
+        return int(self.samples.mean_errors.mean(axis=1).argmin())
 
     def flow_words(self) -> str:
         """How to read the flow pictures."""

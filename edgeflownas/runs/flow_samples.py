@@ -21,7 +21,7 @@ class FlowSamples:
     names: (N,) names of the samples.
     codes: (P,) arch codes.
     frames: (N, H, W, 6) uint8, RGB of frame 1, then RGB of frame 2.
-    flow: (N, H, W, 2) float32, the true flow, as used in the evaluation.
+    flow: (N, H, W, 2) float32, the true flow, as used in the evaluation; NaN where it is not known.
     predicted: (P, N, H, W, 2) float32.
     uncertainty: (P, N, H, W) float32, the length of the two components' sigmas.
     """
@@ -36,12 +36,17 @@ class FlowSamples:
 
     @property
     def errors(self) -> np.ndarray:
-        """End-point error of every pixel, (P, N, H, W) float32, pixels."""
+        """End-point error of every pixel, (P, N, H, W) float32, pixels; NaN where the flow is not known."""
         return np.linalg.norm(self.predicted - self.flow, axis=-1)
+
+    @property
+    def mean_errors(self) -> np.ndarray:
+        """Mean end-point error of each subnet on each sample, over the known pixels, (P, N) float32, pixels."""
+        return np.asarray(np.nanmean(self.errors, axis=(2, 3)))
 
     def radius(self, sample: int) -> float:
         """The scale of a sample's true flow, predicted flow and error in pictures: its longest true flow, pixels."""
-        return max(1.0, float(np.linalg.norm(self.flow[sample], axis=-1).max()))
+        return max(1.0, float(np.nanmax(np.linalg.norm(self.flow[sample], axis=-1))))
 
     def largest_uncertainty(self, sample: int) -> float:
         """The scale of a sample's uncertainty in pictures, the same for all subnets, pixels."""

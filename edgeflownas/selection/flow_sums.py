@@ -19,6 +19,7 @@ from keras import ops
 from edgeflownas.devices import gpu_visible
 from edgeflownas.runs.records import METRICS
 from edgeflownas.selection.compiled import compiled
+from edgeflownas.training.labels import split_label
 from edgeflownas.training.metrics import FL_PIXELS, FL_SHARE, OUTLIER_PIXELS, flow_metrics
 
 # Pixels of all combinations in a block: with two float32 for each, what the caches of a core hold.
@@ -29,11 +30,17 @@ class FlowSums:
     """Measures sums of one flow per head against the truth. Made once for a chunk of samples, used at every leaf."""
 
     def __init__(self, truth: np.ndarray) -> None:
-        """Args: truth: (samples, H, W, 2) float32, pixels."""
+        """Args: truth: (samples, H, W, 2 or 3) float32, pixels; as `flow_metrics` takes it."""
         self.samples, self.height, self.width = truth.shape[:3]
         self._truth = truth
-        self._planes = np.ascontiguousarray(truth.reshape(self.samples, -1, 2).transpose(0, 2, 1))
-        self._magnitude = np.sqrt(np.square(self._planes).sum(axis=1))
+        flow, known = split_label(truth)
+        # Per sample: which pixels count, and their u and v.
+        self._counted: list[Any] = [slice(None)] * self.samples
+        if known is not None:
+            self._counted = [np.flatnonzero(one) for one in known]
+        planes = flow.reshape(self.samples, -1, 2).transpose(0, 2, 1)
+        self._planes = [np.ascontiguousarray(uv[:, which]) for uv, which in zip(planes, self._counted, strict=True)]
+        self._magnitude = [np.sqrt(np.square(uv).sum(axis=0)) for uv in self._planes]
         self._on_gpu = gpu_visible()
         self._compiled = compiled(self.measure_by_backend)
 
@@ -64,7 +71,7 @@ class FlowSums:
 
     def _measure_sample(self, heads: list[np.ndarray], sample: int) -> np.ndarray:
         counts = tuple(len(head) for head in heads)
-        combinations, pixels = math.prod(counts), self._planes.shape[-1]
+        combinations, pixels = math.prod(counts), self._planes[sample].shape[-1]
         blocks = max(1, round(combinations * pixels / BLOCK_PIXELS))
         length = -(-pixels // blocks)
         # The sums over the first head, the first two, …, for u and v.
@@ -74,17 +81,19 @@ class FlowSums:
         for start in range(0, pixels, length):
             block = slice(start, min(start + length, pixels))
             here = block.stop - start
+            counted = self._counted[sample]
+            where = block if isinstance(counted, slice) else counted[block]
             sums = [buffer[..., :here] for buffer in buffers]
             for component in range(2):
-                plane = self._planes[sample, component, block]
-                np.subtract(heads[0][:, sample, component, block], plane, out=sums[0][component])
+                plane = self._planes[sample][component, block]
+                np.subtract(heads[0][:, sample, component, where], plane, out=sums[0][component])
                 for level in range(1, len(heads)):
-                    options = heads[level][:, sample, component, block]
+                    options = heads[level][:, sample, component, where]
                     np.add(sums[level - 1][component][..., None, :], options, out=sums[level][component])
             np.multiply(sums[-1], sums[-1], out=sums[-1])
             error = np.add(sums[-1][0], sums[-1][1], out=sums[-1][0])
             error = np.sqrt(error, out=error).reshape(combinations, here)
-            _add_metrics(totals, error, self._magnitude[sample, block], flags[..., :here])
+            _add_metrics(totals, error, self._magnitude[sample][block], flags[..., :here])
         return np.ascontiguousarray((totals / pixels).T).reshape(*counts, len(METRICS))
 
 

@@ -17,6 +17,7 @@ from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.stages import network_stages
 from edgeflownas.network.statistics import BATCH_NORM_EPSILON
 from edgeflownas.runs.records import METRICS
+from edgeflownas.training.labels import split_label
 from edgeflownas.training.supernet_model import MetricsModel, PredictionModel, RecalibrationModel
 
 Watch = Callable[[dict[str, Any]], None]
@@ -29,7 +30,7 @@ CycleStatistics = list[list[np.ndarray]]
 
 @dataclass(frozen=True)
 class Batch:
-    """frames (B, H, W, 6) in [-1, 1]; flow (B, H, W, 2) divided by `data.flow_scale`; the first `samples` count."""
+    """frames (B, H, W, 6) in [-1, 1]; flow, the `labels` of a batch; the first `samples` count."""
 
     frames: np.ndarray
     flow: np.ndarray
@@ -156,17 +157,18 @@ class Evaluator:
         return averages, shifts, count
 
     def zero_flow_epe(self, validation: Iterable[Batch]) -> float:
-        """End-point error of predicting no motion, pixels: what every subnet must beat."""
+        """End-point error of predicting no motion, over the known pixels: what every subnet must beat."""
         return zero_flow_epe(validation, self.flow_scale)
 
 
 def zero_flow_epe(validation: Iterable[Batch], flow_scale: float) -> float:
-    """End-point error of predicting no motion, pixels, over the samples that count."""
-    magnitudes = [
-        np.sqrt(np.square(flow).sum(axis=-1)).mean(dtype=np.float64) * flow_scale
-        for batch in validation
-        for flow in batch.flow[: batch.samples]
-    ]
+    """End-point error of predicting no motion, pixels, over the samples that count and their known pixels."""
+    magnitudes = []
+    for batch in validation:
+        flow, known = split_label(batch.flow[: batch.samples])
+        for number, lengths in enumerate(np.sqrt(np.square(flow).sum(axis=-1))):
+            counted = lengths if known is None else lengths[known[number, ..., 0] > 0]
+            magnitudes.append(counted.mean(dtype=np.float64) * flow_scale)
     return float(np.mean(magnitudes))
 
 

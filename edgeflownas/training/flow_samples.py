@@ -8,6 +8,7 @@ import numpy as np
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.runs.flow_samples import FlowSamples
 from edgeflownas.training.evaluation import Evaluator, Watch
+from edgeflownas.training.labels import true_flow
 from edgeflownas.training.run_data import RunData
 
 
@@ -27,7 +28,7 @@ def take_flow_samples(
         names=tuple(names),
         codes=tuple(format_code(code) for code in codes),
         frames=np.rint((frames + 1) * 127.5).astype(np.uint8),
-        flow=flow * np.float32(evaluator.flow_scale),
+        flow=true_flow(flow, evaluator.flow_scale),
         predicted=predicted,
         uncertainty=np.linalg.norm(sigma, axis=-1),
     )

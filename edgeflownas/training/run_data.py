@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeflownas.config import Config
 from edgeflownas.data.frame_cache import FrameCache
-from edgeflownas.data.index import indexed_samples
+from edgeflownas.data.index import has_unknown_flow, indexed_samples
 from edgeflownas.data.pipeline import FlowBatches
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.samples import read_sample
@@ -57,6 +57,7 @@ class RunData:
             "crop": crop,
             "max_flow": settings.max_flow,
             "flow_scale": settings.flow_scale,
+            "masked": has_unknown_flow(index),
             "read": FrameCache(settings.cache_mb).read if settings.cache_mb else read_sample,
         }
         train_samples = indexed_samples(index, "train")
@@ -91,7 +92,7 @@ class RunData:
         )
 
     def train_batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frames and flow of a training step: a pure function of the seed and the step."""
+        """Frames and label of a training step: a pure function of the seed and the step."""
         return self._train.batch(*divmod(step, self.steps_per_epoch))
 
     def train_sample_names(self, step: int) -> list[str]:
@@ -117,7 +118,7 @@ class RunData:
         return [sample.name for sample in samples], np.concatenate(frames)
 
     def examples(self, count: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Names, frames and flow of `count` validation samples (or all, if there are fewer), spread evenly."""
+        """Names, frames and labels of `count` validation samples (or all, if there are fewer), spread evenly."""
         picked = np.unique(np.linspace(0, self.val_samples - 1, count).round().astype(int))
         samples = [self._val_samples[index] for index in picked]
         frames, flow = FlowBatches(samples, batch_size=len(samples), mode="fixed", **self._shared).batch(0, 0)

@@ -106,7 +106,7 @@ class TrainingModel(keras.Model):
 
         Args:
             frames: (B, H, W, 6) float32 in [-1, 1].
-            flow: (B, H, W, 2) float32, divided by `data.flow_scale`.
+            flow: (B, H, W, 2 or 3) float32, the batch's `labels`.
             codes: (paths, blocks) int32 of a fair cycle.
             lr: learning rate of the update.
 
