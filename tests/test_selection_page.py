@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from edgeflownas.errors import UserError
 from edgeflownas.gates.lifecycle.page import write_page
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.search_space import SearchSpace, load_search_space
@@ -25,7 +26,7 @@ from edgeflownas.selection.tables import Evaluated, read_evaluated
 from edgeflownas.studies.single_subnet import main as single_subnet
 from edgeflownas.train_supernet import main as train_supernet
 from tests.browser import did, screenshot, width_on_phone
-from tests.handmade_spaces import handmade_epes, make_evaluated
+from tests.handmade_spaces import handmade_epes, make_chip_costs, make_evaluated
 from tests.spaces import eleven_block_space, small_space
 
 CONFIG = ("--config", "config/config.yaml")
@@ -361,6 +362,47 @@ def test_page_is_in_the_navigation_of_its_output_directory(page: Path) -> None:
     assert navigation((output_dir / "provenance.html").read_text())[-1] == '<a href="selection.html">Selection'
 
 
+@pytest.fixture
+def chip(table: Evaluated, tmp_path: Path) -> Path:
+    """Milliseconds of every subnet, made by hand."""
+    make_chip_costs(tmp_path / "chip", table)
+    return tmp_path / "chip"
+
+
+def test_milliseconds_on_a_chip_are_an_axis_with_its_front(
+    evaluated: Path, chip: Path, table: Evaluated, scratch: Path, tmp_path: Path
+) -> None:
+    assert select([*CONFIG, "--evaluated", str(evaluated), "--chip", str(chip), "--out", str(tmp_path)]) == 0
+    script = """
+      type("across", "ms", "change");
+      choose(fronts.whole[1]);
+      return { front: fronts.whole, numbers: text("numbers"), against: text("against") };"""
+    found = did(tmp_path / "selection.html", scratch, HANDS + script)
+    ms = pd.read_csv(chip / "chip_costs.csv")["ms"].to_numpy()
+    assert found["front"] == front_rows(ms.astype(np.float32), table.table["epe"].to_numpy()).tolist()
+    assert f"time on chip{ms[found['front'][1]]:.2f} ms" in found["numbers"]
+    assert "time on chip" in found["against"]
+    assert "a chip made by hand, by Vela 5.2" in (tmp_path / "selection.html").read_text()
+    # The front of the files is that of multiply-accumulates all the same.
+    assert (tmp_path / "pareto_front.json").read_bytes() == (evaluated / "pareto_front.json").read_bytes()
+
+
+def test_milliseconds_that_were_edited_or_are_of_another_network_are_refused(
+    evaluated: Path, chip: Path, tmp_path: Path
+) -> None:
+    make_evaluated(tmp_path / "small", space=load_search_space(str(small_space(tmp_path))))
+    other = ["--evaluated", str(tmp_path / "small"), "--set", f"network.search_space={tmp_path / 'small.yaml'}"]
+    with pytest.raises(UserError, match="is of another search space or network than was evaluated"):
+        select([*CONFIG, *other, "--chip", str(chip)])
+    costs = chip / "chip_costs.csv"
+    costs.write_text(costs.read_text().replace("000021222", "000021221", 1))
+    with pytest.raises(UserError, match=r"chip_costs.csv: was changed since it was computed"):
+        select([*CONFIG, "--evaluated", str(evaluated), "--chip", str(chip), "--out", str(tmp_path)])
+    costs.unlink()
+    with pytest.raises(UserError, match=r"chip_costs.csv: is missing"):
+        select([*CONFIG, "--evaluated", str(evaluated), "--chip", str(chip), "--out", str(tmp_path)])
+
+
 def test_a_few_subnets_far_away_do_not_flatten_the_plot(tmp_path: Path, scratch: Path) -> None:
     epes = handmade_epes(load_search_space(), 4)
     epes[100:150] *= 1e6
@@ -412,8 +454,6 @@ def test_whatever_names_hold_is_text(tmp_path: Path, scratch: Path) -> None:
 
 
 def test_another_space_in_the_config_is_refused(evaluated: Path, tmp_path: Path) -> None:
-    from edgeflownas.errors import UserError
-
     with pytest.raises(UserError, match="but edgeflow_9x3 was evaluated, with other blocks: give the configuration"):
         select([*CONFIG, "--set", f"network.search_space={small_space(tmp_path)}", "--evaluated", str(evaluated)])
 

@@ -516,7 +516,7 @@ function nearestOnFront(row) {
 }
 
 function differences(from, to) {
-  const lines = ["epe", space.cost, "params"].map((key) => {
+  const lines = ["epe", space.cost, "params", "ms"].filter((key) => columns.has(key)).map((key) => {
     const { label, values, scale, digits, ...rest } = columns.get(key);
     const change = values[to] - values[from];
     const share = values[from] ? ` (${signed((100 * change) / values[from], 1)}%)` : "";

@@ -46,7 +46,8 @@ class SelectionView:
     """What the page shows.
 
     columns: over all subnets in lexicographic order of codes. front_rows: of the front, lightest first.
-    selection, front: the content of `selection.json` and `pareto_front.json`. commands: what takes a subnet further,
+    selection, front: the content of `selection.json` and `pareto_front.json`. chip: that of `chip_costs.json`, None if
+    the columns have no milliseconds. commands: what takes a subnet further,
     with `@code@` and `@digits@` where its code goes. written_by: the command that wrote the page.
     """
 
@@ -56,6 +57,7 @@ class SelectionView:
     pick_rows: Sequence[int]
     selection: Mapping[str, Any]
     front: Mapping[str, Any]
+    chip: Mapping[str, Any] | None
     commands: Sequence[str]
     written_by: str
     pages: Sequence[PageLink]

@@ -11,18 +11,19 @@ import argparse
 import io
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeflownas.artifacts import sha256_file, write_json, write_text
+from edgeflownas.artifacts import read_json, sha256_file, write_json, write_text
 from edgeflownas.deploy.additive import Surveyed, compiled_codes, survey
 from edgeflownas.deploy.chip_costs import DEFAULT_CACHE
 from edgeflownas.deploy.subnet import OUTPUTS, Subnet
 from edgeflownas.deploy.targets import Target, load_target
 from edgeflownas.deploy.vela import vela_version
-from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, require_writable, run_command
+from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.parsers import command_parser
 
@@ -86,6 +87,35 @@ def costs_of_space(
     table.loc[front_rows(cycles, epe), "on_ms_front"] = 1
     table["on_front"] = table["on_front"].astype(int)
     return table, _facts(subnet, target, surveyed, compiled)
+
+
+@dataclass(frozen=True)
+class ChipTable:
+    """What `chip_costs.csv` and `chip_costs.json` hold. ms: (subnets,) in the order of the evaluated table."""
+
+    ms: np.ndarray
+    facts: dict[str, Any]
+
+
+def read_chip_costs(folder: Path, evaluated: "Evaluated") -> ChipTable:
+    """Read what the command wrote about an evaluated space.
+
+    Raises:
+        UserError: a file is missing, was changed since, or is of another evaluation.
+    """
+    import pandas as pd
+
+    facts = read_json(folder / FACTS, schema=SCHEMA)
+    path = folder / TABLE
+    if not path.is_file():
+        raise UserError(f"{path}: is missing, {FACTS} names it; compute the costs again")
+    if sha256_file(path) != facts["files"].get(TABLE):
+        raise UserError(f"{path}: was changed since it was computed; compute the costs again")
+    table = pd.read_csv(path, dtype={"code": str})
+    same = all(evaluated.facts[key] == facts[key] for key in ("init_neurons", "height", "width"))
+    if not (same and table["code"].equals(evaluated.table["code"]) and table["macs"].equals(evaluated.table["macs"])):
+        raise UserError(f"{path}: is of another search space or network than was evaluated; compute the costs again")
+    return ChipTable(table["ms"].to_numpy(np.float64), facts)
 
 
 def _facts(subnet: Subnet, target: Target, surveyed: Surveyed, compiled: dict[Any, Any]) -> dict[str, Any]:

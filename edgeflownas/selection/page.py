@@ -11,6 +11,7 @@ from edgeflownas.errors import UserError
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, load_search_space
 from edgeflownas.reporting.pages import SELECTION, PageLink, page_links
 from edgeflownas.reporting.selection_page import Column, SelectionView
+from edgeflownas.selection.chip_costs import ChipTable
 from edgeflownas.selection.selecting import Selection
 from edgeflownas.selection.tables import Evaluated
 
@@ -19,13 +20,20 @@ NETWORK = {"init_neurons": "network.init_neurons", "height": "network.height", "
 
 
 def view_of(
-    evaluated: Evaluated, found: Selection, out: Path, config: Config, config_flags: Sequence[str], written_by: str
+    evaluated: Evaluated,
+    found: Selection,
+    chip: ChipTable | None,
+    out: Path,
+    config: Config,
+    config_flags: Sequence[str],
+    written_by: str,
 ) -> SelectionView:
     """Everything that the page shows.
 
     Args:
         evaluated: the space.
         found: what was selected in it.
+        chip: what its subnets take on a chip, if that is known.
         out: the folder that the page goes to.
         config: the configuration.
         config_flags: the flags that say which one it is, as far as training needs them.
@@ -36,11 +44,12 @@ def view_of(
     """
     return SelectionView(
         space=evaluated.space,
-        columns=_columns(evaluated),
+        columns=_columns(evaluated, chip),
         front_rows=found.rows.tolist(),
         pick_rows=[pick.row for pick in found.picks],
         selection=found.selection,
         front=found.front,
+        chip=None if chip is None else chip.facts,
         commands=further_commands(evaluated, config, config_flags),
         written_by=written_by,
         pages=_pages(out.resolve()),
@@ -75,8 +84,9 @@ def further_commands(evaluated: Evaluated, config: Config, config_flags: Sequenc
     return [shlex.join(single), shlex.join(train)]
 
 
-def _columns(evaluated: Evaluated) -> list[Column]:
+def _columns(evaluated: Evaluated, chip: ChipTable | None) -> list[Column]:
     table = evaluated.table
+    on_chip = [] if chip is None else [Column("ms", "time on chip", "ms", chip.ms, digits=2)]
 
     def values(key: str) -> np.ndarray:
         return np.asarray(table[key].to_numpy())
@@ -91,6 +101,7 @@ def _columns(evaluated: Evaluated) -> list[Column]:
         Column("fl_all", "Fl-all", "%", values("fl_all"), 100, 2),
         Column("macs", "MACs", "M", values("macs"), 1e-6, 2),
         Column("params", "parameters", "", values("params")),
+        *on_chip,
     ]
 
 

@@ -22,11 +22,20 @@ def _parser() -> argparse.ArgumentParser:
         MODULE,
         "Pareto front, effects of blocks, noise and picks of an evaluated search space: pareto_front.json, "
         "selection.json and selection.html.",
-        (f"--evaluated {EVALUATED}", f"--evaluated {EVALUATED} --set selection.budget=150 --out picked"),
+        (
+            f"--evaluated {EVALUATED}",
+            f"--evaluated {EVALUATED} --set selection.budget=150 --chip for_my_board --out picked",
+        ),
     )
     add_config_flags(parser)
     parser.add_argument(
         "--evaluated", type=Path, required=True, metavar="FOLDER", help="where nas.space_eval wrote subnets.csv"
+    )
+    parser.add_argument(
+        "--chip",
+        type=Path,
+        metavar="FOLDER",
+        help="where selection.chip_costs wrote milliseconds, for the page to show",
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (the folder of --evaluated)")
     add_json_flag(parser)
@@ -58,19 +67,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from edgeflownas.reporting.pages import SELECTION as PAGE
     from edgeflownas.reporting.selection_page import selection_page
+    from edgeflownas.selection.chip_costs import read_chip_costs
     from edgeflownas.selection.page import view_of
     from edgeflownas.selection.selecting import SelectionSettings, select
     from edgeflownas.selection.tables import read_evaluated
 
     evaluated = read_evaluated(arguments.evaluated)
+    chip = read_chip_costs(arguments.chip, evaluated) if arguments.chip else None
     found = select(evaluated, config.view(SelectionSettings))
     which = [word for text in arguments.assignments for word in ("--set", text)]
     config_flags = ["--config", str(arguments.config)]
     written_by = ["python", "-m", MODULE, *config_flags, *which, "--evaluated", str(arguments.evaluated)]
-    written_by += ["--out", str(out)] if arguments.out else []
+    written_by += [
+        word for flag in ("chip", "out") if (folder := getattr(arguments, flag)) for word in (f"--{flag}", str(folder))
+    ]
     for text in arguments.assignments:
         config_flags += [] if text.startswith("selection.") else ["--set", text]
-    view = view_of(evaluated, found, out, config, config_flags, shlex.join(written_by))
+    view = view_of(evaluated, found, chip, out, config, config_flags, shlex.join(written_by))
     page = selection_page(view)
     for path, content, schema in zip(
         paths, (found.front, found.selection), (FRONT_SCHEMA, SELECTION_SCHEMA), strict=True
