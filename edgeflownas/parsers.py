@@ -21,6 +21,7 @@ COMMANDS = (
     "edgeflownas.nas.model_shape_check",
     "edgeflownas.nas.space_eval",
     "edgeflownas.nas.supernet_eval",
+    "edgeflownas.predict",
     "edgeflownas.reporting.flow_pictures",
     "edgeflownas.reporting.launch_scripts",
     "edgeflownas.reporting.training_report",

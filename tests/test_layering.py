@@ -63,6 +63,7 @@ def test_these_rooms_take_typed_settings_and_no_values_by_key():
         "edgeflownas.gates.__main__",
         "edgeflownas.nas.space_eval",
         "edgeflownas.nas.supernet_eval",
+        "edgeflownas.predict",
         "edgeflownas.selection.space_evaluation",
         "edgeflownas.nas.model_shape_check",
         "edgeflownas.nas.check_manifest",

@@ -17,6 +17,14 @@ _SCALED = np.arange(256, dtype=np.float32) / np.float32(127.5) - 1
 _SIX_CHANNELS = [channel for channel in range(6) for _ in ("from", "to")]
 
 
+def scale_frames(frame_0: np.ndarray, frame_1: np.ndarray, out: np.ndarray) -> None:
+    """Two frames, (h, w, 3) uint8 RGB, as the network takes them: (h, w, 6) float32 in [−1, 1], written to `out`."""
+    # OpenCV packs the six channels and looks their values up in under half of the time that numpy computes them in.
+    packed = np.empty(out.shape, np.uint8)
+    cv2.mixChannels([frame_0, frame_1], [packed], _SIX_CHANNELS)
+    cv2.LUT(packed.reshape(len(out), -1), _SCALED, dst=out.reshape(len(out), -1))
+
+
 class FlowBatches:
     """Batch i of epoch e as a pure function of (seed, e, i): safe to read from threads, in any order, again.
 
@@ -128,10 +136,7 @@ class FlowBatches:
             )
         top, left = self._place(position, sample, pixels)
         window = (slice(top, top + crop[0]), slice(left, left + crop[1]))
-        # OpenCV packs the six channels and looks their values up in under half of the time that numpy computes them in.
-        packed = np.empty(frames.shape, np.uint8)
-        cv2.mixChannels([frame_0[window], frame_1[window]], [packed], _SIX_CHANNELS)
-        cv2.LUT(packed.reshape(crop[0], -1), _SCALED, dst=frames.reshape(crop[0], -1))
+        scale_frames(frame_0[window], frame_1[window], frames)
         if self._masked:
             known = _known(pixels[window])
             flow[..., 2] = known

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.nas.arch_codec import format_code
+from edgeflownas.nas.fair_sampler import complete_cycle
 from edgeflownas.nas.ranking import standard_errors
-from edgeflownas.nas.search_space import SearchSpace
+from edgeflownas.nas.search_space import ArchCode, SearchSpace
 from edgeflownas.network.flow_network import FlowNetwork
 from edgeflownas.network.stages import network_stages
 from edgeflownas.network.statistics import BATCH_NORM_EPSILON
 from edgeflownas.runs.records import METRICS
 from edgeflownas.training.labels import split_label
-from edgeflownas.training.supernet_model import MetricsModel, PredictionModel, RecalibrationModel
+from edgeflownas.training.supernet_model import MetricsModel, PredictionModel, RecalibrationModel, SubnetModel
 
 Watch = Callable[[dict[str, Any]], None]
 """Called before each batch with what comes next: `part` of the evaluation, `batch`, `subnet` (the first of them),
@@ -42,6 +43,7 @@ class Evaluator:
 
     def __init__(self, network: FlowNetwork, init_neurons: int, flow_scale: float) -> None:
         self.space = network.space
+        self._network = network
         self.flow_scale = flow_scale
         self._owners = batch_norm_owners(network.space, init_neurons)
         self._recalibration = RecalibrationModel(network)
@@ -127,6 +129,13 @@ class Evaluator:
         inputs = {"frames": frames, "codes": codes, "statistics": statistics[0]}
         flow, sigma = self._prediction.predict_on_batch(inputs)
         return np.asarray(flow), np.asarray(sigma), batches
+
+    def subnet(self, code: ArchCode, recalibration: Iterable[Batch], watch: Watch | None = None) -> SubnetModel:
+        """One subnet, recalibrated as in the evaluation: it maps frames (B, H, W, 6) in [-1, 1] to flow, pixels."""
+        cycle = complete_cycle(code, self.space)
+        statistics, _, _ = self.recalibrate(cycle[None], recalibration, watch)
+        own = path_statistics(statistics[0], self._owners, cycle, path=0)
+        return SubnetModel(self._network, code, own, self.flow_scale)
 
     def recalibrate(
         self, cycles: np.ndarray, batches: Iterable[Batch], watch: Watch | None = None

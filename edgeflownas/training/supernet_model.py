@@ -8,8 +8,9 @@ import numpy as np
 from keras import ops
 
 from edgeflownas.devices import gpu_visible
+from edgeflownas.nas.search_space import ArchCode
 from edgeflownas.network.flow_network import FlowNetwork
-from edgeflownas.network.routes import FairCycle, SwitchedPath
+from edgeflownas.network.routes import FairCycle, FixedPath, SwitchedPath
 from edgeflownas.network.statistics import BatchStatistics, GivenStatistics, RecordedStatistics
 from edgeflownas.training.distribution import OneDevice, TensorFlowReplicas
 from edgeflownas.training.losses import path_losses, sigma_of
@@ -173,6 +174,25 @@ class PredictionModel(keras.Model):
         statistics = GivenStatistics(inputs["statistics"])
         finest = self.network(inputs["frames"], route=FairCycle(inputs["codes"]), statistics=statistics)[-1]
         return finest[..., :2] * self.flow_scale, sigma_of(finest[..., 2:]) * self.flow_scale
+
+
+class SubnetModel(keras.Model):
+    """Maps frames to what one subnet predicts, with statistics that are part of the graph: nothing else is in it."""
+
+    def __init__(self, network: FlowNetwork, code: ArchCode, statistics: Sequence[Any], flow_scale: float) -> None:
+        """Args: statistics: [mean, variance] of the subnet's batch norms, as `path_statistics` picks them."""
+        super().__init__(name="subnet")
+        self.network = network
+        self.code = code
+        self.given = statistics
+        self.flow_scale = flow_scale
+        self.built = True
+        self.compile(jit_compile=jit_compile())
+
+    def call(self, frames: Any) -> Any:
+        """Flow (B, H, W, 2) at the finest scale, in pixels."""
+        flows = self.network(frames, route=FixedPath(self.code), statistics=GivenStatistics(self.given))
+        return flows[-1][0, ..., :2] * self.flow_scale
 
 
 class MetricsModel(keras.Model):

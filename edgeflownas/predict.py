@@ -1,0 +1,274 @@
+"""Predict the flow of your own frames with a subnet of a trained supernet: .flo files and pictures."""
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import cv2
+import numpy as np
+
+from edgeflownas.artifacts import read_json, write_bytes
+from edgeflownas.data.flow_colours import flow_colours
+from edgeflownas.data.flow_files import LARGEST_KNOWN, write_flow
+from edgeflownas.data.order import centre_crop
+from edgeflownas.data.pipeline import scale_frames
+from edgeflownas.data.readers import FRAMES, open_flow, open_frame, read_flow, read_frame
+from edgeflownas.errors import EXIT_DONE, UserError, make_folder, require_writable, run_command, writing
+from edgeflownas.nas.arch_codec import format_code, parse_code
+from edgeflownas.nas.search_space import ArchCode, SearchSpace, load_search_space
+from edgeflownas.parsers import command_parser
+from edgeflownas.runs.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from edgeflownas.training.supernet_model import SubnetModel
+
+EXAMPLES = (
+    "--run_dir outputs/supernet/runs/gate4 frame_0001.png frame_0002.png",
+    "--run_dir outputs/supernet/runs/supernet --arch 0,0,0,0,2,1,2,2,2 --fit crop --flow frame_0001.flo "
+    "frame_0001.png frame_0002.png",
+    "--run_dir outputs/supernet/runs/supernet --video walk.mp4 --out flow",
+)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What the network takes."""
+
+    height: Annotated[int, "network.height"]
+    width: Annotated[int, "network.width"]
+    search_space: Annotated[str, "network.search_space"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two frames, (H, W, 3) uint8 RGB, and what their results are called."""
+
+    name: str
+    frame_0: np.ndarray
+    frame_1: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How frames of any size become the network's, (height, width), and flow comes back.
+
+    "resize" takes the whole frame, "crop" its middle, as the evaluation does.
+    """
+
+    way: str
+    size: tuple[int, int]
+
+    def frame(self, frame: np.ndarray) -> np.ndarray:
+        """A frame, (H, W, 3), at the network's size."""
+        if self.way == "resize":
+            shrinks = frame.shape[0] > self.size[0] or frame.shape[1] > self.size[1]
+            return _resized(frame, self.size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        return frame[self._window(frame)]
+
+    def truth(self, flow: np.ndarray) -> np.ndarray:
+        """The true flow, (H, W, 2), of the part of the frame that is predicted."""
+        return flow if self.way == "resize" else flow[self._window(flow)]
+
+    def predicted(self, flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Predicted flow, (h, w, 2), at the size of the truth and in its pixels."""
+        if flow.shape[:2] == size:
+            return flow
+        scale = np.array([size[1] / flow.shape[1], size[0] / flow.shape[0]], np.float32)
+        return _resized(flow, size, cv2.INTER_LINEAR) * scale
+
+    def _window(self, values: np.ndarray) -> tuple[slice, slice]:
+        top, left = centre_crop((values.shape[0], values.shape[1]), self.size)
+        return slice(top, top + self.size[0]), slice(left, left + self.size[1])
+
+
+def _resized(values: np.ndarray, size: tuple[int, int], way: int) -> np.ndarray:
+    return np.asarray(cv2.resize(values, size[::-1], interpolation=way))
+
+
+def pairs_of(frames: Sequence[Path], video: Path | None) -> Iterator[Pair]:
+    """Pairs of neighbouring frames: of two files, of a folder of them in the order of their names, or of a video.
+
+    Raises:
+        UserError: something else, a file that cannot be read, or frames of different sizes.
+    """
+    if video is not None:
+        if frames:
+            raise UserError("give frames or --video, not both")
+        named = _frames_of_video(video)
+    else:
+        named = ((path.stem, read_frame(path)) for path in _frame_files(frames))
+    for (name, frame_0), (other, frame_1) in pairwise(named):
+        if frame_0.shape != frame_1.shape:
+            sizes = " and ".join(f"{frame.shape[1]}x{frame.shape[0]}" for frame in (frame_0, frame_1))
+            raise UserError(f"{name} and {other} are {sizes} pixels (width x height); expected frames of one size")
+        yield Pair(name, frame_0, frame_1)
+
+
+def _frame_files(frames: Sequence[Path]) -> list[Path]:
+    """Two files, or those of a folder."""
+    if len(frames) == 1 and frames[0].is_dir():
+        found = sorted(path for path in frames[0].iterdir() if path.suffix.lower() in FRAMES)
+        kinds = sorted({path.suffix.lower() for path in found})
+        if len(found) < 2 or len(kinds) > 1:
+            holds = f"{len(found)} frames ({', '.join(kinds)})" if found else f"no frame ({', '.join(FRAMES)})"
+            raise UserError(f"{frames[0]}: holds {holds}; expected at least two, of one kind")
+        return found
+    if len(frames) != 2:
+        raise UserError(f"expected two frames, a folder of frames or --video FILE, got {len(frames)} name(s)")
+    return list(frames)
+
+
+def _frames_of_video(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    video = cv2.VideoCapture(str(path))
+    count = 0
+    while True:
+        there, frame = video.read()
+        if not there:
+            break
+        count += 1
+        yield f"{path.stem}_{count:06d}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    video.release()
+    if count < 2:
+        raise UserError(f"{path}: OpenCV reads {count} frame(s) of it; expected a video of at least two")
+
+
+def end_point_errors(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
+    """EPE of predicted flow, EPE of predicting no motion (both over the known pixels, pixels), and the share of those.
+
+    Args:
+        predicted: (H, W, 2) float32, pixels.
+        truth: the same, beyond `LARGEST_KNOWN` where it is not known.
+    """
+    known = (np.abs(truth) <= LARGEST_KNOWN).all(axis=-1)
+    error = np.linalg.norm((predicted - truth)[known].astype(np.float64), axis=-1)
+    length = np.linalg.norm(truth[known].astype(np.float64), axis=-1)
+    return float(error.mean()), float(length.mean()), float(known.mean())
+
+
+def chosen_code(run: RunDirectory, arch: str | None, space: SearchSpace) -> ArchCode:
+    """The code that is asked for; else the best one of the run's last evaluation, else the space's reference."""
+    if arch is not None:
+        return parse_code(arch, space)
+    if not run.pool_results.is_file():
+        return space.reference
+    subnets = read_json(run.pool_results, "pool_results.schema.json")["subnets"]
+    return parse_code(min(subnets, key=lambda subnet: float(subnet["epe"]))["code"], space)
+
+
+def predict_pair(subnet: "SubnetModel", pair: Pair, fit: Fit) -> np.ndarray:
+    """Flow of a pair at the network's size, (h, w, 2) float32, pixels of that size."""
+    frames = np.empty((1, *fit.size, 6), np.float32)
+    scale_frames(fit.frame(pair.frame_0), fit.frame(pair.frame_1), frames[0])
+    return np.asarray(subnet.predict_on_batch(frames)[0])
+
+
+def save(folder: Path, name: str, flow: np.ndarray, radius: float | None) -> tuple[Path, Path, float]:
+    """Write flow and its picture; returns their paths and the length that has full colour, pixels."""
+    paths = folder / f"{name}_flow.flo", folder / f"{name}_flow.png"
+    full = radius or max(1.0, float(np.linalg.norm(flow, axis=-1).max()))
+    picture = cv2.cvtColor(flow_colours(flow, full), cv2.COLOR_RGB2BGR)
+    make_folder(folder)
+    with writing(paths[0]):
+        write_flow(paths[0], flow)
+    write_bytes(paths[1], cv2.imencode(".png", picture)[1].tobytes())
+    return *paths, full
+
+
+def _parser() -> argparse.ArgumentParser:
+    description = (
+        "Predict the flow between two frames, the frames of a folder, or those of a video, with one subnet of a run's "
+        "checkpoint, recalibrated as in the evaluation on the run's training data. Writes NAME_flow.flo and "
+        "NAME_flow.png for each pair, at the network's size and in pixels of that size."
+    )
+    parser = command_parser("edgeflownas.predict", description, EXAMPLES)
+    add = parser.add_argument
+    add("frames", nargs="*", type=Path, metavar="FRAME", help="two frames (png, ppm, jpg), or a folder of them")
+    add("--video", type=Path, metavar="FILE", help="a video in place of frames")
+    add("--run_dir", type=Path, required=True, metavar="FOLDER", help="the run directory")
+    add("--checkpoint", default="best", metavar="best|last|FILE", help="which checkpoint (%(default)s)")
+    add("--arch", metavar="CODE", help="arch code (the best of the run's last evaluation)")
+    add(
+        "--fit",
+        choices=("resize", "crop"),
+        default="resize",
+        help="resize: the whole frame at the network's size; crop: its middle, as evaluated (%(default)s)",
+    )
+    add("--flow", type=Path, metavar="TRUTH", help="the true flow of the two frames (flo, pfm, KITTI's png): print EPE")
+    add("--radius", type=float, metavar="PIXELS", help="length of full colour in the pictures (the longest of each)")
+    add("--out", type=require_writable, metavar="FOLDER", help="where it goes (predictions/ in the run directory)")
+    return parser
+
+
+def _check_inputs(arguments: argparse.Namespace, fit: Fit) -> None:
+    """Refuse what could not be predicted, before anything is computed."""
+    if arguments.radius is not None and not arguments.radius > 0:
+        raise UserError(f"--radius is {arguments.radius}; expected more than 0 pixels")
+    if arguments.flow is not None and len(arguments.frames) != 2:
+        raise UserError("--flow is the true flow of one pair: give two frames with it")
+    if arguments.flow is not None:
+        with open_flow(arguments.flow) as flow, open_frame(arguments.frames[0]) as frame:
+            if (flow.height, flow.width) != (frame.height, frame.width):
+                raise UserError(
+                    f"{arguments.flow}: is {flow.width}x{flow.height} pixels, but {frame.path} is "
+                    f"{frame.width}x{frame.height} (width x height)"
+                )
+    first = next(pairs_of(arguments.frames, arguments.video))
+    height, width = first.frame_0.shape[:2]
+    if fit.way == "crop" and (height < fit.size[0] or width < fit.size[1]):
+        raise UserError(
+            f"{first.name}: is {height}x{width} pixels (height x width), smaller than the network's "
+            f"{fit.size[0]}x{fit.size[1]}; take --fit resize"
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `python -m edgeflownas.predict`."""
+    arguments = _parser().parse_args(argv)
+    run = RunDirectory(arguments.run_dir)
+    if not run.config.is_file():
+        raise UserError(f"{run.path}: no run directory: it has no {run.config.name}")
+    config = run.read_config({})
+    settings = config.view(PredictSettings)
+    code = chosen_code(run, arguments.arch, load_search_space(settings.search_space))
+    fit = Fit(arguments.fit, (settings.height, settings.width))
+    _check_inputs(arguments, fit)
+    folder = arguments.out or run.path / "predictions"
+
+    from edgeflownas.training.restored import load_evaluator
+
+    path, _, evaluator, data = load_evaluator(config, arguments.checkpoint)
+    began = time.perf_counter()
+    subnet = evaluator.subnet(code, data.recalibration())
+    print(f"subnet {format_code(code)} of {path}, recalibrated in {time.perf_counter() - began:.1f} s")
+    seconds = []
+    for pair in pairs_of(arguments.frames, arguments.video):
+        began = time.perf_counter()
+        flow = predict_pair(subnet, pair, fit)
+        seconds.append(time.perf_counter() - began)
+        flo, picture, full = save(folder, pair.name, flow, arguments.radius)
+        length = float(np.linalg.norm(flow, axis=-1).mean())
+        print(f"{flo} and {picture.name}: mean length {length:.2f} px, full colour at {full:.1f} px")
+        if arguments.flow is not None:
+            truth = fit.truth(read_flow(arguments.flow))
+            size = truth.shape[0], truth.shape[1]
+            epe, zero, share = end_point_errors(fit.predicted(flow, size), truth)
+            print(f"EPE {epe:.4f} px, zero-flow {zero:.4f} px, of {size[1]}x{size[0]} pixels {share:.1%} known")
+    print(_times(seconds, fit.size))
+    return EXIT_DONE
+
+
+def _times(seconds: Sequence[float], size: tuple[int, int]) -> str:
+    first = f"first pair {seconds[0]:.2f} s, compiling included"
+    if len(seconds) == 1:
+        return first
+    return f"{first}; {1000 * float(np.median(seconds[1:])):.1f} ms per pair of {size[1]}x{size[0]} after it (median)"
+
+
+if __name__ == "__main__":
+    run_command(main)
