@@ -101,9 +101,8 @@ def _hint(key: str, own: Iterable[str]) -> str:
     own = list(own)
     known = {other: other.rpartition(".") for other in [*own, *schema_leaves(STUDIES_SCHEMA)]}
     beside = [leaf for parent, _, leaf in known.values() if parent == section]
-    near = [other for other, (_, _, leaf) in known.items() if leaf == name]
-    if not near:
-        near = [f"{section}.{leaf}" if section else leaf for leaf in difflib.get_close_matches(name, beside, 1, 0.7)]
+    near = [f"{section}.{leaf}" if section else leaf for leaf in difflib.get_close_matches(name, beside, 1, 0.7)]
+    near += [other for other, (_, _, leaf) in known.items() if leaf == name]
     if not near:
         near = difflib.get_close_matches(key, known, 1, 0.8)
     if near:

@@ -86,7 +86,7 @@ def _latest_run(folder: Path) -> RunDirectory | None:
 def _gate_under_way(folder: Path) -> dict[str, Any] | None:
     for attempt, owner in living_attempts(folder):
         running = [record["name"] for record in attempt.commands() if record["status"] == "running"]
-        command = running[-1] if running else None
+        command = ", ".join(running) or None
         return {"gate": attempt.gate, "attempt": attempt.number, "command": command, "owner": describe(owner)}
     return None
 

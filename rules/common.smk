@@ -8,7 +8,7 @@ from edgeflownas.artifacts import sha256_of
 from edgeflownas.config import resolve_config
 from edgeflownas.errors import UserError, one_line
 from edgeflownas.slurm import check_feasible
-from edgeflownas.gates.registry import DEFAULT_TARGET, GATES, find_gate
+from edgeflownas.gates.registry import BEFORE_LONG_RUN, DEFAULT_TARGET, GATES, find_gate
 from edgeflownas.gates.workflow.log_filter import LogFilter
 from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import failures_since
@@ -20,8 +20,9 @@ from edgeflownas.gates.workflow.plan import (
     forced_gates,
     plan_workflow,
     require_package_beside,
-    gates_up_to_date,
     lock_output_dir,
+    require_gates_up_to_date,
+    require_long_run_for,
 )
 from edgeflownas.nas.search_space import load_search_space, result_values
 from edgeflownas.source_code import training_source
@@ -116,16 +117,17 @@ def judged(gates):
 
 
 def passable(gate):
-    """An input function that names no file: refused where no attempt at a gate, or one before it, could pass.
+    """An input function that names no file: refused where no attempt at a gate, or one before it, could pass, and where
+    the gate comes after a long run that has not passed.
 
     Snakemake calls it when a gate is asked for, by a dry run too. Studies and the data ask for none.
     """
 
     def nothing(wildcards):
         if workflow.is_main_process:
-            until = next(other.number for other in GATES if other.name == gate)
             try:
-                require_passable(GATES[:until], CONFIG, Path(DATA_INDEX))
+                require_passable(GATES[: find_gate(gate).number], CONFIG, Path(DATA_INDEX))
+                require_long_run_for(find_gate(gate), PLAN)
             except UserError as error:
                 refuse(error)
         return []
@@ -145,7 +147,7 @@ def passed_until(gate):
         asked_for += [shown(verdict(stage.name), stage, caption="verdict")]
         # Not checkpoints: the report carries its files with it. The verdict names them with their digests.
         for path, name in zip(stage.publishes_in(SPACE), stage.publishes):
-            asked_for += [] if path.endswith(".ckpt") else [shown(f"{OUT}/{path}", stage, caption=Path(name).stem)]
+            asked_for += [] if path.endswith(".ckpt") else [shown(f"{OUT}/{path}", stage, caption=Path(name).name)]
     return asked_for
 
 

@@ -1,5 +1,6 @@
 # The rules of every gate of the list: begin an attempt, run its commands one after another, judge it. One group, so one
-# Slurm job. All that they declare are done files, in a folder of each attempt's own.
+# Slurm job; the parts of a split command run side by side, each in a job of its own. All that they declare are done
+# files, in a folder of each attempt's own.
 from edgeflownas.gates.gate import Context
 
 CONTEXT = Context(
@@ -41,43 +42,49 @@ for gate in GATES:
             log_of(gate.name, "start"),
         benchmark:
             benchmark_of("start", gate.name)
+        # The owner of several jobs is the Snakemake run that waits for them, not one of them.
+        localrule: gate.is_split
         group:
-            gate.name
+            None if gate.is_split else gate.name
         threads: LIGHT["threads"]
         resources:
             **asked(LIGHT),
         shell:
             "exec {params.command:q}" + TEE
 
-    for before, command in zip(["start", *gate.command_names], gate.commands):
+    WAITED_FOR = [done_file_of(gate.name, "start")]
+    for step in gate.steps(CONFIG):
+        for command in step:
 
-        rule:
-            name:
-                f"{gate.name}_{command.name}"
-            input:
-                done_file_of(gate.name, before),
-            output:
-                done_file_of(gate.name, command.name),
-            params:
-                trigger=PLAN.triggers[gate.name],
-                command=untracked(recorded_by_gate(gate, command)),
-            log:
-                log_of(gate.name, command.name),
-            benchmark:
-                benchmark_of(command.name, gate.name)
-            group:
-                gate.name
-            threads: CLASS["threads"]
-            resources:
-                **asked(CLASS),
-            shell:
-                "exec {params.command:q}"
+            rule:
+                name:
+                    f"{gate.name}_{command.name}"
+                input:
+                    WAITED_FOR,
+                output:
+                    done_file_of(gate.name, command.name),
+                params:
+                    trigger=PLAN.triggers[gate.name],
+                    command=untracked(recorded_by_gate(gate, command)),
+                log:
+                    log_of(gate.name, command.name),
+                benchmark:
+                    benchmark_of(command.name, gate.name)
+                group:
+                    gate.name if command.part is None else None
+                threads: CLASS["threads"]
+                resources:
+                    **asked(CLASS),
+                shell:
+                    "exec {params.command:q}"
+
+        WAITED_FOR = [done_file_of(gate.name, command.name) for command in step]
 
     rule:
         name:
             f"{gate.name}_judge"
         input:
-            [done_file_of(gate.name, name) for name in gate.command_names],
+            [done_file_of(gate.name, name) for name in gate.command_names(CONFIG)],
         output:
             done_file_of(gate.name, "judge"),
         params:

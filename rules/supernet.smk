@@ -3,13 +3,13 @@ from edgeflownas.gates.lifecycle.long_run import require_cut_short
 
 
 def verdicts_up_to_date(wildcards):
-    """The verdicts of all gates; refused, with the reason, while one of them is not up to date."""
+    """The verdicts of all gates before it; refused, with the reason, while one of them is not up to date."""
     if workflow.is_main_process:
         try:
-            gates_up_to_date(PLAN)
+            require_gates_up_to_date(PLAN)
         except (UserError, OSError) as error:
             refuse(error)
-    return [ancient(path) for path in judged([gate.name for gate in GATES])]
+    return [ancient(path) for path in judged([gate.name for gate in BEFORE_LONG_RUN])]
 
 
 START_LONG_RUN = [PYTHON, "-m", "edgeflownas.gates", "start", "supernet", "--output_dir", OUT, *PLAN.config_flags()]

@@ -9,8 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.artifacts import write_json
+import numpy as np
+
+from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.config import Config
+from edgeflownas.gates.definitions import gate5
 from edgeflownas.gates.lifecycle import starting
 from edgeflownas.gates.lifecycle.attempts import Attempt, next_attempt
 from edgeflownas.gates.lifecycle.digests import (
@@ -22,12 +25,18 @@ from edgeflownas.gates.lifecycle.digests import (
 )
 from edgeflownas.gates.lifecycle.evaluation import evaluate_gate
 from edgeflownas.gates.lifecycle.evidence import Evidence
-from edgeflownas.gates.registry import GATES, find_gate
+from edgeflownas.gates.lifecycle.long_run import evaluate_long_run
+from edgeflownas.gates.registry import GATES, LONG_RUN, STAGES, find_gate
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import check_sampler, fair_cycle
+from edgeflownas.nas.search_space import result_values
+from edgeflownas.network.cost import space_costs
 from edgeflownas.reporting.launch_scripts import Resources, render_scripts
 from edgeflownas.reporting.training_report import write_report
+from edgeflownas.selection import select
+from edgeflownas.selection.tables import all_codes, write_evaluated
 from tests.handmade_runs import OVERRIDES, SPACE, make_config, make_evaluation, make_index, make_run
+from tests.handmade_spaces import handmade_epes, handmade_facts
 
 
 def make_evidence(gate_name: str, output_dir: Path, **overrides: Any) -> Evidence:
@@ -35,11 +44,13 @@ def make_evidence(gate_name: str, output_dir: Path, **overrides: Any) -> Evidenc
     gate = find_gate(gate_name)
     config = make_config(**overrides)
     make_index(output_dir / "data_index.json")
+    if gate.after_long_run:
+        make_run(output_dir / "runs" / LONG_RUN, 6, config)
     attempt = next_attempt(output_dir, gate_name)
     digests = gate_digests(gate, source_files(), config, output_dir)
     given = OVERRIDES | {key.replace("__", "."): value for key, value in overrides.items()}
     _write_start(attempt, config, relevant_config(gate, config), digests, given)
-    for name in gate.command_names:
+    for name in gate.command_names(config):
         code = 2 if name.startswith("wrong_") else 0
         attempt.write_command(
             {
@@ -58,33 +69,57 @@ def make_evidence(gate_name: str, output_dir: Path, **overrides: Any) -> Evidenc
         )
         attempt.log_path(name).write_text("")
     evidence = Evidence(gate, attempt, output_dir, config)
-    {"gate1": _fill_gate1, "gate2": _fill_gate2, "gate3": _fill_gate3, "gate4": _fill_gate4}[gate_name](evidence)
+    fill = {
+        "gate1": _fill_gate1,
+        "gate2": _fill_gate2,
+        "gate3": _fill_gate3,
+        "gate4": _fill_gate4,
+        "gate5": _fill_gate5,
+    }
+    fill[gate_name](evidence)
     return evidence
 
 
-def passed_chain(output_dir: Path) -> None:
-    """All four gates, passed by hand, each started on the verdict of the one before."""
-    shutil.copytree(_passed_chain(), output_dir, dirs_exist_ok=True)
+def passed_chain(output_dir: Path, until: str = STAGES[-1]) -> None:
+    """All gates and the long run, passed by hand, each gate started on the verdict of what comes before it.
+
+    `until` is the last of them.
+    """
+    shutil.copytree(_passed_chain(until), output_dir, dirs_exist_ok=True)
 
 
 @cache
-def _passed_chain() -> Path:
+def _passed_chain(until: str) -> Path:
     output_dir = Path(tempfile.mkdtemp(prefix="passed-chain-"))
     atexit.register(shutil.rmtree, output_dir, ignore_errors=True)
-    for gate in GATES:
-        evidence = make_evidence(gate.name, output_dir)
-        if gate.number > 1:
-            begun = evidence.attempt.folder / "start.json"
-            start = json.loads(begun.read_text()) | {"before": starting._verdict_before(gate, output_dir)}
-            begun.write_text(json.dumps(start))
-        assert evaluate_gate(gate, evidence.attempt, output_dir)["status"] == "passed"
+    if position := STAGES.index(until):
+        passed_chain(output_dir, STAGES[position - 1])
+    if until == LONG_RUN:
+        passed_long_run(output_dir)
+        return output_dir
+    gate = find_gate(until)
+    evidence = make_evidence(gate.name, output_dir)
+    begun = evidence.attempt.folder / "start.json"
+    start = json.loads(begun.read_text()) | {"before": starting._verdict_before(gate, output_dir)}
+    begun.write_text(json.dumps(start))
+    report = evaluate_gate(gate, evidence.attempt, output_dir)
+    assert report["status"] == "passed", report["why"]
     return output_dir
+
+
+def passed_long_run(output_dir: Path) -> Attempt:
+    """The long run, passed by hand."""
+    attempt = begun_attempt(output_dir, LONG_RUN)
+    make_run(output_dir / "runs" / LONG_RUN, 6, make_config())
+    report = evaluate_long_run(attempt, output_dir)
+    assert report["status"] == "passed", report["why"]
+    return attempt
 
 
 def begun_attempt(output_dir: Path, stage: str) -> Attempt:
     """An attempt at a gate or the long run that has begun, over the configuration of the handmade runs."""
     attempt, config = next_attempt(output_dir, stage), make_config()
-    _write_start(attempt, config, config.values, {"code": "0" * 64, "config": config.hash, "data": None})
+    _write_start(attempt, config, result_values(config), {"code": "0" * 64, "config": config.hash, "data": None})
     return attempt
 
 
@@ -179,3 +214,49 @@ def _fill_gate4(evidence: Evidence) -> None:
     for path, content in _report_files().items():
         (run / path).parent.mkdir(exist_ok=True)
         (run / path).write_bytes(content)
+
+
+SAMPLES = 8
+PART = "parts/0123456789ab/000.npz"
+
+
+def _fill_gate5(evidence: Evidence) -> None:
+    for name in evidence.gate.run_directories:
+        shutil.copytree(_evaluated_space() / name, evidence.run(name))
+
+
+@cache
+def _evaluated_space() -> Path:
+    """What the commands of gate 5 leave of the 9-block space: the same each time, and seconds to select from."""
+    runs = Path(tempfile.mkdtemp(prefix="evaluated-space-"))
+    atexit.register(shutil.rmtree, runs, ignore_errors=True)
+    config, run = make_config(), runs / gate5.RUN
+    make_run(runs / LONG_RUN, 6, config)
+    facts = handmade_facts(SAMPLES, config_hash=config.hash, height=45, width=64, init_neurons=2)
+    best = runs / LONG_RUN / "checkpoints/supernet_best.ckpt"
+    facts["checkpoint"] |= {"sha256": sha256_file(best), "config_hash": config.hash, "epoch": 4, "global_step": 16}
+    epes = handmade_epes(SPACE, SAMPLES, noise=0.01)
+    others = np.full((SPACE.size, 4), 0.25)
+    write_evaluated(run, SPACE, epes, others, space_costs(SPACE, 45, 64, 2), facts)
+    for folder in (run, runs / gate5.REPEAT_RUN):
+        (folder / PART).parent.mkdir(parents=True)
+        np.savez(folder / PART, sample_epes=epes[:729], other_metrics=others[:729])
+    write_json(run / gate5.EVALUATION, _one_by_one(config, epes, facts), schema="supernet_eval.schema.json")
+    settings = [word for key, value in OVERRIDES.items() for word in ("--set", f"{key}={value}")]
+    assert select.main(["--evaluated", str(run), *settings]) == 0
+    return runs
+
+
+def _one_by_one(config: Config, epes: np.ndarray, facts: dict[str, Any]) -> dict[str, Any]:
+    """`supernet_eval.json` of the codes that gate 5 compares, off by no more than rounding."""
+    means = dict(zip(all_codes(SPACE), epes.mean(axis=1, dtype=np.float64), strict=True))
+    shares = {"outliers_1px": 0.25, "outliers_3px": 0.25, "outliers_5px": 0.25, "fl_all": 0.25}
+    subnets = [
+        {"code": format_code(code), "epe": float(means[code]) + 3e-7, "epe_error": 0.125, **shares}
+        | {"bn_recal_batches": 8, "bn_shift": 0.01}
+        for code in gate5.compared_codes(SPACE)
+    ]
+    checkpoint = facts["checkpoint"] | {"path": "checkpoints/supernet_best.ckpt"}
+    report = {"checkpoint": checkpoint, "config_hash": config.hash, "bn_recal_batches": 8, "samples": SAMPLES}
+    report |= {"zero_flow_epe": 9.0, "mean_epe": 5.0, "std_epe": 0.25, "noise_epe": 0.125}
+    return report | {"subnets": subnets}

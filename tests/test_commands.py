@@ -111,7 +111,7 @@ def test_help_loads_nothing_heavy(module):
         (
             "edgeflownas.gates status --output_dir {tmp} --json",
             0,
-            lambda value: [s["state"] for s in value] == ["never run"] * 4,
+            lambda value: [s["state"] for s in value] == ["never run"] * 6,
         ),
         ("edgeflownas.gates verify --output_dir {tmp} --json", 1, lambda value: len(value["faults"]) > 0),
     ],

@@ -84,7 +84,10 @@ def test_the_hash_ignores_comments_order_and_paths_and_nothing_else(tmp_path):
         ({"train.batchsize": 2}, "unknown key train.batchsize; did you mean train.batch_size?"),
         ({"trian.lr": 1}, "unknown key trian.lr; did you mean train.lr?"),
         ({"batch_size": 2}, "unknown key batch_size; did you mean train.batch_size or eval.batch_size?"),
-        ({"fast_mode.samples": 2}, "unknown key fast_mode.samples; did you mean fast_mode.max_samples?"),
+        (
+            {"fast_mode.samples": 2},
+            "unknown key fast_mode.samples; did you mean fast_mode.max_samples or selection.samples?",
+        ),
         (
             {"eval.patience": 2},
             "unknown key eval.patience; eval has batch_size, bn_recal_batches, max_samples, flow_samples, split",

@@ -14,6 +14,7 @@ from edgeflownas.nas.eval_pool import eval_pool, pool_report
 from edgeflownas.nas.fair_sampler import (
     check_sampler,
     complete_cycle,
+    cycles_of,
     fair_cycle,
     independent_paths,
     main,
@@ -77,6 +78,18 @@ def test_a_code_is_completed_to_a_fair_cycle():
     cycle = complete_cycle((0, 0, 0, 0, 2, 1, 2, 2, 2), SPACE)
     assert cycle[0].tolist() == [0, 0, 0, 0, 2, 1, 2, 2, 2]
     assert (np.sort(cycle, axis=0) == [[0] * 9, [1] * 9, [2] * 9]).all()
+
+
+def test_codes_that_form_fair_cycles_are_put_together_and_others_completed():
+    first, second = (fair_cycle(SPACE, 1, step) for step in range(2))
+    alone = (0, 0, 0, 0, 2, 1, 2, 2, 2)
+    cycles = cycles_of([*first.tolist(), alone, *second.tolist(), alone], SPACE)
+    assert cycles.tolist() == [
+        first.tolist(),
+        complete_cycle(alone, SPACE).tolist(),
+        second.tolist(),
+        complete_cycle(alone, SPACE).tolist(),
+    ]
 
 
 def test_the_pool_is_four_fair_cycles_without_repetition():

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from edgeflownas.artifacts import sha256_file
 from edgeflownas.config_schema import schema_leaves
+from edgeflownas.gates.__main__ import main
 from edgeflownas.gates.criteria import evaluate_criteria, reasons
+from edgeflownas.gates.definitions.gate5 import drawn_codes
 from edgeflownas.gates.lifecycle.evaluation import COMMON
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.long_run import LEARNED, evaluate_long_run
@@ -17,7 +21,7 @@ from edgeflownas.gates.registry import GATES, LONG_RUN, find_gate
 from edgeflownas.network.initial_weights import option_kernels
 from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.studies.learning import CRITERIA as LEARNING
-from tests.handmade_gates import begun_attempt, make_evidence
+from tests.handmade_gates import PART, begun_attempt, make_evidence
 from tests.handmade_runs import SPACE, edit_history, edit_json, edit_trace, make_config, make_run
 
 Break = Callable[[Evidence], None]
@@ -127,6 +131,44 @@ def forget_option(evidence: Evidence) -> None:
     save_checkpoint(path, checkpoint.header, checkpoint.arrays | {f"weights.{name}": initial[name]})
 
 
+def table(change: Callable[[pd.DataFrame], pd.DataFrame | None]) -> Break:
+    """Change the evaluated subnets, and the digest by which an edited table would be refused."""
+
+    def changed(evidence: Evidence) -> None:
+        path = evidence.run("gate5") / "subnets.csv"
+        frame = pd.read_csv(path, dtype={"code": str})
+        other = change(frame)
+        (frame if other is None else other).to_csv(path, index=False)
+        facts = json.loads((path.parent / "space_eval.json").read_text())
+        edit_json(path.parent / "space_eval.json", files=facts["files"] | {"subnets.csv": sha256_file(path)})
+
+    return changed
+
+
+def cell(code: str, column: str, value: object) -> Break:
+    """Change a number of an evaluated subnet."""
+
+    def change(frame: pd.DataFrame) -> None:
+        frame[column] = frame[column].astype(object)
+        frame.loc[frame["code"] == code, column] = value
+
+    return table(change)
+
+
+def other_checkpoint(evidence: Evidence) -> None:
+    """Pretend that another checkpoint was evaluated."""
+    path = evidence.run("gate5") / "space_eval.json"
+    facts = json.loads(path.read_text())
+    edit_json(path, checkpoint=facts["checkpoint"] | {"sha256": "0" * 64})
+
+
+def other_pick(evidence: Evidence) -> None:
+    """Pick another subnet for the knee than one of the front."""
+    path = evidence.run("gate5") / "selection.json"
+    picks = json.loads(path.read_text())["picks"]
+    edit_json(path, picks=[pick | ({"code": "1,0,0,0,0,0,0,0,2"} if pick["role"] == "knee" else {}) for pick in picks])
+
+
 HISTORY3, EVAL = "gate3_epochs", "supernet_eval.json"
 # (gate, what is broken, a part of the sentence of the criterion that must fail)
 BREAKS: list[tuple[str, Break, str]] = [
@@ -185,6 +227,24 @@ BREAKS: list[tuple[str, Break, str]] = [
     ("gate4", text("gate4", "supernet_training_report.md", "(pictures/flow.png)", "()"), "all pictures are there"),
     ("gate4", text("gate4", "report.html", "0,0,0,0,2,1,2,2,2", "?"), "training report and its page"),
     ("gate4", lambda e: (e.run("gate4") / "pictures/epe.svg").write_text("") and None, "pictures are there"),
+    ("gate5", other_checkpoint, "long run's best checkpoint"),
+    ("gate5", lambda e: edit_json(e.output_dir / "data_index.json", digest="0" * 64), "on the data"),
+    ("gate5", table(lambda frame: frame.drop(index=7)), "exactly once"),
+    ("gate5", table(lambda frame: pd.concat([frame, frame[:1]])), "exactly once"),
+    ("gate5", cell("000000001", "code", "000000003"), "exactly once"),
+    ("gate5", cell("000000001", "fl_all", float("nan")), "are finite"),
+    ("gate5", subnets("gate5", EVAL, epe=7.0), "have one by one"),
+    ("gate5", subnets("gate5", EVAL, code="1,0,0,0,0,0,0,0,2"), "have one by one"),
+    ("gate5", file("gate5", EVAL, samples=7), "have one by one"),
+    ("gate5", damage("gate5_repeat", PART), "the same bytes"),
+    ("gate5", lambda e: (e.run("gate5_repeat") / PART).unlink(), "the same bytes"),
+    ("gate5", cell("200000000", "on_front", 1), "better than one of the front"),
+    ("gate5", cell("000000000", "on_front", 0), "better than one of the front"),
+    ("gate5", cell("200000000", "epe", 0.1), "better than one of the front"),
+    ("gate5", cell("".join(map(str, drawn_codes(SPACE)[3])), "params", 1), "nas.cost gives"),
+    ("gate5", other_pick, "every pick is on the front"),
+    ("gate5", lambda e: (e.run("gate5") / "selection.json").unlink(), "further than the noise"),
+    ("gate5", text("gate5", "selection.html", "0,0,0,0,2,1,2,2,2", "?"), "names every pick"),
 ]
 
 
@@ -249,6 +309,27 @@ def test_every_criterion_is_broken_once() -> None:
         words = [words for name, _, words in BREAKS if name == gate.name]
         for criterion in gate.criteria:
             assert any(part in criterion.sentence for part in words), criterion.sentence
+
+
+def test_a_front_within_the_noise_is_a_warning_and_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evidence = make_evidence("gate5", tmp_path)
+    path = evidence.run("gate5") / "selection.json"
+    noise = json.loads(path.read_text())["noise"]
+    edit_json(path, noise=noise | {"front_told_apart": False, "spread": {"epe": 0.25, "error": 0.5}})
+    assert main(["judge", "gate5", "--output_dir", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "! the front spreads further than the noise" in said
+    assert "warning: the front's spread of 0.2500 px is no more than the noise of the validation samples" in said
+    assert "gate5 passed" in said
+    (finding,) = [finding for finding in evidence.attempt.report["criteria"] if "warning" in finding]
+    assert (finding["passed"], finding["observed"]) == (
+        True,
+        "0.2500 ± 0.5000 px from the lightest to the most accurate of the front",
+    )
+    assert "- warning: the front's spread" in (evidence.attempt.folder / "report.md").read_text()
+    assert "no more than the noise of the validation samples" in (tmp_path / "provenance.html").read_text()
 
 
 def test_missing_evidence_fails_and_names_the_file(tmp_path: Path) -> None:

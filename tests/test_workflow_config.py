@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edgeflownas.config import parse_assignment, resolve_config
 from edgeflownas.errors import UserError
+from edgeflownas.gates.registry import GATES
 from edgeflownas.gates.workflow.plan import WorkflowPlan, config_overrides, lock_output_dir, plan_workflow, yaml_text
 
 
@@ -62,7 +63,7 @@ def test_jobs_see_the_plan_of_the_main_process(tmp_path: Path, monkeypatch: pyte
     config = tmp_path / "config.yaml"
     config.write_text(f"workflow: {{output_dir: {tmp_path / 'out'}}}\n")
     planned = plan_workflow([config], {"seed": 3}, config, main=True)
-    assert planned.triggers == {"gate1": 1, "gate2": 1, "gate3": 1, "gate4": 1}
+    assert planned.triggers == dict.fromkeys((gate.name for gate in GATES), 1)
     (tmp_path / "out/gates/gate1/attempts/0001").mkdir(parents=True)
     assert plan_workflow([], {}, config, main=False) == planned
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from edgeflownas.artifacts import PROJECT_ROOT, read_json
 from edgeflownas.data.synthetic import SyntheticParameters, generate
 from edgeflownas.gates.lifecycle.starting import start_lock
 from edgeflownas.gates.registry import GATES
+from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.runs.manifest_checks import manifest_faults
+from tests.handmade_runs import edit_json
+from tests.spaces import small_space
 from tests.toy_workflow import ToyWorkflow, end
 
 ALL = ["gate1", "gate2", "gate3", "gate4"]
@@ -31,7 +35,7 @@ def toy(tmp_path: Path) -> ToyWorkflow:
 
 @pytest.mark.parametrize("path", [path for gate in GATES for path in gate.publishes if not path.endswith(".ckpt")])
 def test_every_published_file_has_its_caption_in_snakemakes_report(path: str) -> None:
-    assert (PROJECT_ROOT / "rules/report" / f"{Path(path).stem}.rst").read_text().strip()
+    assert (PROJECT_ROOT / "rules/report" / f"{Path(path).name}.rst").read_text().strip()
 
 
 def touch_source(toy: ToyWorkflow, gate: str) -> None:
@@ -236,40 +240,51 @@ def test_ctrl_c_is_an_attempt_too(toy: ToyWorkflow) -> None:
 def test_real_gates_pass_on_a_tiny_config(tmp_path: Path) -> None:
     out = tmp_path / "out"
     config = tmp_path / "tiny.yaml"
+    # A space of 16 subnets, whose eval pool has 8, and a supernet that learns the few scenes it is evaluated on.
     config.write_text(
         f"""
-network: {{init_neurons: 4, height: 45, width: 64}}
+network: {{init_neurons: 4, height: 45, width: 64, search_space: {small_space(tmp_path)}}}
 data:
   source: synthetic
   root: {tmp_path / "data"}
-  synthetic: {{train: 8, val: 4, height: 60, width: 80, seed: 7}}
-train: {{num_epochs: 6, batch_size: 2, steps_per_epoch: 2}}
-eval: {{batch_size: 2, max_samples: 4}}
+  synthetic: {{train: 16, val: 8, height: 60, width: 80, seed: 7}}
+train: {{num_epochs: 6, batch_size: 4, steps_per_epoch: 120, lr: 2e-3}}
+eval: {{batch_size: 4, max_samples: 16, split: train}}
 fast_mode: {{steps_per_epoch: 2, max_samples: 2}}
+selection: {{shards: 2, samples: 12}}
 workflow: {{output_dir: {out}, gate4_batch_size: 2}}
 """
     )
-    snakemake = [sys.executable, "-m", "snakemake", "gate4", "--profile", "local", "--configfile", str(config)]
-    first = subprocess.run(snakemake, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
-    assert first.returncode == 0, first.stdout + first.stderr
-    for gate in ALL:
-        verdict = read_json(out / f"gates/{gate}.json", schema="verdict.schema.json")
+    space = load_search_space(str(tmp_path / "small.yaml"))
+
+    def snakemake(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "snakemake", *words, "--profile", "local", "--configfile", str(config)]
+        return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+
+    for target in ("gate4", "supernet", "gate5"):
+        run = snakemake(target)
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "Nothing to be done" in snakemake(target).stderr
+    for gate in GATES:
+        verdict = read_json(out / f"gates/{gate.name}.json", schema="verdict.schema.json")
         assert (verdict["status"], verdict["attempt"]) == ("passed", 1)
+        assert [artifact["path"] for artifact in verdict["artifacts"]] == list(gate.publishes_in(space))
     assert manifest_faults(out / "train_manifest.json") == []
-    again = subprocess.run(snakemake, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
-    assert "Nothing to be done" in again.stderr
+    assert (out / "eval_pool_8.json").is_file()
+    names = ["evaluate_1", "evaluate_2", "merge", "repeat", "one_by_one", "select"]
+    assert sorted(record["name"] for record in verdict["commands"]) == sorted(names)
+    assert len((out / "subnets.csv").read_text().splitlines()) == 1 + space.size
     page = (out / "provenance.html").read_text()
-    assert "All 4 gates are up to date." in page
+    assert "All 5 gates are up to date." in page
+    assert 'href="selection.html"' in page
     report = tmp_path / "report.html"
-    shown = subprocess.run(
-        [*snakemake, "--report", str(report)], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
-    )
+    shown = snakemake("gate5", "--report", str(report))
     assert shown.returncode == 0, shown.stderr
     text = report.read_text()
     for words in ("Gate 1: foundation", "counted from what was executed", "every criterion with what was observed"):
         assert words in text
     for gate in GATES:
-        for path in (path for path in gate.publishes if not path.endswith(".ckpt")):
+        for path in (path for path in gate.publishes_in(space) if not path.endswith(".ckpt")):
             assert Path(path).name in text
 
 
@@ -411,3 +426,112 @@ def test_done_files_of_attempts_that_are_over_go_and_their_numbers_stay_taken(to
         assert (toy.snakemake("gate1", "--force").returncode, toy.ran()) == (0, ["gate1"])
         assert [path.name for path in folder.iterdir()] == [f"{number:04d}"]
     assert (toy.snakemake("gate1").returncode, toy.ran()) == (0, [])
+
+
+PARTS = ["gate5_part_1", "gate5_part_2", "gate5_part_3"]
+
+
+@pytest.mark.slow
+def test_a_gate_after_the_long_run_starts_once_that_has_passed(toy: ToyWorkflow) -> None:
+    for asked in (["gate5"], ["gate5", "-n"], ["gate5_part_2"]):
+        run = toy.snakemake(*asked)
+        assert "error: gate5 is refused: the long run is never run; run `snakemake supernet` first" in run.stdout
+        assert (run.returncode, toy.ran()) == (2, [])
+    run = toy.snakemake("gate4")
+    assert (run.returncode, toy.ran()) == (0, ALL)
+    assert "next: `snakemake supernet --profile local`" in run.stdout
+    assert (toy.snakemake("gate5").returncode, toy.ran()) == (2, [])
+    run = toy.snakemake("supernet")
+    assert (run.returncode, toy.ran()) == (0, ["supernet"])
+    run = toy.snakemake("gate5")
+    ran = toy.ran()
+    assert (run.returncode, sorted(ran[:3]), ran[3:]) == (0, PARTS, ["gate5"])
+    assert "gate5 passed" in run.stdout
+    assert "next:" not in run.stdout
+    assert [line.split()[:2] for line in toy.gates("status").splitlines()[1:]] == [
+        [stage, "passed"] for stage in (*ALL, "supernet", "gate5")
+    ]
+    report = toy.report("gate5", 1)
+    assert [record["name"] for record in report["commands"]][3:] == ["work"]
+    assert report["before"]["gate"] == "supernet"
+    assert "everything agrees with the verdicts" in toy.gates("verify")
+    for target in ("gate5", "gate4", "supernet"):
+        run = toy.snakemake(target)
+        assert "Nothing to be done" in run.stdout
+        assert (run.returncode, toy.ran()) == (0, [])
+
+
+@pytest.mark.slow
+def test_a_gate_after_the_long_run_goes_stale_with_what_it_certified(toy: ToyWorkflow) -> None:
+    for target in ("gate4", "supernet", "gate5"):
+        assert toy.snakemake(target).returncode == 0
+    toy.ran()
+    touch_source(toy, "gate5")
+    assert (toy.snakemake("gate4").returncode, toy.ran()) == (0, [])
+    assert (toy.snakemake("gate5").returncode, sorted(toy.ran())) == (0, ["gate5", *PARTS])
+    # What an earlier gate depends on, too: those run again, and the long run does not.
+    touch_source(toy, "gate4")
+    assert (toy.snakemake("gate5").returncode, sorted(toy.ran())) == (0, ["gate4", "gate5", *PARTS])
+    # Picks concern no other gate, and how the evaluation is cut not even this one.
+    picked = ("gate5", "--config", "selection={budget: 900}")
+    assert (toy.snakemake(*picked).returncode, sorted(toy.ran())) == (0, ["gate5", *PARTS])
+    otherwise_cut = ("gate5", "--config", "selection={budget: 900, shards: 2}")
+    assert (toy.snakemake(*otherwise_cut).returncode, toy.ran()) == (0, [])
+    assert (toy.snakemake("gate5").returncode, sorted(toy.ran())) == (0, ["gate5", *PARTS])
+
+    manifest = toy.root / "outputs/supernet/runs/supernet/train_manifest.json"
+    edit_json(manifest, global_step=21)
+    assert "the long run reached something else since" in toy.gates("status").splitlines()[6]
+    assert (toy.snakemake("gate5").returncode, sorted(toy.ran())) == (0, ["gate5", *PARTS])
+    manifest.unlink()
+    run = toy.snakemake("gate5")
+    assert (run.returncode, toy.ran()) == (2, [])
+    assert "error: gate5 is refused: the long run is stale" in run.stdout
+
+    # A supernet of another configuration is none of its business.
+    assert toy.snakemake("gate4", "--config", "train={lr: 2e-4}").returncode == 0
+    run = toy.snakemake("gate5", "--config", "train={lr: 2e-4}")
+    assert "the long run is stale (config train.lr: 0.0001 -> 0.0002" in run.stdout
+
+
+@pytest.mark.slow
+def test_of_parts_side_by_side_the_last_one_closes_a_failed_attempt(toy: ToyWorkflow) -> None:
+    for target in ("gate4", "supernet"):
+        assert toy.snakemake(target).returncode == 0
+    toy.ran()
+    ways = "{'1': lambda: time.sleep(3), '2': lambda: sys.exit('no such subtree'), '3': lambda: time.sleep(3)}"
+    toy.toy("gate5_part", f"import time; {ways}[sys.argv[1]]()\n")
+    run = toy.snakemake("gate5", "--cores", "3")
+    assert (run.returncode, sorted(toy.ran())) == (1, PARTS)
+    assert "gate5 · part_2 failed; commands beside it still run" in run.stdout
+    report = toy.report("gate5", 1)
+    assert (report["status"], report["why"]) == ("failed", ["part_2 ended with exit code 1, expected 0"])
+    assert {record["name"]: record["status"] for record in report["commands"]} == {
+        "part_1": "done",
+        "part_2": "failed",
+        "part_3": "done",
+    }
+    # It is said once, at the end, with what to do.
+    assert run.stdout.count("gate5 failed (attempt 1)") == 1
+    assert "no such subtree" in run.stdout
+    toy.toy("gate5_part")
+    assert (toy.snakemake("gate5").returncode, sorted(toy.ran())) == (0, ["gate5", *PARTS])
+    assert toy.report("gate5", 2)["status"] == "passed"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_parts_of_a_gate(toy: ToyWorkflow) -> None:
+    for target in ("gate4", "supernet"):
+        assert toy.snakemake(target).returncode == 0
+    toy.ran()
+    toy.toy("gate5_part", SLEEP)
+    run = toy.begin("gate5", "--cores", "3")
+    for _ in range(400):
+        if len((toy.root / "ran.txt").read_text().split() if (toy.root / "ran.txt").exists() else []) == 3:
+            break
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
+    run.wait(timeout=60)
+    report = toy.report("gate5", 1)
+    assert report["status"] == "interrupted"
+    assert [record["status"] for record in report["commands"]] == ["interrupted"] * 3

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from edgeflownas.artifacts import PROJECT_ROOT, read_json
 from edgeflownas.gates.registry import GATES
+from tests.handmade_runs import make_config, make_run
 
 COPIED = ("Snakefile", "rules", "edgeflownas", "schemas", "config", "scripts", "profiles", "local")
-# A command named `work` per gate, which appends to ran.txt and then does what the gate's line in toys/ says.
+# A command named `work` per gate, which appends to ran.txt and then does what the gate's line in toys/ says. Where a
+# gate has a command that is split, its toy has one before it: `part`.
 TOY_GATES = """
 
 import dataclasses
@@ -21,13 +24,18 @@ from edgeflownas.gates.gate import Command
 
 class Toy(Command):
     def words(self, context):
-        return [self.module.replace(".", "/") + ".py"]
+        return [self.module.replace(".", "/") + ".py", *([self.part] if self.part else [])]
+
+
+def toys(gate):
+    parts = Toy("part", f"toys.{gate.name}_part", None, parts=lambda config: ["1", "2", "3"])
+    return (*([parts] if gate.is_split else []), Toy("work", f"toys.{gate.name}", None))
 
 
 GATES = tuple(
     dataclasses.replace(
         gate,
-        commands=(Toy("work", f"toys.{gate.name}", None),),
+        commands=toys(gate),
         criteria=(),
         artifacts=(),
         uses_data=False,
@@ -37,7 +45,12 @@ GATES = tuple(
 )
 """
 TOY_SUPERNET = '\nSUPERNET = ["toys/supernet.py"]\n'
-TOY = "open('ran.txt', 'a').write('{name} ')\n"
+TOY = "import sys; open('ran.txt', 'a').write('_'.join(['{name}', *sys.argv[1:2]]) + ' ')\n"
+# A toy of a long run leaves what one is known by.
+TOY_RUN = """import os, shutil
+os.makedirs("outputs/supernet/runs/supernet", exist_ok=True)
+shutil.copy("toys/train_manifest.json", "outputs/supernet/runs/supernet")
+"""
 TOY_REPORT = """from pathlib import Path
 page = Path("outputs/supernet/runs/supernet/report.html")
 page.parent.mkdir(parents=True, exist_ok=True)
@@ -71,9 +84,12 @@ class ToyWorkflow:
         # A toy of a long run leaves nothing to report on.
         (root / "edgeflownas/reporting/training_report.py").write_text(TOY_REPORT)
         (root / "toys").mkdir()
+        make_run(root / "toys", 5, make_config())
         for gate in GATES:
             self.toy(gate.name)
-        self.toy("supernet")
+            if gate.is_split:
+                self.toy(f"{gate.name}_part")
+        self.toy("supernet", TOY_RUN)
 
     def toy(self, name: str, then: str = "") -> None:
         """Say what a command does after it noted that it ran."""
@@ -131,10 +147,10 @@ class ToyWorkflow:
             time.sleep(0.05)
         raise AssertionError(f"{name} did not start")
 
-    def report(self, gate: str, attempt: int) -> dict[str, object]:
+    def report(self, gate: str, attempt: int) -> dict[str, Any]:
         """The report of an attempt."""
         path = self.root / "outputs/supernet/gates" / gate / "attempts" / f"{attempt:04d}" / "report.json"
-        value: dict[str, object] = read_json(path, schema="verdict.schema.json")
+        value: dict[str, Any] = read_json(path, schema="verdict.schema.json")
         return value
 
     def verdict_stands(self, gate: str) -> bool:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import IO
 
-GREEN, RED, DIM = "32", "31", "2"
+GREEN, YELLOW, RED, DIM = "32", "33", "31", "2"
 
 
 def is_live(stream: IO[str] | None = None, environment: Mapping[str, str] | None = None) -> bool:

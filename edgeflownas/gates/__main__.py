@@ -8,13 +8,14 @@ from typing import Any
 
 from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.config import Config, parse_assignment, resolve_config
-from edgeflownas.console.terminal import GREEN, RED, painted
+from edgeflownas.console.terminal import GREEN, RED, YELLOW, painted
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
+from edgeflownas.gates.criteria import warnings
 from edgeflownas.gates.lifecycle.attempts import latest_attempt, open_attempt
 from edgeflownas.gates.lifecycle.long_run import evaluate_long_run, start_long_run
 from edgeflownas.gates.lifecycle.recorder import command_line, record_command
 from edgeflownas.gates.lifecycle.reports import (
-    close_attempt,
+    close_failed,
     failure_text,
     in_short,
     next_command,
@@ -22,7 +23,7 @@ from edgeflownas.gates.lifecycle.reports import (
     table_row,
 )
 from edgeflownas.gates.lifecycle.starting import close_interrupted, start_gate, start_lock
-from edgeflownas.gates.lifecycle.states import DAMAGED, gate_states
+from edgeflownas.gates.lifecycle.states import DAMAGED, stage_states
 from edgeflownas.gates.parser import gates_parser
 from edgeflownas.gates.registry import LONG_RUN, find_gate
 from edgeflownas.parsers import print_json
@@ -55,7 +56,11 @@ def _record(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     record = record_command(attempt, arguments.name, argv, arguments.expect, arguments.quiet, arguments.log)
     print(f"{attempt.gate} · {arguments.name}: exit {record['exit_code']}, {record['seconds']:.1f} s", flush=True)
     if record["status"] == "done":
-        if attempt.gate == LONG_RUN:
+        if report := close_failed(attempt):
+            # Another command failed, and waited for this one.
+            _redraw(arguments.output_dir)
+            print(f"\n{failure_text(report, attempt.folder)}\n", flush=True)
+        elif attempt.gate == LONG_RUN:
             report = evaluate_long_run(attempt, arguments.output_dir)
             _redraw(arguments.output_dir)
             print("\n".join(["", table_head(), *map(table_row, report["criteria"])]), flush=True)
@@ -65,15 +70,11 @@ def _record(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         if arguments.done_file:
             write_json(arguments.done_file, {"gate": attempt.gate, "attempt": attempt.number, "command": record})
         return EXIT_DONE
-    if record["status"] == "interrupted":
-        report = close_attempt(attempt, "interrupted", [f"{arguments.name} was interrupted"])
+    if report := close_failed(attempt):
+        _redraw(arguments.output_dir)
+        print(f"\n{failure_text(report, attempt.folder)}\n", flush=True)
     else:
-        words = [f"{arguments.name} ended with exit code {record['exit_code']}, expected {record['expected_exit']}"]
-        if record["exit_code"] == record["expected_exit"]:
-            words = record["log_faults"]
-        report = close_attempt(attempt, "failed", words)
-    _redraw(arguments.output_dir)
-    print(f"\n{failure_text(report, attempt.folder)}\n", flush=True)
+        print(f"{attempt.gate} · {arguments.name} {record['status']}; commands beside it still run", flush=True)
     return EXIT_INTERRUPTED if record["status"] == "interrupted" else EXIT_CHECK_FAILED
 
 
@@ -91,7 +92,7 @@ def _judge(arguments: argparse.Namespace) -> int:
         print(painted(text[0], colour) + text[1:] if colour else text, flush=True)
 
     def decided(finding: dict[str, Any]) -> None:
-        say(table_row(finding), GREEN if finding["passed"] else RED)
+        say(table_row(finding), RED if not finding["passed"] else YELLOW if "warning" in finding else GREEN)
 
     say(f"\n{gate.name}, {gate.title}, attempt {attempt.number}\n{table_head()}")
     report = evaluate_gate(gate, attempt, arguments.output_dir, decided)
@@ -100,6 +101,8 @@ def _judge(arguments: argparse.Namespace) -> int:
         if arguments.done_file:
             write_json(arguments.done_file, {"gate": attempt.gate, "attempt": attempt.number})
         paths = ", ".join(artifact["path"] for artifact in report["artifacts"])
+        for words in warnings(report["criteria"]):
+            say(f"warning: {words}")
         say(f"{gate.name} passed; published in {arguments.output_dir}: {paths}")
         if following := next_command(gate.name, report["provenance"].get("invocation")):
             say(f"next: `{following}`")
@@ -116,18 +119,18 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.config or arguments.assignments:
         overrides = dict(parse_assignment(assignment) for assignment in arguments.assignments)
         config = resolve_config(arguments.config, overrides)
-    states = gate_states(arguments.output_dir, config, thorough=True)
+    states = stage_states(arguments.output_dir, config, thorough=True)
     if arguments.json:
         facts = [(state, state.attempt.number if state.attempt else None) for state in states]
-        print_json([{"gate": s.gate.name, "state": s.state, "attempt": n, "why": s.why} for s, n in facts])
+        print_json([{"gate": s.name, "state": s.state, "attempt": n, "why": s.why} for s, n in facts])
         return EXIT_DONE
-    print(f"{'gate':8}{'state':14}{'attempt':9}{'when':22}{'commit':10}why")
+    print(f"{'gate':9}{'state':14}{'attempt':9}{'when':22}{'commit':10}why")
     for state in states:
         start = state.attempt.start if state.attempt and state.state != DAMAGED else None
         number = str(state.attempt.number) if state.attempt else ""
         when = start["started"][:19] if start else ""
         commit = (start["provenance"]["git"]["commit"] or "")[:8] if start else ""
-        print(f"{state.gate.name:8}{state.state:14}{number:9}{when:22}{commit:10}{in_short(state.why, 3)}".rstrip())
+        print(f"{state.name:9}{state.state:14}{number:9}{when:22}{commit:10}{in_short(state.why, 3)}".rstrip())
     return EXIT_DONE
 
 

@@ -9,11 +9,15 @@ from edgeflownas.errors import UserError
 
 @dataclass(frozen=True)
 class Finding:
-    """What a criterion observed and expected, as text for the table, and whether it holds."""
+    """What a criterion observed and expected, as text for the table, and whether it holds.
+
+    `warning` is what a person should know although it holds.
+    """
 
     observed: str
     expected: str
     passed: bool
+    warning: str = ""
 
 
 Evidenced = TypeVar("Evidenced")
@@ -40,6 +44,7 @@ class Criterion(Generic[Evidenced]):
             "passed": found.passed,
             "commands": list(self.commands),
             **({"remedy": self.remedy} if self.remedy and not found.passed else {}),
+            **({"warning": found.warning} if found.warning and found.passed else {}),
         }
 
 
@@ -66,6 +71,11 @@ def evaluate_criteria(criteria: Sequence[Criterion[Evidenced]], evidence: Eviden
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             finding = Finding(f"evidence of another shape: {error!r}", "readable evidence", False)
         yield criterion.finding(finding)
+
+
+def warnings(findings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What a person should know although every criterion holds."""
+    return [finding["warning"] for finding in findings if "warning" in finding]
 
 
 def reasons(findings: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -1,7 +1,7 @@
 """What a gate is made of: each module in `definitions/` declares one, `registry.py` lists them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ class Context:
 
     `config_flags` hand the configuration to a command, `data_flags` the data index besides. `long_run` is the command
     that trains the supernet, `long_run_resources` what its job requests, and `job` what the command's own job is given.
+    `part` is which part of a split command it is.
     """
 
     config: Config
@@ -31,6 +32,7 @@ class Context:
     long_run: Sequence[str]
     long_run_resources: Mapping[str, int]
     job: Mapping[str, Any] = field(default_factory=dict)
+    part: str | None = None
 
     @cached_property
     def settings(self) -> GateSettings:
@@ -47,6 +49,8 @@ class Command:
     """A command of a gate: the name under which it is recorded, the module that Python runs, and its arguments.
 
     `options` are Python's own, `expect` is the exit code that it should have, `quiet` keeps it off the terminal.
+    `parts` splits it: of a configuration it makes the parts, which run side by side, as `name_part`, on a cluster each
+    in a job of its own. The next command waits for all of them.
     """
 
     name: str
@@ -55,10 +59,19 @@ class Command:
     options: tuple[str, ...] = ()
     expect: int = 0
     quiet: bool = False
+    parts: Callable[[Config], Sequence[str]] | None = None
+    part: str | None = None
+
+    def split(self, config: Config) -> list["Command"]:
+        """Its parts under a configuration; a command that is not split is its only one."""
+        if self.parts is None:
+            return [self]
+        return [replace(self, name=f"{self.name}_{part}", parts=None, part=part) for part in self.parts(config)]
 
     def words(self, context: Context) -> list[str]:
         """What follows the interpreter on the command line."""
-        return [*self.options, "-m", self.module, *map(str, self.arguments(context))]
+        arguments = self.arguments(replace(context, part=self.part))
+        return [*self.options, "-m", self.module, *map(str, arguments)]
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,8 @@ class Gate:
     `packages` those whose versions it depends on, and `uses_data` says whether it depends on the data index.
     `resources` is the class of its jobs: `light` or `training`. `artifacts` stand below `<output_dir>/` once it passed.
     `sources` are patterns of source files that it depends on besides those that `lifecycle/sources.py` finds.
+    `after_long_run` says that it examines what the long run left, which must have passed. `own_keys` are keys of the
+    configuration that change nothing that is trained, but its verdict.
     """
 
     number: int
@@ -84,6 +99,8 @@ class Gate:
     uses_data: bool = False
     resources: str = "training"
     sources: tuple[str, ...] = ()
+    after_long_run: bool = False
+    own_keys: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -91,9 +108,21 @@ class Gate:
         return f"gate{self.number}"
 
     @property
-    def command_names(self) -> tuple[str, ...]:
-        """The names under which its commands are recorded, in order."""
-        return tuple(command.name for command in self.commands)
+    def is_split(self) -> bool:
+        """Whether a command of it is, so that on a cluster it has several jobs."""
+        return any(command.parts for command in self.commands)
+
+    def steps(self, config: Config) -> list[list[Command]]:
+        """Its commands under a configuration: steps one after another, and the commands of each step, side by side."""
+        return [command.split(config) for command in self.commands]
+
+    def command_names(self, config: Config, of: Collection[str] | None = None) -> list[str]:
+        """The names under which its commands are recorded, in order.
+
+        `of` are the names of some of its commands before they are split; by default all.
+        """
+        chosen = [command for command in self.commands if of is None or command.name in of]
+        return [part.name for command in chosen for part in command.split(config)]
 
     @property
     def publishes(self) -> tuple[str, ...]:

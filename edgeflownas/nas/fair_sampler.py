@@ -66,6 +66,25 @@ def complete_cycle(code: ArchCode, space: SearchSpace) -> np.ndarray:
     return ((np.array(code) + np.arange(space.cycle_length)[:, None]) % option_counts).astype(np.int32)
 
 
+def cycles_of(codes: Sequence[Sequence[int]], space: SearchSpace) -> np.ndarray:
+    """Fair cycles in which all of these codes occur: as few as there are if the codes themselves form fair cycles.
+
+    Returns:
+        (cycles, paths, blocks) int32; a code that completes no cycle with those after it is the first path of its own.
+    """
+    cycles, left = [], list(codes)
+    while left:
+        together = left[: space.cycle_length]
+        counts = empty_counts(space)
+        add_counts(counts, together, space)
+        if len(together) == space.cycle_length and fairness_gap(counts) == 0:
+            cycles.append(np.array(together, np.int32))
+            del left[: space.cycle_length]
+        else:
+            cycles.append(complete_cycle(tuple(left.pop(0)), space))
+    return np.stack(cycles)
+
+
 def empty_counts(space: SearchSpace) -> OptionCounts:
     """Zero for every option of every block."""
     return {block.name: [0] * len(block.options) for block in space.blocks}

@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.command_line import add_config_flags, add_data_root_flag, config_from_flags
 from edgeflownas.config import Config
 from edgeflownas.console.printer import Printer, judging_line
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
-from edgeflownas.nas.arch_codec import parse_code
+from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.eval_pool import POOL_CYCLES, eval_pool
-from edgeflownas.nas.fair_sampler import complete_cycle
+from edgeflownas.nas.fair_sampler import cycles_of
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
 from edgeflownas.training.restored import load_evaluator
@@ -72,15 +70,16 @@ def evaluate(
     """
     space = load_search_space(config["network.search_space"])
     wanted = None if codes is None else [parse_code(code, space) for code in codes]
-    pool = eval_pool(space, cycles) if wanted is None else np.stack([complete_cycle(code, space) for code in wanted])
+    pool = eval_pool(space, cycles) if wanted is None else cycles_of(wanted, space)
     path, checkpoint, evaluator, data = load_evaluator(config, checkpoint_name)
 
     from edgeflownas.training.evaluation import pool_summary
 
     results = evaluator.evaluate(pool, data.recalibration(), data.validation(), watch)
     if wanted is not None:
-        # Each code is the first path of its own cycle; the results of the other paths are not used.
-        results = results[:: space.cycle_length]
+        # Cycles may have other paths besides.
+        found = {result["code"]: result for result in results}
+        results = [found[format_code(code)] for code in wanted]
     mean_epe, std_epe, noise_epe = pool_summary(results)
     return {
         "checkpoint": {

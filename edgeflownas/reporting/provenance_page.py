@@ -81,16 +81,21 @@ class StageView:
     attempts: Sequence[AttemptView] = field(default=())
 
     @property
+    def is_gate(self) -> bool:
+        """Whether it is a gate, not the long run."""
+        return self.name.startswith("gate")
+
+    @property
     def label(self) -> str:
         """Its name for people: `Gate 3` or `Long run`."""
-        return f"Gate {self.name[4:]}" if self.name.startswith("gate") else "Long run"
+        return f"Gate {self.name[4:]}" if self.is_gate else "Long run"
 
 
 def render_page(stages: Sequence[StageView], pages: Sequence[PageLink], output_dir: str, drawn: str) -> str:
     """The page as HTML.
 
     Args:
-        stages: the gates in order, then the long run.
+        stages: the gates and the long run, in order.
         pages: its own and the other pages, for the navigation.
         output_dir: whose records these are; the page lies in it, and its links are relative to it.
         drawn: when its states held, UTC, ISO 8601.
@@ -104,17 +109,21 @@ def render_page(stages: Sequence[StageView], pages: Sequence[PageLink], output_d
         marks=MARKS,
         summary=_summary(stages),
         # If a gate is not up to date, its last attempt is opened; if all are, the last attempt of each.
-        all_passed=all(stage.state == "passed" for stage in stages[:-1]),
+        all_passed=all(gate.state in ("passed", "never run") for gate in _gates(stages)),
         diff_limit=DIFF_LINES,
     )
 
 
 def _summary(stages: Sequence[StageView]) -> str:
-    gates = stages[:-1]
+    gates = _gates(stages)
     others = [f"{gate.label.lower()} is {gate.state}" for gate in gates if gate.state != "passed"]
     if not others:
         return f"All {len(gates)} gates are up to date."
     return f"{len(gates) - len(others)} of {len(gates)} gates are up to date; {', '.join(others)}."
+
+
+def _gates(stages: Sequence[StageView]) -> list[StageView]:
+    return [stage for stage in stages if stage.is_gate]
 
 
 def _diff_kind(line: str) -> str:

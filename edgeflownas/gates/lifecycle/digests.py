@@ -12,6 +12,7 @@ from edgeflownas.devices import backend_name
 from edgeflownas.errors import UserError
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.sources import depends_on
+from edgeflownas.gates.registry import LONG_RUN
 from edgeflownas.nas.search_space import result_values
 from edgeflownas.provenance import COMPUTING_PACKAGES, that_compute, versions_of
 
@@ -55,7 +56,8 @@ def relevant_config(gate: Gate, config: Config) -> dict[str, Any]:
     values = result_values(config) | {
         key: value for key, value in config.values.items() if key.startswith("workflow.gate")
     }
-    return {key: value for key, value in values.items() if key.startswith(gate.config_keys)}
+    relevant = {key: value for key, value in values.items() if key.startswith(gate.config_keys)}
+    return relevant | {key: config.values[key] for key in gate.own_keys}
 
 
 def relevant_versions(gate: Gate, provenance: Mapping[str, Any]) -> dict[str, str]:
@@ -95,11 +97,30 @@ def data_digest(output_dir: Path) -> str | None:
     return sha256_of(facts)
 
 
+def long_run_digest(output_dir: Path) -> str | None:
+    """Digest of what the long run reached: its checkpoints and what they were trained with; None if there is none.
+
+    Times and paths are left out: the same supernet elsewhere is the same supernet.
+    """
+    path = output_dir / "runs" / LONG_RUN / "train_manifest.json"
+    if not path.is_file():
+        return None
+    manifest = read_json(path, schema="train_manifest.schema.json")
+    checkpoints = ("checkpoint_best", "checkpoint_last")
+    return sha256_of(
+        {
+            **{key: manifest[key] for key in ("config_hash", "global_step", "epochs_done", "stopped_because")},
+            **{name: manifest["files"][name]["sha256"] for name in checkpoints if name in manifest["files"]},
+        }
+    )
+
+
 def gate_digests(gate: Gate, files: dict[str, str], config: Config, output_dir: Path) -> dict[str, str | None]:
-    """The digests that a verdict of this gate rests on: code, config, data and versions of packages."""
+    """The digests that a verdict of this gate rests on: code, config, data, versions of packages, and the long run."""
     return {
         "code": sha256_of(relevant_source(gate, files)),
         "config": sha256_of(relevant_config(gate, config)),
         "data": data_digest(output_dir) if gate.uses_data else None,
         "versions": sha256_of(relevant_versions(gate, computing_now())) if gate.packages else None,
+        **({"long_run": long_run_digest(output_dir)} if gate.after_long_run else {}),
     }

@@ -19,13 +19,13 @@ from edgeflownas.gates.lifecycle.states import verdict_path
 
 def _commands_done(evidence: Evidence) -> Finding:
     done = {record["name"]: record for record in evidence.attempt.commands()}
-    faults = []
-    for name in evidence.gate.command_names:
+    faults, names = [], evidence.gate.command_names(evidence.config)
+    for name in names:
         if name not in done:
             faults.append(f"{name} was not run")
         elif done[name]["status"] != "done":
             faults.append(f"{name} ended with exit code {done[name].get('exit_code')}")
-    return none_of(faults, f"{len(evidence.gate.command_names)} commands")
+    return none_of(faults, f"{len(names)} commands")
 
 
 def _nothing_moved(evidence: Evidence) -> Finding:
@@ -54,6 +54,7 @@ def evaluate_gate(
     evidence = Evidence(gate, attempt, output_dir, config)
     findings = []
     for finding in evaluate_criteria((*COMMON, *gate.criteria), evidence):
+        finding["commands"] = gate.command_names(config, finding["commands"])
         finding["sentence"] = evidence.pool_names.renamed(finding["sentence"])
         if decided:
             decided(finding)

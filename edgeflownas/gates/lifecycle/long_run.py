@@ -14,7 +14,7 @@ from edgeflownas.gates.lifecycle.evidence import HISTORY
 from edgeflownas.gates.lifecycle.reports import close_attempt
 from edgeflownas.gates.lifecycle.starting import close_interrupted, refuse_beside_living, write_start
 from edgeflownas.gates.lifecycle.states import gate_states, require_up_to_date
-from edgeflownas.gates.registry import GATES, LONG_RUN
+from edgeflownas.gates.registry import LONG_RUN
 from edgeflownas.nas.search_space import result_values
 from edgeflownas.runs.pool_names import mean_epe, names_in
 from edgeflownas.runs.records import read_history
@@ -28,7 +28,7 @@ def start_long_run(output_dir: Path, config_path: Path | None, overrides: Mappin
         UserError: a gate is not up to date, or the run is still going.
     """
     refuse_beside_living(output_dir, LONG_RUN)
-    require_up_to_date(gate_states(output_dir, config, thorough=True), len(GATES) + 1, doing="the long run")
+    require_up_to_date(gate_states(output_dir, config, thorough=True), LONG_RUN)
     close_interrupted(output_dir, LONG_RUN)
     previous = latest_attempt(output_dir, LONG_RUN)
     attempt = next_attempt(output_dir, LONG_RUN)

@@ -10,24 +10,27 @@ from edgeflownas.errors import UserError, one_line
 from edgeflownas.gates.lifecycle.attempts import Attempt, attempts
 from edgeflownas.gates.lifecycle.recorder import command_line, now
 from edgeflownas.gates.lifecycle.reports import commands_at_fault, next_step
-from edgeflownas.gates.lifecycle.states import NEVER_RUN, gate_states
-from edgeflownas.gates.registry import LONG_RUN
-from edgeflownas.processes import describe
+from edgeflownas.gates.lifecycle.states import StageState, stage_states
+from edgeflownas.gates.registry import LONG_RUN, STAGES
 from edgeflownas.reporting.pages import PROVENANCE, page_links
 from edgeflownas.reporting.provenance_page import AttemptView, StageView, render_page
 
 
 def write_page(output_dir: Path) -> Path:
     """Write the page of all gates and attempts in their current state; returns its path."""
-    states = gate_states(output_dir)
+    states = stage_states(output_dir)
+    # Nothing comes of the long run, or of what is after it, while this is so.
+    blocked = [state.name for state in states[: STAGES.index(LONG_RUN)] if state.state != "passed"]
     stages = [
         StageView(
-            state.gate.name, state.gate.title, state.state, state.why, _attempt_views(output_dir, state.gate.name)
+            state.name,
+            state.title,
+            state.state,
+            _refused(state, blocked) if state.name == LONG_RUN else state.why,
+            _attempt_views(output_dir, state.name),
         )
         for state in states
     ]
-    blocked = [state.gate.name for state in states if state.state != "passed"]
-    stages.append(_long_run(output_dir, blocked))
     path = output_dir / PROVENANCE
     write_text(path, render_page(stages, page_links(output_dir, path, output_dir), str(output_dir), now()))
     return path
@@ -45,16 +48,11 @@ def draw_page(output_dir: Path) -> None:
         )
 
 
-def _long_run(output_dir: Path, blocked: list[str]) -> StageView:
-    views = _attempt_views(output_dir, LONG_RUN)
-    why: tuple[str, ...] = (f"refused while {', '.join(blocked)} is not up to date",) if blocked else ()
-    state = NEVER_RUN
-    if views:
-        last = attempts(output_dir, LONG_RUN)[-1]
-        owner = last.living_owner()
-        state = views[-1].report["status"] if views[-1].report else "running" if owner else "interrupted"
-        why = (describe(owner),) if owner else (*(views[-1].report or {}).get("why", ()), *why)
-    return StageView(LONG_RUN, "long run", state, why, views)
+def _refused(state: StageState, blocked: list[str]) -> tuple[str, ...]:
+    """Why the long run is in its state, and why it cannot be started, if so."""
+    if state.state == "running" or not blocked:
+        return state.why
+    return (*state.why, f"refused while {', '.join(blocked)} is not up to date")
 
 
 def _attempt_views(output_dir: Path, gate: str) -> list[AttemptView]:

@@ -10,9 +10,11 @@ from typing import Any
 
 from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.errors import UserError
+from edgeflownas.gates.criteria import warnings
 from edgeflownas.gates.lifecycle.attempts import Attempt, latest_attempt
 from edgeflownas.gates.lifecycle.recorder import command_line, now
 from edgeflownas.gates.registry import DEFAULT_TARGET, GATES, LONG_RUN, STAGES
+from edgeflownas.processes import is_alive
 from edgeflownas.provenance import git_words
 
 # Flags of Snakemake that are meant for a single call, without and with arguments.
@@ -57,6 +59,31 @@ def close_attempt(
     return report
 
 
+def close_failed(attempt: Attempt) -> dict[str, Any] | None:
+    """Close an attempt of which a command failed or was interrupted; None if none was, or while others still run.
+
+    Commands that run side by side are let finish, and the one that ends last closes the attempt.
+    """
+    records = attempt.commands()
+    reasons = [words for record in records for words in _why_ended(record)]
+    if not reasons or any(record["status"] == "running" and is_alive(record["process"]) for record in records):
+        return None
+    failed = any(record["status"] == "failed" for record in records)
+    return close_attempt(attempt, "failed" if failed else "interrupted", reasons)
+
+
+def _why_ended(record: Mapping[str, Any]) -> list[str]:
+    """Why a command's end is that of its gate; nothing where it is not."""
+    if record["status"] == "interrupted":
+        return [f"{record['name']} was interrupted"]
+    if record["status"] != "failed":
+        return []
+    if record["exit_code"] == record["expected_exit"]:
+        faults: list[str] = record["log_faults"]
+        return faults
+    return [f"{record['name']} ended with exit code {record['exit_code']}, expected {record['expected_exit']}"]
+
+
 def _summary(record: dict[str, Any]) -> dict[str, Any]:
     keys = ("name", "argv", "status", "expected_exit", "started", "log")
     late = ("exit_code", "seconds", "peak_memory_mb")
@@ -75,7 +102,11 @@ def table_head() -> str:
 
 def table_row(finding: Mapping[str, Any]) -> str:
     """A criterion with what was observed and expected, side by side, a mark in front."""
-    return _row("✓" if finding["passed"] else "✗", (finding["sentence"], finding["observed"], finding["expected"]))
+    return _row(_mark(finding), (finding["sentence"], finding["observed"], finding["expected"]))
+
+
+def _mark(finding: Mapping[str, Any]) -> str:
+    return "✗" if not finding["passed"] else "!" if "warning" in finding else "✓"
 
 
 def _row(mark: str, cells: Sequence[str]) -> str:
@@ -145,12 +176,14 @@ def next_step(report: dict[str, Any]) -> str:
 
 
 def next_command(gate: str, invocation: str | None) -> str | None:
-    """What to type after a gate passed; None if the typed command continues with a later gate by itself.
+    """What to type after a gate passed; None if the typed command continues by itself, or if it was the last one.
 
     Args:
         gate: the gate that passed.
         invocation: what was typed to run it; None outside Snakemake.
     """
+    if gate == STAGES[-1]:
+        return None
     following = STAGES[STAGES.index(gate) + 1]
     words = _lasting_words(invocation or f"snakemake {gate}")
     targets = [word for word in words if word in STAGES] or [DEFAULT_TARGET]
@@ -182,8 +215,8 @@ def report_markdown(report: dict[str, Any], folder: Path) -> str:
         lines += ["", "## Criteria", "", "| | criterion | observed | expected |", "|---|---|---|---|"]
         for finding in report["criteria"]:
             cells = (finding["sentence"], finding["observed"], finding["expected"])
-            mark = "✓" if finding["passed"] else "✗"
-            lines.append(f"| {mark} | {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+            lines.append(f"| {_mark(finding)} | {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+        lines += ["", *(f"- warning: {words}" for words in warnings(report["criteria"]))]
     lines += ["", "## Commands", ""]
     for record in report["commands"]:
         end = (

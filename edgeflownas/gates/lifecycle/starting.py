@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgeflownas import processes
-from edgeflownas.artifacts import put_aside, read_json, sha256_file, write_json, write_text
+from edgeflownas.artifacts import put_aside, sha256_file, write_json, write_text
 from edgeflownas.config import Config, differences
 from edgeflownas.devices import backend_name
 from edgeflownas.errors import CannotWrite, UserError, writing
@@ -17,7 +17,7 @@ from edgeflownas.gates.lifecycle.digests import gate_digests, relevant_config, r
 from edgeflownas.gates.lifecycle.owner import owner_from_environment, typed_invocation
 from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import close_attempt
-from edgeflownas.gates.lifecycle.states import gate_states, require_up_to_date, verdict_path
+from edgeflownas.gates.lifecycle.states import gate_states, require_long_run, require_up_to_date, verdict_path
 from edgeflownas.gates.registry import STAGES
 from edgeflownas.gates.requirements import require_passable
 from edgeflownas.locks import LockHeld, take_lock
@@ -39,11 +39,13 @@ def start_gate(
     """Start the next attempt at a gate: close an interrupted one, withdraw the old verdict, empty its run folders.
 
     Raises:
-        UserError: an earlier gate is not up to date, no attempt can pass with the config, a needed data index is
-        missing, or an attempt still runs.
+        UserError: an earlier gate is not up to date, the long run before it has not passed, no attempt can pass with
+        the config, a needed data index is missing, or an attempt still runs.
     """
     refuse_beside_living(output_dir, gate.name)
-    require_up_to_date(gate_states(output_dir, config, thorough=True), gate.number, doing=gate.name)
+    require_up_to_date(gate_states(output_dir, config, thorough=True), gate.name)
+    if gate.after_long_run:
+        require_long_run(output_dir, config, doing=gate.name)
     require_passable([gate], config, output_dir / "data_index.json")
     if gate.uses_data and not (output_dir / "data_index.json").is_file():
         raise UserError(f"{gate.name} is refused: {output_dir / 'data_index.json'} is missing; run `snakemake data`")
@@ -185,13 +187,19 @@ def close_ended(output_dir: Path, started: str, patience_s: float = KILL_WAIT_S)
         try:
             if attempt is None or attempt.is_closed or attempt.start["started"] < started:
                 continue
-            while attempt.living_owner() and time.monotonic() < deadline:
+            while _others_work_on(attempt) and time.monotonic() < deadline:
                 time.sleep(0.5)
-            if not attempt.living_owner():
+            if not _others_work_on(attempt):
                 close_interrupted(output_dir, name)
         except (UserError, CannotWrite):
             # Records that cannot be read or closed: the next start puts them aside, or says why it cannot.
             continue
+
+
+def _others_work_on(attempt: Attempt) -> bool:
+    """Whether a process or Slurm job works on an attempt besides the Snakemake run that this process belongs to."""
+    owner = attempt.living_owner()
+    return owner is not None and not is_ours(owner)
 
 
 def _attempt_before(output_dir: Path, attempt: Attempt) -> Attempt | None:
@@ -200,13 +208,18 @@ def _attempt_before(output_dir: Path, attempt: Attempt) -> Attempt | None:
 
 
 def _verdict_before(gate: Gate, output_dir: Path) -> dict[str, Any] | None:
-    if gate.number == 1:
+    """The verdict on what comes right before the gate; a gate's is the report of the attempt behind it, as is."""
+    position = STAGES.index(gate.name)
+    if position == 0:
         return None
-    path = verdict_path(output_dir, f"gate{gate.number - 1}")
+    before = STAGES[position - 1]
+    attempt = latest_attempt(output_dir, before)
+    if attempt is None:
+        raise UserError(f"{before} was never run")
     return {
-        "gate": f"gate{gate.number - 1}",
-        "attempt": read_json(path)["attempt"],
-        "sha256": sha256_file(path),
+        "gate": before,
+        "attempt": attempt.number,
+        "sha256": sha256_file(attempt.folder / "report.json"),
     }
 
 

@@ -1,9 +1,10 @@
-"""The state of each gate: never run, running, interrupted, failed, damaged, stale (and why) or passed.
+"""The states of the gates and of the long run: never run, running, interrupted, failed, damaged, stale or passed.
 
 A verdict alone proves nothing. It is valid while the attempt behind it is the last one, its artifacts are as
 published, and the code, config, data and versions of packages it was given for are the ones of now.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from edgeflownas.gates.lifecycle.attempts import Attempt, latest_attempt, next_n
 from edgeflownas.gates.lifecycle.digests import (
     computing_now,
     gate_digests,
+    long_run_digest,
     relevant_config,
     relevant_source,
     relevant_source_of,
     relevant_versions,
     source_files,
 )
-from edgeflownas.gates.registry import GATES
+from edgeflownas.gates.registry import GATES, LONG_RUN, STAGES
+from edgeflownas.nas.search_space import result_values
 from edgeflownas.source_code import changed_files
 
 NEVER_RUN = "never run"
@@ -33,14 +36,22 @@ SMALL_FILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class GateState:
-    """A gate's state, the reasons for it, and the attempt it comes from."""
+class StageState:
+    """The state of a gate or of the long run, the reasons for it, and the attempt it comes from."""
 
-    gate: Gate
+    name: str
+    title: str
     state: str
     why: tuple[str, ...]
     attempt: Attempt | None
     report: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class GateState(StageState):
+    """The state of a gate."""
+
+    gate: Gate
     next_number: int
 
     @property
@@ -70,6 +81,44 @@ def gate_states(output_dir: Path, config: Config | None = None, thorough: bool =
     return [_gate_state(gate, output_dir, config, files, thorough) for gate in GATES]
 
 
+def long_run_state(output_dir: Path, config: Config | None = None) -> StageState:
+    """The state of the long run: never run, running, interrupted, failed, damaged, stale (and why) or passed.
+
+    It is stale if its result is gone, or if it was made with another configuration than `config`, where one is given.
+    """
+    attempt = latest_attempt(output_dir, LONG_RUN)
+    report: dict[str, Any] | None = None
+    state: str = NEVER_RUN
+    why: tuple[str, ...] = ()
+    if attempt is not None:
+        try:
+            report = attempt.report
+            state, why = _state_of_long_run(attempt, report, output_dir, config)
+        except (UserError, KeyError, TypeError) as error:
+            report, state, why = None, DAMAGED, (str(error),)
+    return StageState(LONG_RUN, "long run", state, why, attempt, report)
+
+
+def _state_of_long_run(
+    attempt: Attempt, report: dict[str, Any] | None, output_dir: Path, config: Config | None
+) -> tuple[str, tuple[str, ...]]:
+    if report is None or report["status"] != "passed":
+        return _state_without_verdict(attempt, report)
+    why = []
+    if config is not None:
+        why = [f"config {change}" for change in differences(report["config"]["values"], result_values(config))]
+    if long_run_digest(output_dir) is None:
+        why.append(f"{output_dir / 'runs' / LONG_RUN / 'train_manifest.json'} is gone")
+    return "stale" if why else "passed", tuple(why)
+
+
+def stage_states(output_dir: Path, config: Config | None = None, thorough: bool = False) -> list[StageState]:
+    """The states of all gates and of the long run, in the order in which they run; see `gate_states`."""
+    states: dict[str, StageState] = {state.name: state for state in gate_states(output_dir, config, thorough)}
+    states[LONG_RUN] = long_run_state(output_dir, config)
+    return [states[name] for name in STAGES]
+
+
 def _gate_state(
     gate: Gate, output_dir: Path, config: Config | None, files: dict[str, str], thorough: bool
 ) -> GateState:
@@ -84,7 +133,7 @@ def _gate_state(
         except (UserError, KeyError, TypeError) as error:
             # Its records are not what we wrote: the gate must run again, and the others are as they are.
             report, state, why = None, DAMAGED, (str(error),)
-    return GateState(gate, state, why, attempt, report, next_number(output_dir, gate.name))
+    return GateState(gate.name, gate.title, state, why, attempt, report, gate, next_number(output_dir, gate.name))
 
 
 def _state_of(
@@ -97,11 +146,8 @@ def _state_of(
     thorough: bool,
 ) -> tuple[str, tuple[str, ...]]:
     """The state of a gate that was attempted, and why."""
-    if report is None:
-        owner = attempt.living_owner()
-        return ("running", (processes.describe(owner),)) if owner else ("interrupted", ("its owner is gone",))
-    if report["status"] != "passed":
-        return report["status"], tuple(report["why"])
+    if report is None or report["status"] != "passed":
+        return _state_without_verdict(attempt, report)
     try:
         now = config or resolve_config(report["config"]["path"], report["config"]["overrides"])
         why = _stale_reasons(gate, report, attempt, now, files, output_dir)
@@ -109,6 +155,14 @@ def _state_of(
         why = [str(error)]
     why += artifact_faults(report, output_dir, thorough)
     return "stale" if why else "passed", tuple(why)
+
+
+def _state_without_verdict(attempt: Attempt, report: dict[str, Any] | None) -> tuple[str, tuple[str, ...]]:
+    """The state of what was attempted and did not pass, or not yet."""
+    if report is None:
+        owner = attempt.living_owner()
+        return ("running", (processes.describe(owner),)) if owner else ("interrupted", ("its owner is gone",))
+    return report["status"], tuple(report["why"])
 
 
 def _stale_reasons(
@@ -128,6 +182,8 @@ def _stale_reasons(
         why += [f"code {change}" for change in changed]
     if digests["data"] != report["digests"]["data"]:
         why.append("data_index.json changed")
+    if digests.get("long_run") != report["digests"].get("long_run"):
+        why.append("the long run reached something else since")
     if digests["versions"] != report["digests"].get("versions"):
         before, now = (relevant_versions(gate, found) for found in (report["provenance"], computing_now()))
         why += [f"version of what computes: {change}" for change in differences(before, now)]
@@ -148,15 +204,29 @@ def artifact_faults(report: dict[str, Any], output_dir: Path, thorough: bool) ->
     return faults
 
 
-def require_up_to_date(states: list[GateState], before: int, doing: str) -> None:
-    """Refuse unless every gate with a number below `before` has passed and is not stale.
+def require_up_to_date(states: Iterable[StageState], stage: str) -> None:
+    """Refuse a gate, or the long run, unless every gate before it has passed and is not stale.
 
     Raises:
         UserError: naming the first gate that is not up to date, and why.
     """
+    before = STAGES[: STAGES.index(stage)]
     for state in states:
-        if state.gate.number < before and state.state != "passed":
-            why = f" ({'; '.join(state.why[:3])})" if state.why else ""
-            raise UserError(
-                f"{doing} is refused: {state.gate.name} is {state.state}{why}; run `snakemake {state.gate.name}` first"
-            )
+        if state.name in before:
+            _require_passed(state, doing="the long run" if stage == LONG_RUN else stage)
+
+
+def require_long_run(output_dir: Path, config: Config, doing: str) -> None:
+    """Refuse unless the long run has passed, with this configuration.
+
+    Raises:
+        UserError: with the state of the long run.
+    """
+    _require_passed(long_run_state(output_dir, config), doing)
+
+
+def _require_passed(state: StageState, doing: str) -> None:
+    if state.state != "passed":
+        why = f" ({'; '.join(state.why[:3])})" if state.why else ""
+        what = "the long run" if state.name == LONG_RUN else state.name
+        raise UserError(f"{doing} is refused: {what} is {state.state}{why}; run `snakemake {state.name}` first")

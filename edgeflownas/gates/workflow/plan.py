@@ -4,6 +4,7 @@ The main process determines it and passes it to the jobs through the environment
 Snakefile again and must see the same.
 """
 
+import itertools
 import json
 import os
 import shlex
@@ -24,8 +25,8 @@ from edgeflownas.errors import UserError, make_folder
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.attempts import living_attempts
 from edgeflownas.gates.lifecycle.owner import name_owner
-from edgeflownas.gates.lifecycle.states import GateState, gate_states, require_up_to_date
-from edgeflownas.gates.registry import GATES
+from edgeflownas.gates.lifecycle.states import gate_states, require_long_run, require_up_to_date
+from edgeflownas.gates.registry import GATES, LONG_RUN
 from edgeflownas.locks import LockHeld, take_lock
 from edgeflownas.processes import describe, this_process
 from edgeflownas.yaml_files import parse_yaml
@@ -184,13 +185,13 @@ def _is_of_studies(key: str) -> bool:
 
 
 def _in_order(plan: WorkflowPlan, gate: Gate) -> bool:
-    """Whether a gate's done files are all there, none older than the one before it."""
-    names = ("start", *gate.command_names, "judge")
+    """Whether a gate's done files are all there, none older than one that it waits for."""
+    steps = [["start"], *([part.name for part in step] for step in gate.steps(plan.config)), ["judge"]]
     try:
-        times = [os.stat(plan.done_file(gate.name, name)).st_mtime_ns for name in names]
+        times = [[os.stat(plan.done_file(gate.name, name)).st_mtime_ns for name in step] for step in steps]
     except OSError:
         return False
-    return times == sorted(times)
+    return all(max(before) <= min(after) for before, after in itertools.pairwise(times))
 
 
 def forced_gates(names: Iterable[str], everything: bool) -> frozenset[str]:
@@ -262,15 +263,23 @@ def _beside(path: Path) -> str:
         return str(path)
 
 
-def gates_up_to_date(plan: WorkflowPlan) -> list[GateState]:
-    """The states of all gates, refused unless each of them is up to date.
+def require_gates_up_to_date(plan: WorkflowPlan) -> None:
+    """Refuse the long run unless each gate before it is up to date.
 
     Raises:
         UserError: naming the gate and the reason.
     """
-    states = gate_states(Path(plan.output_dir), plan.config)
-    require_up_to_date(states, before=len(states) + 1, doing="the long run")
-    return states
+    require_up_to_date(gate_states(Path(plan.output_dir), plan.config), LONG_RUN)
+
+
+def require_long_run_for(gate: Gate, plan: WorkflowPlan) -> None:
+    """Refuse a gate that comes after the long run unless that passed; it is never started on a gate's behalf.
+
+    Raises:
+        UserError: with the state of the long run.
+    """
+    if gate.after_long_run:
+        require_long_run(Path(plan.output_dir), plan.config, doing=gate.name)
 
 
 def lock_output_dir(output_dir: Path) -> IO[str]:

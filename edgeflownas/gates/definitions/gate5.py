@@ -1,0 +1,316 @@
+"""Gate 5, selection: every subnet of the search space evaluated with the long run's weights, and the front of them."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+from edgeflownas.artifacts import read_json, write_text
+from edgeflownas.config import Config
+from edgeflownas.gates.criteria import Criterion, Finding, none_of
+from edgeflownas.gates.gate import TRAINING_KEYS, Command, Context, Gate
+from edgeflownas.gates.lifecycle.evidence import Evidence
+from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
+from edgeflownas.nas.arch_codec import format_code, parse_code
+from edgeflownas.nas.eval_pool import eval_pool
+from edgeflownas.nas.fair_sampler import fair_cycle
+from edgeflownas.nas.search_space import ArchCode, SearchSpace
+from edgeflownas.network.cost import subnet_cost
+from edgeflownas.provenance import COMPUTING_PACKAGES
+from edgeflownas.reporting.pages import rebased_page
+from edgeflownas.selection.front import NAMED, REFERENCE
+from edgeflownas.selection.parts import PARTS
+from edgeflownas.selection.tables import COLUMNS, TABLE, Evaluated, all_codes, code_text, read_evaluated
+
+LONG_RUN, CHECKPOINT = "supernet", "best"
+RUN, REPEAT_RUN = "gate5", "gate5_repeat"
+SPACE_EVAL, SUPERNET_EVAL = "edgeflownas.nas.space_eval", "edgeflownas.nas.supernet_eval"
+EVALUATION = "supernet_eval.json"
+FRONT, SELECTION, PAGE = "pareto_front.json", "selection.json", "selection.html"
+# Codes that are drawn besides those of the eval pool, by this seed, to be evaluated one by one; and how far their EPE
+# may be from that of the evaluation of the whole space, pixels.
+DRAWN, SEED = 24, 42
+TOLERANCE_PX = 1e-5
+# So many parts the space is cut into for the one that is evaluated again.
+REPEATED_OF = 27
+
+
+@dataclass(frozen=True)
+class SpaceSettings:
+    """How the whole space is evaluated: in how many jobs, on how many validation samples, with what limit."""
+
+    shards: Annotated[int, "selection.shards"]
+    samples: Annotated[int | None, "selection.samples"]
+    max_tmacs: Annotated[float, "selection.max_tmacs"]
+
+
+def drawn_codes(space: SearchSpace) -> list[ArchCode]:
+    """Codes drawn in fair cycles, so that every option is among them."""
+    cycles = -(-DRAWN // space.cycle_length)
+    codes = np.concatenate([fair_cycle(space, SEED, step) for step in range(cycles)])
+    return list(dict.fromkeys(tuple(map(int, code)) for code in codes))
+
+
+def compared_codes(space: SearchSpace) -> list[ArchCode]:
+    """The codes of the eval pool, and those that are drawn."""
+    pool = eval_pool(space).reshape(-1, len(space.blocks))
+    return list(dict.fromkeys([*(tuple(map(int, code)) for code in pool), *drawn_codes(space)]))
+
+
+def _evaluated(evidence: Evidence) -> Evaluated:
+    return read_evaluated(evidence.run(RUN))
+
+
+def _of_the_long_run(evidence: Evidence) -> Finding:
+    facts = _evaluated(evidence).facts
+    manifest = evidence.json(LONG_RUN, "train_manifest.json", "train_manifest.schema.json")
+    index = read_json(evidence.output_dir / "data_index.json", schema="data_index.schema.json")
+    checkpoint = facts["checkpoint"]
+    alike = {
+        f"the {CHECKPOINT} checkpoint": (
+            checkpoint["sha256"],
+            manifest["files"][f"checkpoint_{CHECKPOINT}"]["sha256"],
+        ),
+        "the config of its training": (checkpoint["config_hash"], manifest["config_hash"]),
+        "the data": (facts["data"]["digest"], manifest["data"]["digest"]),
+        "the data index": (facts["data"]["digest"], index["digest"]),
+    }
+    faults = [f"{name} is {own[:12]}…, not {other[:12]}…" for name, (own, other) in alike.items() if own != other]
+    return none_of(faults, f"epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
+
+
+def _every_code_once(evidence: Evidence) -> Finding:
+    space = evidence.space
+    counts = Counter(_evaluated(evidence).table["code"])
+    expected = {code_text(code) for code in all_codes(space)}
+    faults = [f"{code} occurs {count} times" for code, count in counts.items() if count > 1]
+    faults += [f"{code} is missing" for code in sorted(expected - counts.keys())]
+    faults += [f"{code} is no code of {space.name}" for code in sorted(counts.keys() - expected)]
+    return none_of(faults, f"{space.size} subnets")
+
+
+def _all_finite(evidence: Evidence) -> Finding:
+    found = _evaluated(evidence)
+    numbers = found.table[[column for column in COLUMNS if column not in ("code", "on_front")]]
+    faults = [
+        f"{column} of {found.table['code'][row]} is {numbers[column][row]}"
+        for column in numbers
+        for row in np.flatnonzero(~np.isfinite(numbers[column]))[:1]
+    ]
+    subnets = np.flatnonzero(~np.isfinite(found.sample_epes).all(axis=1))
+    faults += [f"a sample's EPE of {found.table['code'][row]} is not finite" for row in subnets[:1]]
+    return none_of(faults, f"{len(numbers)} subnets, {numbers.shape[1]} numbers each, {found.facts['samples']} samples")
+
+
+def _equal_to_one_by_one(evidence: Evidence) -> Finding:
+    found = _evaluated(evidence)
+    report = evidence.json(RUN, EVALUATION, "supernet_eval.schema.json")
+    alike = {
+        "checkpoint": (report["checkpoint"]["sha256"], found.facts["checkpoint"]["sha256"]),
+        "samples": (report["samples"], found.facts["samples"]),
+        "bn_recal_batches": (report["bn_recal_batches"], found.facts["bn_recal_batches"]),
+    }
+    faults = [f"{name}: {one} one by one, {all_} together" for name, (one, all_) in alike.items() if one != all_]
+    judged = {parse_code(subnet["code"], evidence.space): subnet["epe"] for subnet in report["subnets"]}
+    expected = compared_codes(evidence.space)
+    faults += [f"{format_code(code)} was not evaluated one by one" for code in expected if code not in judged]
+    epes = dict(zip(found.table["code"], found.table["epe"], strict=True))
+    distances = {code: abs(epe - epes[code_text(code)]) for code, epe in judged.items()}
+    # Written so that a distance that is no number is too far.
+    faults += [f"{format_code(code)}: {far:.3g} px" for code, far in distances.items() if not far <= TOLERANCE_PX]
+    if faults:
+        return none_of(faults, f"{len(expected)} subnets, at most {TOLERANCE_PX:g} px")
+    largest = max(distances.values())
+    return Finding(f"{len(judged)} subnets, at most {largest:.2g} px", f"at most {TOLERANCE_PX:g} px", True)
+
+
+def _part_repeats(evidence: Evidence) -> Finding:
+    first, again = (evidence.run(run) / PARTS for run in (RUN, REPEAT_RUN))
+    names = sorted(path.relative_to(again) for path in again.glob("*/*.npz"))
+    subnets, faults = 0, []
+    for name in names:
+        if not (first / name).is_file():
+            faults.append(f"{name} is no part of the evaluation: checkpoint, data or settings are others")
+        elif (first / name).read_bytes() != (again / name).read_bytes():
+            faults.append(f"{name}: other bytes")
+        with np.load(again / name, allow_pickle=False) as arrays:
+            subnets += len(arrays["sample_epes"])
+    if not names:
+        faults.append(f"nothing was evaluated again in {again}")
+    return none_of(faults, f"{subnets} subnets")
+
+
+def _front_not_dominated(evidence: Evidence) -> Finding:
+    """By comparing every subnet with every subnet of the front, not by the way in which the front was found."""
+    table = _evaluated(evidence).table
+    macs, epe, on_front = (table[name].to_numpy() for name in ("macs", "epe", "on_front"))
+    faults, dominated = [], np.zeros(len(table), bool)
+    for row in np.flatnonzero(on_front):
+        better = (macs <= macs[row]) & (epe <= epe[row]) & ((macs < macs[row]) | (epe < epe[row]))
+        faults += [
+            f"{table['code'][other]} is better than {table['code'][row]}" for other in np.flatnonzero(better)[:1]
+        ]
+        dominated |= (macs >= macs[row]) & (epe >= epe[row])
+    left_out = np.flatnonzero(~on_front & ~dominated)
+    faults += [f"no subnet of the front is as good as {table['code'][row]}" for row in left_out[:3]]
+    listed = [parse_code(subnet["code"], evidence.space) for subnet in _front(evidence)["subnets"]]
+    expected = set(table["code"][on_front])
+    if {code_text(code) for code in listed} != expected or len(listed) != len(expected):
+        faults.append(f"{FRONT} lists {len(listed)} subnets, {TABLE} {len(expected)}, or others")
+    return none_of(faults, f"{int(on_front.sum())} of {len(table)} subnets")
+
+
+def _front(evidence: Evidence) -> dict[str, Any]:
+    front: dict[str, Any] = evidence.json(RUN, FRONT, "pareto_front.schema.json")
+    return front
+
+
+def _selection(evidence: Evidence) -> dict[str, Any]:
+    selection: dict[str, Any] = evidence.json(RUN, SELECTION, "selection.schema.json")
+    return selection
+
+
+def _costs_right(evidence: Evidence) -> Finding:
+    settings, table = evidence.settings, _evaluated(evidence).table
+    rows = {code: row for row, code in enumerate(table["code"])}
+    faults, codes = [], drawn_codes(evidence.space)
+    for code in codes:
+        cost = subnet_cost(evidence.space, code, settings.height, settings.width, settings.init_neurons)
+        found = {name: int(table[name].iloc[rows[code_text(code)]]) for name in cost}
+        faults += [f"{format_code(code)}: {found}, by nas.cost {cost}"] if found != cost else []
+    return none_of(faults, f"{len(codes)} subnets")
+
+
+def _picks_on_front(evidence: Evidence) -> Finding:
+    front = {subnet["code"] for subnet in _front(evidence)["subnets"]}
+    picks = _selection(evidence)["picks"]
+    faults = [
+        f"{pick['role']}: {pick['code']} is not on the front"
+        for pick in picks
+        if pick["role"] not in (REFERENCE, NAMED) and pick["code"] not in front
+    ]
+    faults += [f"{pick['code']}: on_front is wrong" for pick in picks if pick["on_front"] != (pick["code"] in front)]
+    return none_of(faults, f"{len(picks)} picks")
+
+
+def _spread_told_apart(evidence: Evidence) -> Finding:
+    noise = _selection(evidence)["noise"]
+    expected = "stated; a warning where it is no more than noise"
+    if noise is None:
+        words = "one validation sample cannot tell how far noise reaches"
+        return Finding("not known", expected, True, f"{words}: raise selection.samples")
+    spread = noise["spread"]
+    observed = f"{spread['epe']:.4f} ± {spread['error']:.4f} px from the lightest to the most accurate of the front"
+    if noise["front_told_apart"]:
+        return Finding(observed, expected, True)
+    return Finding(
+        observed,
+        expected,
+        True,
+        f"the front's spread of {spread['epe']:.4f} px is no more than the noise of the validation samples: its order "
+        "may be chance. It may be too little training (train.num_epochs) or too few samples (selection.samples)",
+    )
+
+
+def _page_names_picks(evidence: Evidence) -> Finding:
+    text = evidence.bytes(RUN, PAGE).decode()
+    picks = _selection(evidence)["picks"]
+    missing = [f"{pick['code']} is not in {PAGE}" for pick in picks if pick["code"] not in text]
+    return none_of(missing, f"{len(picks)} picks")
+
+
+CRITERIA = (
+    Criterion(
+        "what was evaluated are the weights, and on the data, of the long run's best checkpoint",
+        _of_the_long_run,
+        ("evaluate", "merge"),
+    ),
+    Criterion("every arch code of the search space was evaluated exactly once", _every_code_once, ("merge",)),
+    Criterion("all metrics of all subnets are finite", _all_finite, ("evaluate", "merge")),
+    Criterion(
+        f"the eval pool and {DRAWN} subnets drawn by seed have the EPE that they have one by one",
+        _equal_to_one_by_one,
+        ("merge", "one_by_one"),
+    ),
+    Criterion("a part of the space, evaluated again, gives the same bytes", _part_repeats, ("merge", "repeat")),
+    Criterion(
+        "no subnet is better than one of the front, and every other one no better than one of it",
+        _front_not_dominated,
+        ("select",),
+    ),
+    Criterion(f"parameters and MACs of {DRAWN} subnets are those that nas.cost gives", _costs_right, ("merge",)),
+    Criterion(
+        "every pick is on the front, or the reference subnet, or named by the user", _picks_on_front, ("select",)
+    ),
+    Criterion("the front spreads further than the noise of the evaluation", _spread_told_apart, ("select",)),
+    Criterion("the page names every pick", _page_names_picks, ("select",)),
+)
+
+
+def _settings(context: Context) -> SpaceSettings:
+    return context.config.view(SpaceSettings)
+
+
+def _shards(config: Config) -> list[str]:
+    return [str(number + 1) for number in range(config.view(SpaceSettings).shards)]
+
+
+def _space_eval(context: Context, run: str, *flags: Any) -> list[Any]:
+    settings = _settings(context)
+    where = ["--run_dir", context.run(LONG_RUN), "--checkpoint", CHECKPOINT, "--out", f"{context.run(run)}/{TABLE}"]
+    samples = [] if settings.samples is None else ["--samples", settings.samples]
+    return [*where, *samples, "--set", f"selection.max_tmacs={settings.max_tmacs:g}", *flags]
+
+
+def _one_by_one(context: Context) -> list[Any]:
+    samples = _settings(context).samples
+    flags = [] if samples is None else ["--set", f"eval.max_samples={samples}"]
+    flags += ["--checkpoint", CHECKPOINT, "--output_dir", context.run(LONG_RUN)]
+    codes = map(format_code, compared_codes(context.space))
+    return [*context.data_flags, *flags, "--out", f"{context.run(RUN)}/{EVALUATION}", "--arch", *codes]
+
+
+COMMANDS = (
+    Command(
+        "evaluate",
+        SPACE_EVAL,
+        lambda context: _space_eval(context, RUN, "--shard", f"{context.part}/{_settings(context).shards}"),
+        parts=_shards,
+    ),
+    Command("merge", SPACE_EVAL, lambda context: _space_eval(context, RUN, "--merge")),
+    Command("repeat", SPACE_EVAL, lambda context: _space_eval(context, REPEAT_RUN, "--shard", f"1/{REPEATED_OF}")),
+    Command("one_by_one", SUPERNET_EVAL, _one_by_one),
+    Command(
+        "select",
+        "edgeflownas.selection.select",
+        lambda context: [*context.config_flags, "--evaluated", context.run(RUN)],
+    ),
+)
+
+
+def _rebased_page(evidence: Evidence, target: Path) -> None:
+    """The page of the selection, with its links as seen from where it is published."""
+    run = evidence.run(RUN)
+    write_text(target, rebased_page((run / PAGE).read_text(encoding="utf-8"), run, target.parent))
+
+
+GATE = Gate(
+    number=5,
+    title="selection",
+    commands=COMMANDS,
+    criteria=CRITERIA,
+    artifacts=(
+        Artifact(TABLE, None, copy_of(RUN, TABLE)),
+        Artifact(FRONT, "pareto_front.schema.json", copy_of(RUN, FRONT)),
+        Artifact(SELECTION, "selection.schema.json", copy_of(RUN, SELECTION)),
+        Artifact(PAGE, None, _rebased_page),
+    ),
+    config_keys=(*TRAINING_KEYS, "fast_mode.", "workflow."),
+    own_keys=("selection.samples", "selection.budget", "selection.picks"),
+    run_directories=(RUN, REPEAT_RUN),
+    packages=COMPUTING_PACKAGES,
+    uses_data=True,
+    after_long_run=True,
+)
