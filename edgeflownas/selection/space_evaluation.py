@@ -145,7 +145,8 @@ def _check_finished(run: RunDirectory) -> None:
             f"{run.path}: the run has not finished ({run.manifest.name} is missing): continue it with --resume, or "
             "name a checkpoint file"
         )
-    reason = read_json(run.manifest, schema="train_manifest.schema.json")["stopped_because"]
+    # Without its schema: a run of an earlier version can be evaluated, too.
+    reason = read_json(run.manifest).get("stopped_because")
     if reason not in COMPLETED:
         raise UserError(
             f"{run.path}: the run has not finished, it stopped because of {reason}: continue it with --resume, or name "
