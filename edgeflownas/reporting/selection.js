@@ -517,11 +517,11 @@ function nearestOnFront(row) {
 
 function differences(from, to) {
   const lines = ["epe", space.cost, "params", "ms"].filter((key) => columns.has(key)).map((key) => {
-    const { label, values, scale, digits, ...rest } = columns.get(key);
+    const { label, values, scale, digits, unit } = columns.get(key);
     const change = values[to] - values[from];
     const share = values[from] ? ` (${signed((100 * change) / values[from], 1)}%)` : "";
     const kind = change < 0 ? "good" : change > 0 ? "bad" : "";
-    return `<dt>${escaped(label)}</dt><dd class="${kind}">${signed(change * scale, digits)}${unitOf({ ...rest })}${share}</dd>`;
+    return `<dt>${escaped(label)}</dt><dd class="${kind}">${signed(change * scale, digits)}${unitOf({ unit })}${share}</dd>`;
   });
   const changed = space.blocks.flatMap(({ name, options }, block) => (digit(from, block) === digit(to, block) ? [] : [`${name} ${options[digit(from, block)]} → ${options[digit(to, block)]}`]));
   return `<dl class="numbers">${lines.join("")}</dl><p class="changes">${escaped(changed.join(", "))}</p>`;
