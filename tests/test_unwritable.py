@@ -161,6 +161,21 @@ def test_a_full_disk_is_told_with_the_path_and_leaves_the_old_file(full: Path) -
     assert sorted(file.name for file in full.iterdir()) == ["filler", "value.json"]
 
 
+def test_a_compiler_without_space_for_its_files_is_told_in_the_same_words(full: Path, monkeypatch) -> None:
+    from edgeflownas.deploy.children import run_child
+    from edgeflownas.deploy.targets import load_target
+    from edgeflownas.deploy.vela import compile_model
+
+    monkeypatch.setattr("tempfile.tempdir", str(full))
+    with pytest.raises(CannotWrite, match=f"{full}: cannot be written: No space left on device"):
+        compile_model(b"x" * 10_000, load_target("arm_high_end"), "model")
+    assert [path.name for path in full.iterdir()] == ["filler"]
+    # Where the child itself finds no space, in the folder that it is given.
+    program = "import tempfile; file = tempfile.TemporaryFile(); file.write(b'x' * 10_000); file.flush()"
+    with pytest.raises(CannotWrite, match=f"{full}: cannot be written: No space left on device"):
+        run_child([sys.executable, "-c", program], full)
+
+
 @pytest.mark.slow
 def test_a_tensorboard_log_on_a_full_disk_is_told_in_the_same_words(full: Path) -> None:
     pytest.importorskip("tensorflow")

@@ -5,9 +5,8 @@ process, which only this module's `_main` runs in, and which alone imports Tenso
 """
 
 import json
-import subprocess
+import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeflownas.deploy.children import run_child, work_folder
 from edgeflownas.deploy.settings import as_floats
 from edgeflownas.deploy.subnet import Subnet, untrained_weights
 from edgeflownas.errors import UserError
@@ -45,11 +45,10 @@ def convert_model(model: Path, calibration: np.ndarray) -> tuple[bytes, bytes]:
         UserError: TensorFlow is not installed.
         RuntimeError: the converter failed.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with work_folder() as folder:
         (folder / MODEL).symlink_to(model.resolve())
         np.save(folder / CALIBRATION, calibration)
-        _run({"folder": name})
+        _run({}, folder)
         return (folder / FLOAT).read_bytes(), (folder / INT8).read_bytes()
 
 
@@ -60,27 +59,24 @@ def convert_untrained(subnets: Sequence[Subnet], seed: int) -> list[bytes]:
         UserError: TensorFlow is not installed.
         RuntimeError: the converter failed.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with work_folder() as folder:
         spaces = {subnet.space.name for subnet in subnets}
         if len(spaces) != 1:
             raise ValueError(f"expected subnets of one search space, got {spaces}")
-        _run({"folder": name, "seed": seed, "subnets": [subnet.facts() for subnet in subnets]})
+        _run({"seed": seed, "subnets": [subnet.facts() for subnet in subnets]}, folder)
         return [(folder / f"{index}.tflite").read_bytes() for index in range(len(subnets))]
 
 
-def _run(request: dict[str, Any]) -> None:
+def _run(request: dict[str, Any], folder: Path) -> None:
     require_converter()
     command = [sys.executable, "-c", f"from {__name__} import _main; _main()"]
-    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
+    done = run_child(command, folder, json.dumps({**request, "folder": str(folder)}))
     if done.returncode != 0:
         raise RuntimeError(f"TensorFlow's converter ended with {done.returncode}:\n{done.stderr[-4000:]}")
 
 
 def _main() -> None:
     """The child: what `_run` sends on standard input says what to do."""
-    import os
-
     request = json.load(sys.stdin)
     folder = Path(request["folder"])
     os.environ |= {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull, "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import keras
 import numpy as np
 
 from edgeflownas.artifacts import write_bytes
+from edgeflownas.deploy.children import work_folder
 from edgeflownas.deploy.subnet import Subnet, SubnetWeights, doubles, resize_matrix
 from edgeflownas.network.kinds import Convolution
 from edgeflownas.network.stages import INPUT_CHANNELS
@@ -111,8 +111,8 @@ def save_plain_model(model: Any, path: Path) -> None:
     Raises:
         CannotWrite: the file cannot be written.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        model.save(made := Path(folder, "model.keras"))
+    with work_folder() as folder:
+        model.save(made := folder / "model.keras")
         content = io.BytesIO()
         with zipfile.ZipFile(made) as old, zipfile.ZipFile(content, "w") as new:
             for name in sorted(old.namelist()):

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edgeflownas.deploy.children import run_child, work_folder
 from edgeflownas.deploy.targets import Target
 from edgeflownas.errors import UserError
 
@@ -137,13 +137,13 @@ def compile_model(content: bytes, target: Target, where: str) -> tuple[bytes, Ch
 
     Raises:
         UserError: Vela cannot read it, or refuses it.
+        CannotWrite: there is no space for temporary files.
     """
     vela_version()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with work_folder() as folder:
         source = folder / "model.tflite"
         source.write_bytes(content)
-        done = subprocess.run(_command(source, folder, target), capture_output=True, text=True, check=False)
+        done = run_child(_command(source, folder, target), folder)
         compiled = folder / "model_vela.tflite"
         if done.returncode != 0 or not compiled.is_file():
             raise UserError(f"{where}: Vela cannot compile it for {target.name}: {_why(done)}")
