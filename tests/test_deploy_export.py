@@ -92,6 +92,34 @@ def test_heads_summed_by_the_host_are_the_flow_in_any_search_space(tmp_path):
     np.testing.assert_allclose(summed(heads), flow[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("code", ["000000000", "222222222", CODE])
+@pytest.mark.parametrize("output", ["sum", "heads"])
+def test_subpixel_resizes_are_exact_but_at_the_border(code, output):
+    from edgeflownas.deploy.keras_model import plain_model
+
+    code = tuple(map(int, code))
+    frames, flow, arrays, statistics = a_network(SPACE, code, 96, 128)
+    subnet = Subnet(SPACE, code, 4, 96, 128, output, "subpixel")
+    predicted = plain_model(subnet, subnet_weights(subnet, arrays, statistics, 5.0))(frames)
+    heads = [np.asarray(head)[0] for head in (predicted if output == "heads" else [predicted])]
+    errors = np.abs(summed(heads) - flow[0])
+    assert errors[28:-28, 28:-28].max() < 2e-4
+    assert errors.max() > 0.1
+
+
+def test_a_plain_keras_loads_a_subpixel_model(tmp_path):
+    import keras
+
+    from edgeflownas.deploy.keras_model import plain_model, save_plain_model
+
+    subnet = Subnet(SPACE, SPACE.reference, 4, 48, 64, "sum", "subpixel")
+    model = plain_model(subnet, untrained_weights(subnet, 0))
+    save_plain_model(model, tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    frames = np.random.default_rng(0).uniform(-1, 1, (1, 48, 64, 6)).astype(np.float32)
+    np.testing.assert_array_equal(loaded(frames), model(frames))
+
+
 def test_nothing_but_convolutions_remains_of_batch_norm():
     from edgeflownas.deploy.keras_model import plain_model
 

@@ -75,7 +75,9 @@ def export(
     with writing(folder / FACTS):
         (folder / FACTS).unlink(missing_ok=True)
         (folder / COMPILED).unlink(missing_ok=True)
-    subnet = Subnet(space, code, settings.init_neurons, settings.height, settings.width, settings.output)
+    subnet = Subnet(
+        space, code, settings.init_neurons, settings.height, settings.width, settings.output, settings.resize
+    )
     cycle = complete_cycle(code, space)
     say(f"recalibrating subnet {format_code(code)} of {path}")
     statistics, _, batches = evaluator.recalibrate(cycle[None], data.recalibration())
@@ -133,6 +135,7 @@ def export(
         "calibration": names,
         "golden": golden,
         "output": settings.output,
+        "resize": settings.resize,
         **_tensors(int8),
         **chip,
     }

@@ -23,6 +23,7 @@ class ExportSettings:
     eval_split: Annotated[str, "eval.split"]
     target: Annotated[str | None, "target"]
     output: Annotated[str, "deploy.output"]
+    resize: Annotated[str, "deploy.resize"]
     calibration_samples: Annotated[int, "deploy.calibration_samples"]
 
 

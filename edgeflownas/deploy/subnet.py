@@ -15,6 +15,7 @@ from edgeflownas.network.kinds import KINDS, Graph
 from edgeflownas.network.stages import Stage, network_stages, size_at
 
 OUTPUTS = ("sum", "heads")
+RESIZES = ("exact", "subpixel")
 FLOW = 2
 """u and v: what remains of a head's channels."""
 
@@ -24,6 +25,8 @@ class Subnet:
     """One subnet at one input size.
 
     output: `sum`, the flow at full size, or `heads`, what each scale adds to it; the host then resizes and sums.
+    resize: `exact`, or `subpixel`: resizes by 2 before the output heads become part of the convolutions behind them,
+        which is exact but for a few pixels at the border.
     """
 
     space: SearchSpace
@@ -32,6 +35,7 @@ class Subnet:
     height: int
     width: int
     output: str
+    resize: str = "exact"
 
     def facts(self) -> dict[str, Any]:
         """Everything that decides its graph, as JSON values; `of_facts` is the inverse."""
@@ -70,10 +74,12 @@ class Subnet:
         x = frames
         scale = 0
         flows: list[Any] = []
-        for stage in self.stages:
+        stages = self.stages
+        for stage, following in zip(stages, [*stages[1:], None], strict=True):
             name = stage.option_name(self.option(stage))
             if stage.scale < scale and not stage.head:
-                x = graph.resize(x, self.size(stage), f"{stage.name}.resize")
+                merges = self.resize == "subpixel" and following is not None and following.head
+                x = graph.resize(x, self.size(stage), f"{stage.name}.resize", merges)
             strides = 2 if stage.scale > scale else 1
             y = KINDS[stage.kind].emit(
                 graph, stage.options[self.option(stage)], stage.filters_in, stage.filters_out, name, strides, x

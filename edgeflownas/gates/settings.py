@@ -29,4 +29,5 @@ class GateSettings:
     fast_steps_per_epoch: Annotated[int, "fast_mode.steps_per_epoch"]
     bn_recal_batches: Annotated[int, "eval.bn_recal_batches"]
     deploy_output: Annotated[str, "deploy.output"]
+    deploy_resize: Annotated[str, "deploy.resize"]
     gate4_batch_size: Annotated[int, "workflow.gate4_batch_size"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeflownas.deploy.chip_costs import DEFAULT_CACHE, chip_costs
 from edgeflownas.deploy.peak import fit
-from edgeflownas.deploy.subnet import OUTPUTS, Subnet
+from edgeflownas.deploy.subnet import OUTPUTS, RESIZES, Subnet
 from edgeflownas.deploy.targets import Target, load_target
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import format_code, parse_code
@@ -37,6 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", metavar="NAME|FILE", help="a chip: name of a file in config/targets/, or a .yaml")
     parser.add_argument(
         "--output", choices=OUTPUTS, default="sum", help="with --target: as deploy.output (%(default)s)"
+    )
+    parser.add_argument(
+        "--resize", choices=RESIZES, default="exact", help="with --target: as deploy.resize (%(default)s)"
     )
     cache = "with --target: where results are kept, and found again (%(default)s)"
     parser.add_argument("--cache", type=require_writable, default=DEFAULT_CACHE, metavar="FOLDER", help=cache)
@@ -73,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = parse_code(arguments.arch, space)
         report |= {"arch": format_code(code), **subnet_cost(space, code, arguments.h, arguments.w, arguments.width)}
         if arguments.target is not None:
-            subnet = Subnet(space, code, arguments.width, arguments.h, arguments.w, arguments.output)
+            form = (arguments.output, arguments.resize)
+            subnet = Subnet(space, code, arguments.width, arguments.h, arguments.w, *form)
             target = load_target(arguments.target)
             report |= cost_on_chip(subnet, target, arguments.cache, lambda line: print(line, file=sys.stderr))
     if arguments.supernet:

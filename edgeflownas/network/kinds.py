@@ -62,8 +62,8 @@ class Graph(Protocol):
         """The sum of two arrays of one shape."""
         ...
 
-    def resize(self, x: Any, size: tuple[int, int], name: str) -> Any:
-        """A bilinear resize, as `layers.resize_bilinear`."""
+    def resize(self, x: Any, size: tuple[int, int], name: str, merges: bool = False) -> Any:
+        """A bilinear resize, as `layers.resize_bilinear`; if it `merges`, it may become part of what comes next."""
         ...
 
 

@@ -54,7 +54,7 @@ def folded_convolution(x: Any, kernel: Any) -> Any:
     Returns:
         (N, h, w, 4, F), folded.
     """
-    cells = _cell_taps(kernel.shape[0])
+    cells = cell_taps(kernel.shape[0])
     folded = _composite("apsd,bqte->stpqabde", cells, cells, "stpqabde,decf->stpqcabf", kernel)
     folded = ops.reshape(folded, (*folded.shape[:2], 4 * kernel.shape[2], -1))
     y = ops.conv(_flat(x), folded, padding="same")
@@ -65,7 +65,7 @@ def upsampled_convolution(x: Any, kernel: Any) -> Any:
     """A 'same' convolution of x resized ×2 (bilinear, half-pixel centres), without the resized array.
 
     Resizing and convolving are both linear: together they are one convolution of x itself, whose kernel is a fixed
-    linear map of `kernel` (tensor product of `_resize_taps` down and across). With zeros around x instead of the
+    linear map of `kernel` (tensor product of `resize_taps` down and across). With zeros around x instead of the
     clamped edge, only the fine pixels 0 and -1 of the resized array come out wrong, by ∓ a quarter of the edge pixel,
     and likewise at the other three edges: convolving that error is a matter of one row or one column of x.
 
@@ -76,7 +76,7 @@ def upsampled_convolution(x: Any, kernel: Any) -> Any:
     Returns:
         (N, h, w, 4, F), folded.
     """
-    taps = _resize_taps(kernel.shape[0])
+    taps = resize_taps(kernel.shape[0])
     inner_x, upper_x, lower_x, left_x, right_x = readers(x, 5)
     inner_kernel, *edge_kernels = readers(kernel, 5)
     composite = _composite("asd,bte->stabde", taps, taps, "stabde,decf->stcabf", inner_kernel)
@@ -106,7 +106,7 @@ def _columns_correction(left: Any, right: Any, kernels: list[Any], width: int) -
     """What the left and right edge change: the error across, the resize with zeros around down."""
     height = left.shape[1]
     size, filters = kernels[0].shape[0], kernels[0].shape[3]
-    down = _resize_taps(size)
+    down = resize_taps(size)
     strips = []
     edges = ((left, _edge_taps(size)), (right, _edge_taps(size)[::-1, ::-1, ::-1]))
     for (column, taps), kernel in zip(edges, kernels, strict=True):
@@ -133,7 +133,7 @@ def _composite(product: str, down: np.ndarray, across: np.ndarray, contraction: 
 
 
 @lru_cache
-def _cell_taps(size: int) -> np.ndarray:
+def cell_taps(size: int) -> np.ndarray:
     """(2, 2, T, size): 1 where output pixel a of a cell reads, with its tap d, pixel p of the cell at offset t."""
     radius = size // 2
     reach = (radius + 1) // 2
@@ -146,12 +146,12 @@ def _cell_taps(size: int) -> np.ndarray:
 
 
 @lru_cache
-def _resize_taps(size: int) -> np.ndarray:
+def resize_taps(size: int) -> np.ndarray:
     """(2, T, size): with which weight output pixel a of a cell reads, with its tap d, the coarse pixel at offset t."""
     # Bilinear ×2 with half-pixel centres: fine pixel 0 of a cell is 1/4 of the cell before and 3/4 of its own;
     # pixel 1 is 3/4 of its own and 1/4 of the next.
     resize = np.array([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]], np.float32)
-    cells = _cell_taps(size)
+    cells = cell_taps(size)
     taps = np.zeros((2, cells.shape[2] + 2, size), np.float32)
     for offset in range(3):
         taps[:, offset : offset + cells.shape[2]] += np.einsum("aptd,p->atd", cells, resize[:, offset])

@@ -20,7 +20,7 @@ import numpy as np
 from edgeflownas.artifacts import read_json, sha256_file, write_json, write_text
 from edgeflownas.deploy.additive import Surveyed, compiled_codes, survey
 from edgeflownas.deploy.chip_costs import DEFAULT_CACHE
-from edgeflownas.deploy.subnet import OUTPUTS, Subnet
+from edgeflownas.deploy.subnet import OUTPUTS, RESIZES, Subnet
 from edgeflownas.deploy.targets import Target, load_target
 from edgeflownas.deploy.vela import vela_version
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, require_writable, run_command
@@ -43,7 +43,7 @@ EXAMPLES = (
 
 
 def costs_of_space(
-    evaluated: "Evaluated", target: Target, output: str, cache: Path, say: Callable[[str], None]
+    evaluated: "Evaluated", target: Target, output: str, resize: str, cache: Path, say: Callable[[str], None]
 ) -> tuple["pd.DataFrame", dict[str, Any]]:
     """Milliseconds of every subnet on a chip; those on the front of milliseconds and EPE are compiled themselves.
 
@@ -51,6 +51,7 @@ def costs_of_space(
         evaluated: the space.
         target: the chip.
         output: as `deploy.output`.
+        resize: as `deploy.resize`.
         cache: where results of compilations are kept.
         say: called with a line about what happens.
 
@@ -64,7 +65,8 @@ def costs_of_space(
     from edgeflownas.selection.tables import all_codes
 
     facts, space = evaluated.facts, evaluated.space
-    subnet = Subnet(space, space.reference, facts["init_neurons"], facts["height"], facts["width"], output)
+    size = (facts["init_neurons"], facts["height"], facts["width"])
+    subnet = Subnet(space, space.reference, *size, output, resize)
     surveyed = survey(subnet, target, cache, say)
     codes = all_codes(space)
     rows = {code: row for row, code in enumerate(codes)}
@@ -137,6 +139,7 @@ def _facts(subnet: Subnet, target: Target, surveyed: Surveyed, compiled: dict[An
         "vela": vela_version(),
         "clock_mhz": target.clock_mhz,
         "output": subnet.output,
+        "resize": subnet.resize,
         "init_neurons": subnet.init_neurons,
         "height": subnet.height,
         "width": subnet.width,
@@ -163,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--evaluated", type=Path, required=True, metavar="FOLDER", help="where nas.space_eval wrote subnets.csv")
     add("--target", required=True, metavar="NAME|FILE", help="the chip: name of a file in config/targets/, or a .yaml")
     add("--output", choices=OUTPUTS, default="sum", help="as deploy.output (%(default)s)")
+    add("--resize", choices=RESIZES, default="exact", help="as deploy.resize (%(default)s)")
     add("--out", type=Path, metavar="FOLDER", help="where to write (the folder of --evaluated)")
     cache = "where results of compilations are kept, and found again (%(default)s)"
     add("--cache", type=require_writable, default=DEFAULT_CACHE, metavar="FOLDER", help=cache)
@@ -180,7 +184,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     evaluated = read_evaluated(arguments.evaluated)
     table, facts = costs_of_space(
-        evaluated, target, arguments.output, arguments.cache, lambda line: print(line, file=sys.stderr)
+        evaluated,
+        target,
+        arguments.output,
+        arguments.resize,
+        arguments.cache,
+        lambda line: print(line, file=sys.stderr),
     )
     text = io.StringIO()
     table.to_csv(text, index=False, lineterminator="\n")

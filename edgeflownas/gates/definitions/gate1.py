@@ -125,10 +125,8 @@ COMMANDS = (
 
 
 def _fits_target(settings: GateSettings, steps: int | None) -> str | None:
-    size = (settings.height, settings.width)
-    fit = fit_of(
-        FitSettings(settings.target, settings.search_space, settings.init_neurons, *size, settings.deploy_output)
-    )
+    network = (settings.search_space, settings.init_neurons, settings.height, settings.width)
+    fit = fit_of(FitSettings(settings.target, *network, settings.deploy_output, settings.deploy_resize))
     return None if fit is None else fit.fault
 
 
