@@ -443,6 +443,7 @@ def test_a_gate_after_the_long_run_starts_once_that_has_passed(toy: ToyWorkflow)
     assert (toy.snakemake("gate5").returncode, toy.ran()) == (2, [])
     run = toy.snakemake("supernet")
     assert (run.returncode, toy.ran()) == (0, ["supernet"])
+    assert "next: `snakemake gate5 --profile local`" in run.stdout
     run = toy.snakemake("gate5")
     ran = toy.ran()
     assert (run.returncode, sorted(ran[:3]), ran[3:]) == (0, PARTS, ["gate5"])

@@ -67,6 +67,8 @@ def _record(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
             if report["status"] != "passed":
                 print(f"\n{failure_text(report, attempt.folder)}\n", flush=True)
                 return EXIT_CHECK_FAILED
+            if following := next_command(LONG_RUN, report["provenance"].get("invocation")):
+                print(f"next: `{following}`", flush=True)
         if arguments.done_file:
             write_json(arguments.done_file, {"gate": attempt.gate, "attempt": attempt.number, "command": record})
         return EXIT_DONE

@@ -1,5 +1,8 @@
 """Gates, long run and launch script on a real Slurm: the same results as here, interrupted or not."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +97,33 @@ def test_the_long_run_goes_on_after_its_time_limit_to_the_weights_of_one_that_wa
     assert history.equals(history_of(theirs))
     assert weights(ours, "supernet_last.ckpt") == weights(theirs, "supernet_last.ckpt")
     assert processes_of([whole]) == []
+
+
+def test_gate_5_is_a_job_per_shard_and_one_that_merges_and_judges(places: Places) -> None:
+    cluster, _ = places
+    # Nothing is left to do if the test above has run it.
+    exit_code, words = cluster.run("supernet")
+    assert exit_code == 0, words
+    exit_code, words = cluster.run("gate5", config="selection={shards: 3}")
+    assert exit_code == 0, words
+    (report,) = cluster.attempts("gate5")
+    assert report["status"] == "passed"
+    folder = cluster.outputs / "gates/gate5/attempts/0001"
+    records = [json.loads(path.read_text()) for path in (folder / "commands").glob("*.json")]
+    job_of = {record["name"]: record["process"]["slurm_job_id"] for record in records}
+    shards = {job_of[f"evaluate_{number}"] for number in (1, 2, 3)}
+    after = {job_of[name] for name in ("merge", "repeat", "one_by_one", "select")}
+    assert (len(shards), len(after)) == (3, 1)
+    assert {*shards, *after} == set(cluster.submitted())
+    # The attempt belongs to the Snakemake run, which outlives each of its jobs.
+    assert json.loads((folder / "start.json").read_text())["owner"]["slurm_job_id"] is None
+    assert processes_of(cluster.submitted()) == []
+
+    # In one piece, on this machine: the same bytes.
+    out = cluster.root / "in_one_piece/subnets.csv"
+    command = [sys.executable, "-m", "edgeflownas.nas.space_eval", "--run_dir", str(cluster.run_directory("supernet"))]
+    subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
+    assert out.read_bytes() == (cluster.outputs / "subnets.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
