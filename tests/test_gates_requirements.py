@@ -60,6 +60,21 @@ def refusal(config: Config, gate: int, index: Path = Path("nowhere")) -> str:
             4,
             "gate4 is refused: train.early_stop_patience is 1",
         ),
+        (
+            {"selection.picks": "0,0,0,0,2,1,2,2,2 012"},
+            5,
+            "gate5 is refused: selection.picks: arch code '012': length=9 required, got 3",
+        ),
+        (
+            {"selection.budget": 2000},
+            5,
+            "gate5 is refused: selection.budget is 2000, and the lightest subnet takes 2006.42 million",
+        ),
+        (
+            {"selection.max_tmacs": 20, "data.source": "synthetic"},
+            5,
+            "gate5 is refused: selection.max_tmacs is 20, and evaluating the 19683 subnets of edgeflow_9x3 takes",
+        ),
     ],
 )
 def test_what_no_attempt_could_pass_is_refused_by_key(overrides: dict[str, Any], gate: int, words: str) -> None:
@@ -86,6 +101,7 @@ def test_everything_that_is_wrong_comes_at_once_and_only_once() -> None:
         {"train.max_epochs": 2, "train.debug_trace": True, "train.fast_mode": True},
         {"train.batch_size": 97, "data.source": "synthetic", "train.steps_per_epoch": 2},
         {"workflow.gate4_batch_size": 4096, "data.source": "synthetic", "train.batch_size": 1},
+        {"selection.picks": "000000000  2,2,2,2,2,2,2,2,2", "selection.budget": 2006.5},
     ],
 )
 def test_what_can_pass_is_not_refused(overrides: dict[str, Any]) -> None:

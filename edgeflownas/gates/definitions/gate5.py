@@ -1,28 +1,30 @@
 """Gate 5, selection: every subnet of the search space evaluated with the long run's weights, and the front of them."""
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
 from edgeflownas.artifacts import read_json, write_text
 from edgeflownas.config import Config
+from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, none_of
 from edgeflownas.gates.gate import TRAINING_KEYS, Command, Context, Gate
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
+from edgeflownas.gates.settings import GateSettings
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import fair_cycle
-from edgeflownas.nas.search_space import ArchCode, SearchSpace
-from edgeflownas.network.cost import subnet_cost
+from edgeflownas.nas.search_space import ArchCode, SearchSpace, load_search_space
+from edgeflownas.network.cost import space_costs, subnet_cost
 from edgeflownas.provenance import COMPUTING_PACKAGES
 from edgeflownas.reporting.pages import rebased_page
 from edgeflownas.selection.front import NAMED, REFERENCE
 from edgeflownas.selection.parts import PARTS
 from edgeflownas.selection.tables import COLUMNS, TABLE, Evaluated, all_codes, code_text, read_evaluated
+from edgeflownas.selection.tree import Tree
 
 LONG_RUN, CHECKPOINT = "supernet", "best"
 RUN, REPEAT_RUN = "gate5", "gate5_repeat"
@@ -35,15 +37,7 @@ DRAWN, SEED = 24, 42
 TOLERANCE_PX = 1e-5
 # So many parts the space is cut into for the one that is evaluated again.
 REPEATED_OF = 27
-
-
-@dataclass(frozen=True)
-class SpaceSettings:
-    """How the whole space is evaluated: in how many jobs, on how many validation samples, with what limit."""
-
-    shards: Annotated[int, "selection.shards"]
-    samples: Annotated[int | None, "selection.samples"]
-    max_tmacs: Annotated[float, "selection.max_tmacs"]
+MILLION, TERA = 1e6, 1e12
 
 
 def drawn_codes(space: SearchSpace) -> list[ArchCode]:
@@ -249,24 +243,58 @@ CRITERIA = (
 )
 
 
-def _settings(context: Context) -> SpaceSettings:
-    return context.config.view(SpaceSettings)
+def _picks_are_codes(settings: GateSettings, steps: int | None) -> str | None:
+    space = load_search_space(settings.search_space)
+    try:
+        for word in (settings.picks or "").split():
+            parse_code(word, space)
+    except UserError as error:
+        return f"selection.picks: {error}"
+    return None
+
+
+def _budget_is_kept_by_some(settings: GateSettings, steps: int | None) -> str | None:
+    space, sizes = load_search_space(settings.search_space), (settings.height, settings.width, settings.init_neurons)
+    lightest = min(space_costs(space, *sizes)["macs"]) / MILLION
+    if settings.budget is None or settings.budget >= lightest:
+        return None
+    return (
+        f"selection.budget is {settings.budget:g}, and the lightest subnet takes {lightest:.6g} million "
+        "multiply-accumulates; raise it, or leave it out"
+    )
+
+
+def _space_is_small_enough(settings: GateSettings, steps: int | None) -> str | None:
+    samples = settings.samples or settings.eval_samples
+    if settings.data_source == "synthetic":
+        samples = min(samples or settings.synthetic_val, settings.synthetic_val)
+    space = load_search_space(settings.search_space)
+    tree = Tree(space, settings.init_neurons, settings.height, settings.width)
+    # Of a user's data it is known when they are indexed; the command then says the same.
+    tmacs = tree.macs(settings.bn_recal_batches * settings.eval_batch_size, samples or 1) / TERA
+    if tmacs <= settings.max_tmacs:
+        return None
+    return (
+        f"selection.max_tmacs is {settings.max_tmacs:g}, and evaluating the {space.size} subnets of {space.name} takes "
+        f"{tmacs:.4g} TMAC; raise it, or evaluate on fewer samples (selection.samples)"
+    )
 
 
 def _shards(config: Config) -> list[str]:
-    return [str(number + 1) for number in range(config.view(SpaceSettings).shards)]
+    return [str(number + 1) for number in range(config.view(GateSettings).shards)]
 
 
 def _space_eval(context: Context, run: str, *flags: Any) -> list[Any]:
-    settings = _settings(context)
+    settings = context.settings
     where = ["--run_dir", context.run(LONG_RUN), "--checkpoint", CHECKPOINT, "--out", f"{context.run(run)}/{TABLE}"]
     samples = [] if settings.samples is None else ["--samples", settings.samples]
     return [*where, *samples, "--set", f"selection.max_tmacs={settings.max_tmacs:g}", *flags]
 
 
 def _one_by_one(context: Context) -> list[Any]:
-    samples = _settings(context).samples
-    flags = [] if samples is None else ["--set", f"eval.max_samples={samples}"]
+    samples = context.settings.samples
+    keys = () if samples is None else ("eval.max_samples", "fast_mode.max_samples")
+    flags = [word for key in keys for word in ("--set", f"{key}={samples}")]
     flags += ["--checkpoint", CHECKPOINT, "--output_dir", context.run(LONG_RUN)]
     codes = map(format_code, compared_codes(context.space))
     return [*context.data_flags, *flags, "--out", f"{context.run(RUN)}/{EVALUATION}", "--arch", *codes]
@@ -276,7 +304,7 @@ COMMANDS = (
     Command(
         "evaluate",
         SPACE_EVAL,
-        lambda context: _space_eval(context, RUN, "--shard", f"{context.part}/{_settings(context).shards}"),
+        lambda context: _space_eval(context, RUN, "--shard", f"{context.part}/{context.settings.shards}"),
         parts=_shards,
     ),
     Command("merge", SPACE_EVAL, lambda context: _space_eval(context, RUN, "--merge")),
@@ -308,6 +336,7 @@ GATE = Gate(
         Artifact(PAGE, None, _rebased_page),
     ),
     config_keys=(*TRAINING_KEYS, "fast_mode.", "workflow."),
+    requirements=(_picks_are_codes, _budget_is_kept_by_some, _space_is_small_enough),
     own_keys=("selection.samples", "selection.budget", "selection.picks"),
     run_directories=(RUN, REPEAT_RUN),
     packages=COMPUTING_PACKAGES,
