@@ -56,7 +56,7 @@ class Pair:
 class Fit:
     """How frames of any size become the network's, (height, width), and flow comes back.
 
-    "resize" takes the whole frame, "crop" its middle, as the evaluation does.
+    "resize" takes the whole frame, "crop" its middle, as the evaluation does, and "full" leaves it at its own size.
     """
 
     way: str
@@ -67,11 +67,11 @@ class Fit:
         if self.way == "resize":
             shrinks = frame.shape[0] > self.size[0] or frame.shape[1] > self.size[1]
             return _resized(frame, self.size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        return frame[self._window(frame)]
+        return frame[self._window(frame)] if self.way == "crop" else frame
 
     def truth(self, flow: np.ndarray) -> np.ndarray:
         """The true flow, (H, W, 2), of the part of the frame that is predicted."""
-        return flow if self.way == "resize" else flow[self._window(flow)]
+        return flow[self._window(flow)] if self.way == "crop" else flow
 
     def predicted(self, flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Predicted flow, (h, w, 2), at the size of the truth and in its pixels."""
@@ -162,9 +162,10 @@ def chosen_code(run: RunDirectory, arch: str | None, space: SearchSpace) -> Arch
 
 
 def predict_pair(subnet: "SubnetModel", pair: Pair, fit: Fit) -> np.ndarray:
-    """Flow of a pair at the network's size, (h, w, 2) float32, pixels of that size."""
-    frames = np.empty((1, *fit.size, 6), np.float32)
-    scale_frames(fit.frame(pair.frame_0), fit.frame(pair.frame_1), frames[0])
+    """Flow of a pair at the size that it is fitted to, (h, w, 2) float32, pixels of that size."""
+    frame_0, frame_1 = fit.frame(pair.frame_0), fit.frame(pair.frame_1)
+    frames = np.empty((1, *frame_0.shape[:2], 6), np.float32)
+    scale_frames(frame_0, frame_1, frames[0])
     return np.asarray(subnet.predict_on_batch(frames)[0])
 
 
@@ -184,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     description = (
         "Predict the flow between two frames, the frames of a folder, or those of a video, with one subnet of a run's "
         "checkpoint, recalibrated as in the evaluation on the run's training data. Writes NAME_flow.flo and "
-        "NAME_flow.png for each pair, at the network's size and in pixels of that size."
+        "NAME_flow.png for each pair, in pixels of the size that was predicted."
     )
     parser = command_parser("edgeflownas.predict", description, EXAMPLES)
     add = parser.add_argument
@@ -195,9 +196,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--arch", metavar="CODE", help="arch code (the best of the run's last evaluation)")
     add(
         "--fit",
-        choices=("resize", "crop"),
+        choices=("resize", "crop", "full"),
         default="resize",
-        help="resize: the whole frame at the network's size; crop: its middle, as evaluated (%(default)s)",
+        help="resize: the whole frame at the network's size; crop: its middle, as evaluated; full: the frame at its "
+        "own size, which takes more memory (%(default)s)",
     )
     add("--flow", type=Path, metavar="TRUTH", help="the true flow of the two frames (flo, pfm, KITTI's png): print EPE")
     add("--radius", type=float, metavar="PIXELS", help="length of full colour in the pictures (the longest of each)")
@@ -259,11 +261,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             size = truth.shape[0], truth.shape[1]
             epe, zero, share = end_point_errors(fit.predicted(flow, size), truth)
             print(f"EPE {epe:.4f} px, zero-flow {zero:.4f} px, of {size[1]}x{size[0]} pixels {share:.1%} known")
-    print(_times(seconds, fit.size))
+    print(_times(seconds, flow.shape))
     return EXIT_DONE
 
 
-def _times(seconds: Sequence[float], size: tuple[int, int]) -> str:
+def _times(seconds: Sequence[float], size: tuple[int, ...]) -> str:
     first = f"first pair {seconds[0]:.2f} s, compiling included"
     if len(seconds) == 1:
         return first

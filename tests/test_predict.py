@@ -112,6 +112,7 @@ def test_flow_at_the_networks_size_comes_back_in_the_frames_own_pixels() -> None
     assert fit.frame(np.zeros((90, 180, 3), np.uint8)).shape == (45, 60, 3)
     frame = disk.frame(1)
     np.testing.assert_array_equal(Fit("crop", (40, 56)).frame(frame), frame[4:44, 4:60])
+    assert Fit("full", (45, 60)).frame(frame) is frame
 
 
 def test_errors_are_of_the_known_pixels() -> None:
@@ -138,7 +139,8 @@ def test_a_real_pair_is_predicted_and_held_against_its_flow(
     numbers = (2, 3) if name == "sintel" else (0, 1)
     frames = [str(real_pairs.parent / pattern.format(number)) for number in numbers]
     truth = real_pairs.parent / folder / Path(frames[0]).with_suffix(suffix).name
-    flags = ["--run_dir", str(whole_run), "--out", str(tmp_path), "--flow", str(truth)]
+    fit = "resize" if name == "sintel" else "full"
+    flags = ["--run_dir", str(whole_run), "--out", str(tmp_path), "--fit", fit, "--flow", str(truth)]
     assert predict.main([*flags, *frames]) == 0
     epe, zero = re.search(r"EPE (\S+) px, zero-flow (\S+) px", capsys.readouterr().out).groups()
     if name == "sintel":
@@ -150,5 +152,7 @@ def test_a_real_pair_is_predicted_and_held_against_its_flow(
     assert float(zero) == pytest.approx(np.linalg.norm(flow, axis=-1)[known].mean(), abs=1e-4)
     (written,) = tmp_path.glob("*.flo")
     height, width = known.shape
-    predicted = cv2.resize(read_flow(written), (width, height)) * [width / 60, height / 45]
+    predicted = read_flow(written)
+    if fit == "resize":
+        predicted = cv2.resize(predicted, (width, height)) * [width / 60, height / 45]
     assert float(epe) == pytest.approx(np.linalg.norm(predicted - flow, axis=-1)[known].mean(), abs=1e-3)

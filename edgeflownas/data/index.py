@@ -92,7 +92,7 @@ def build_index(
         print_line(f"continuing an interrupted build that had inspected {journal.count} samples")
     with journal.writing() if journal else nullcontext():
         inspected = {
-            split: _inspect_split(
+            split: inspect_split(
                 kind, kind.scan(Path(root), split, passes), split, crop, max_flow, workers, journal, print_line
             )
             for split in SPLITS
@@ -100,7 +100,7 @@ def build_index(
     entries = {split: part[0] for split, part in inspected.items()}
     usable = {split: [entry for entry in entries[split] if "reason" not in entry] for split in SPLITS}
     reasons = copies(usable, within_split=not allow_copies)
-    splits = {split: _summary(*inspected[split], reasons.get(split, {})) for split in SPLITS}
+    splits = {split: summary(*inspected[split], reasons.get(split, {})) for split in SPLITS}
     require_good(splits, root, on_bad_sample, max_bad_fraction, folder)
     if folder and journal:
         journal.remove()
@@ -120,7 +120,7 @@ def build_index(
     }
 
 
-def _inspect_split(
+def inspect_split(
     layout: Layout,
     scan: Scan,
     split: str,
@@ -130,7 +130,13 @@ def _inspect_split(
     journal: Journal | None,
     print_line: PrintLine,
 ) -> tuple[list[Entry], list[Form]]:
-    """The entries of a split's samples, and what else its folder holds."""
+    """The entries of a split's samples, and what else its folder holds.
+
+    Args:
+        scan: of the split.
+        crop, max_flow, workers, print_line: as `build_index`.
+        journal: notes what was inspected.
+    """
     samples = scan.samples
 
     def entry_of(sample: Sample) -> Entry:
@@ -155,7 +161,7 @@ def _inspect_split(
     return entries, scan.other
 
 
-def _summary(entries: list[Entry], other: list[Form], copied: Mapping[str, str]) -> dict[str, Any]:
+def summary(entries: list[Entry], other: list[Form], copied: Mapping[str, str]) -> dict[str, Any]:
     """A split of the index; `copied` has the reasons, by name, why samples are copies."""
     entries = [entry | {"reason": copied[entry["name"]]} if entry["name"] in copied else entry for entry in entries]
     listed = [entry for entry in entries if "reason" not in entry]

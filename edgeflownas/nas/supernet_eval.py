@@ -3,19 +3,22 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.command_line import add_config_flags, add_data_root_flag, config_from_flags
 from edgeflownas.config import Config
 from edgeflownas.console.printer import Printer, judging_line
+from edgeflownas.data.evaluation_set import find_evaluation_set
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.eval_pool import POOL_CYCLES, eval_pool
 from edgeflownas.nas.fair_sampler import cycles_of
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
+from edgeflownas.runs.records import METRICS
 from edgeflownas.training.restored import load_evaluator
 
 EXAMPLES = (
@@ -44,9 +47,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="where to write the result (supernet_eval.json in the run directory)",
     )
+    add(
+        "--val",
+        action="append",
+        default=[],
+        metavar="LAYOUT:FOLDER",
+        help="also evaluate on this data set at its frames' own size: sintel:/data/MPI-Sintel; may be repeated",
+    )
     add("--quiet", action="store_true", help="do not print which subnets are being evaluated")
     add_json_flag(parser)
     return parser
+
+
+@dataclass(frozen=True)
+class SetSettings:
+    """How further data sets are inspected and read."""
+
+    on_bad_sample: Annotated[str, "data.on_bad_sample"]
+    max_bad_fraction: Annotated[float, "data.max_bad_fraction"]
+    workers: Annotated[int, "data.workers"]
 
 
 def evaluate(
@@ -55,12 +74,14 @@ def evaluate(
     codes: Sequence[str] | None,
     watch: Callable[[dict[str, Any]], None],
     cycles: int = POOL_CYCLES,
+    sets: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluate some fair cycles of subnets, or `codes`, with the weights of a checkpoint.
 
     Args:
         codes: arch codes; None for the eval pool, or a larger one of `cycles` cycles.
         watch: called with what is evaluated.
+        sets: further data sets to evaluate on, as `find_evaluation_set` takes them.
 
     Returns:
         The content of `supernet_eval.json`.
@@ -71,9 +92,16 @@ def evaluate(
     space = load_search_space(config["network.search_space"])
     wanted = None if codes is None else [parse_code(code, space) for code in codes]
     pool = eval_pool(space, cycles) if wanted is None else cycles_of(wanted, space)
+    settings = config.view(SetSettings)
+    # Before the backend is imported, which takes ten seconds and more.
+    tested = [
+        find_evaluation_set(words, settings.on_bad_sample, settings.max_bad_fraction, settings.workers)
+        for words in sets
+    ]
     path, checkpoint, evaluator, data = load_evaluator(config, checkpoint_name)
 
     from edgeflownas.training.evaluation import pool_summary
+    from edgeflownas.training.set_evaluation import evaluate_set
 
     results = evaluator.evaluate(pool, data.recalibration(), data.validation(), watch)
     if wanted is not None:
@@ -81,6 +109,13 @@ def evaluate(
         found = {result["code"]: result for result in results}
         results = [found[format_code(code)] for code in wanted]
     mean_epe, std_epe, noise_epe = pool_summary(results)
+    further: dict[str, Any] = {}
+    if tested:
+        statistics, _, _ = evaluator.recalibrate(pool, data.recalibration(), watch)
+        further["sets"] = [evaluate_set(evaluator, pool, statistics, one, settings.workers, watch) for one in tested]
+    for one in further.get("sets", []):
+        by_code = {subnet["code"]: subnet for subnet in one["subnets"]}
+        one["subnets"] = [by_code[result["code"]] for result in results]
     return {
         "checkpoint": {
             "path": str(path),
@@ -95,6 +130,7 @@ def evaluate(
         "std_epe": std_epe,
         "noise_epe": noise_epe,
         "subnets": results,
+        **further,
     }
 
 
@@ -109,7 +145,22 @@ def _print_result(result: Mapping[str, Any]) -> None:
         f"mean EPE {result['mean_epe']:.4f} ± {result['std_epe']:.4f} px, error "
         f"{result['noise_epe']:.4f} px, zero-flow {result['zero_flow_epe']:.4f} px"
     )
+    for one in result.get("sets", []):
+        _print_set(one)
     print(f"{result['samples']} samples, bn_recal_batches={result['bn_recal_batches']}")
+
+
+def _print_set(result: Mapping[str, Any]) -> None:
+    print(f"{result['root']} ({result['layout']}), {result['samples']} samples at their own size")
+    print("arch code, pass, pixels, share of them, EPE (px), off by more than 1, 3, 5 px, Fl-all")
+    whole = {row["pass"]: row["pixels"] for row in result["zero_flow"] if row["pixels_of"] == "all"}
+    for subnet in [{"code": "zero flow", "rows": result["zero_flow"]}, *result["subnets"]]:
+        for row in subnet["rows"]:
+            shares = [f"{row[name]:7.2%}" for name in METRICS[1:] if name in row]
+            print(
+                f"{subnet['code']}  {row['pass']} {row['pixels_of']:9s} {row['pixels'] / whole[row['pass']]:7.2%} "
+                f"{row['epe']:8.4f} {' '.join(shares)}".rstrip()
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         printer.progress(lambda: judging_line(where))
 
     try:
-        result = evaluate(config, arguments.checkpoint, arguments.arch, watch, cycles)
+        result = evaluate(config, arguments.checkpoint, arguments.arch, watch, cycles, arguments.val)
     finally:
         printer.end_line()
     write_json(out, result, schema="supernet_eval.schema.json")

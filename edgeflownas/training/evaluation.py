@@ -44,6 +44,7 @@ class Evaluator:
     def __init__(self, network: FlowNetwork, init_neurons: int, flow_scale: float) -> None:
         self.space = network.space
         self._network = network
+        self._predictions: dict[tuple[int, ...], PredictionModel] = {}
         self.flow_scale = flow_scale
         self._owners = batch_norm_owners(network.space, init_neurons)
         self._recalibration = RecalibrationModel(network)
@@ -129,6 +130,24 @@ class Evaluator:
         inputs = {"frames": frames, "codes": codes, "statistics": statistics[0]}
         flow, sigma = self._prediction.predict_on_batch(inputs)
         return np.asarray(flow), np.asarray(sigma), batches
+
+    def flow_at_any_size(self, codes: np.ndarray, statistics: CycleStatistics, frames: np.ndarray) -> np.ndarray:
+        """What the subnets of one fair cycle predict, with given statistics, for frames of any size.
+
+        Args:
+            codes: (paths, blocks) int32.
+            statistics: of the cycle.
+            frames: (B, H, W, 6) float32 in [-1, 1].
+
+        Returns:
+            (paths, B, H, W, 2) float32, pixels.
+        """
+        size = frames.shape[1:3]
+        if size not in self._predictions:
+            # A model each: Keras would take the second size as a sign that none is fixed, which the network needs.
+            self._predictions[size] = PredictionModel(self._network, self.flow_scale)
+        inputs = {"frames": frames, "codes": codes, "statistics": statistics}
+        return np.asarray(self._predictions[size].predict_on_batch(inputs)[0])
 
     def subnet(self, code: ArchCode, recalibration: Iterable[Batch], watch: Watch | None = None) -> SubnetModel:
         """One subnet, recalibrated as in the evaluation: it maps frames (B, H, W, 6) in [-1, 1] to flow, pixels."""

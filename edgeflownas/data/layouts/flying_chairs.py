@@ -42,7 +42,7 @@ def _scan(root: Path, split: str, passes: str) -> Scan:
         candidates = [candidate for candidate in candidates if splits[int(candidate.name) - 1] == split]
     elif candidates:
         candidates = split_by_group(root, split, candidates)
-    return scan_of(root, split, candidates, there, other if split == "train" else [], TREE)
+    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE)
 
 
 def _official(path: Path) -> list[str]:

@@ -8,7 +8,12 @@ frames of 2012 (`image_0`) are not used.
 import re
 from pathlib import Path
 
+import numpy as np
+
+from edgeflownas.data.flow_files import LARGEST_KNOWN
 from edgeflownas.data.layouts.layout import Candidate, Layout, Scan, has_folder, listed, scan_of, split_by_group
+from edgeflownas.data.readers import read_flow
+from edgeflownas.data.samples import Sample
 
 FRAMES = ("image_2", "colored_0")
 FLOWS = ("flow_occ", "flow_noc")
@@ -48,7 +53,15 @@ def _scan(root: Path, split: str, passes: str) -> Scan:
     ]
     if candidates:
         candidates = split_by_group(root, split, candidates)
-    return scan_of(root, split, candidates, there, other if split == "train" else [], TREE)
+    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE)
+
+
+def _matched(sample: Sample) -> np.ndarray | None:
+    """What flow_noc knows, where both it and flow_occ are there."""
+    path = sample.folder / sample.parts[2].replace("/flow_occ/", "/flow_noc/")
+    if path == sample.files[2] or not path.exists():
+        return None
+    return np.asarray((np.abs(read_flow(path)) <= LARGEST_KNOWN).all(axis=-1))
 
 
 LAYOUT = Layout(
@@ -59,6 +72,8 @@ LAYOUT = Layout(
     uses=("training",),
     fits=_fits,
     scan=_scan,
+    judged="all",
+    matched=_matched,
     unknown=True,
     # The frames of the multi-view extension.
     expected=re.compile(r"[0-9]{6}_[0-9]{2}\.png", re.ASCII),

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from edgeflownas.data.other_files import NAMED, Form, entry_name, forms, in_words, names_in
 from edgeflownas.data.samples import Sample
 from edgeflownas.errors import UserError
@@ -42,7 +44,10 @@ class Layout:
         tree: where its files are, below the root.
         uses: the names at the root that it knows.
         fits: whether a root may be of this layout, by what lies there.
-        scan: the samples of a split, "train" or "val", of some `PASSES`.
+        scan: the samples of a split, "train", "val" or "all", of some `PASSES`.
+        judged: the split to evaluate on when nothing is trained: "all" where no split is official.
+        matched: where, (H, W) bool, what a sample's first frame shows is visible in its second, too; None if the data
+            set does not say.
         passes: whether it has more than one of a scene.
         unknown: whether flow may be unknown at a pixel; elsewhere, such flow is a fault.
         expected: names of files that ship with it beside those of samples, and are not used: nothing to remark.
@@ -56,6 +61,8 @@ class Layout:
     uses: tuple[str, ...]
     fits: Callable[[Path], bool]
     scan: Callable[[Path, str, str], Scan]
+    judged: str = "val"
+    matched: Callable[[Sample], np.ndarray | None] = lambda sample: None
     passes: bool = False
     unknown: bool = False
     expected: re.Pattern[str] = field(default=re.compile("(?!)"))
@@ -116,9 +123,13 @@ def scan_of(
 def split_by_group(root: Path, split: str, candidates: Collection[Candidate]) -> list[Candidate]:
     """The candidates of a split where there is no official one: every tenth group by name, or the last of fewer.
 
+    The split "all" has all of them.
+
     Raises:
         UserError: all are of one group, which cannot be both trained on and evaluated on.
     """
+    if split == "all":
+        return list(candidates)
     groups = sorted({candidate.group for candidate in candidates})
     if len(groups) == 1:
         raise UserError(

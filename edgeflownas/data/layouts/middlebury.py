@@ -46,7 +46,7 @@ def _scan(root: Path, split: str, passes: str) -> Scan:
     ]
     if candidates:
         candidates = split_by_group(root, split, candidates)
-    return scan_of(root, split, candidates, there, other if split == "train" else [], TREE)
+    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE)
 
 
 LAYOUT = Layout(
@@ -57,6 +57,7 @@ LAYOUT = Layout(
     uses=(FRAMES, FLOWS),
     fits=_fits,
     scan=_scan,
+    judged="all",
     unknown=True,
     expected=re.compile(r"frame[0-9]{2}\.png|flow10\.png", re.ASCII),
 )

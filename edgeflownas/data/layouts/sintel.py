@@ -7,6 +7,8 @@ ECCV 2012. The test scenes have no flow and are not used.
 import re
 from pathlib import Path
 
+import numpy as np
+
 from edgeflownas.data.layouts.layout import (
     Candidate,
     Layout,
@@ -18,6 +20,8 @@ from edgeflownas.data.layouts.layout import (
     split_by_group,
     subfolders,
 )
+from edgeflownas.data.png_files import decode_mask, open_mask
+from edgeflownas.data.samples import Sample
 
 TREE = (
     "the layout is <root>/training/{clean,final}/SCENE/frame_NNNN.png, training/flow/SCENE/frame_NNNN.flo and, where "
@@ -48,7 +52,7 @@ def _scan(root: Path, split: str, passes: str) -> Scan:
             candidates += [_candidate(folder, scene, number, masked) for number in sorted(pairs)]
     if candidates:
         candidates = split_by_group(root, split, candidates)
-    return scan_of(root, split, candidates, there, other if split == "train" else [], TREE)
+    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE)
 
 
 def _numbers(root: Path, folder: str, there: set[str], other: list[str]) -> dict[str, set[int]]:
@@ -75,6 +79,15 @@ def _candidate(folder: str, scene: str, number: int, masked: bool) -> Candidate:
     return Candidate(f"{Path(folder).name}/{scene}/frame_{number:04d}", tuple(parts), group=scene)
 
 
+def _matched(sample: Sample) -> np.ndarray | None:
+    """What `training/occlusions/` does not mark."""
+    path = sample.folder / sample.parts[2].replace("/flow/", "/occlusions/").replace(".flo", ".png")
+    if not path.exists():
+        return None
+    with open_mask(path) as mask:
+        return ~decode_mask(mask)
+
+
 LAYOUT = Layout(
     name="sintel",
     title="MPI Sintel",
@@ -83,6 +96,8 @@ LAYOUT = Layout(
     uses=("training",),
     fits=_fits,
     scan=_scan,
+    judged="all",
+    matched=_matched,
     passes=True,
     unknown=True,
 )
