@@ -248,7 +248,7 @@ data:
   source: synthetic
   root: {tmp_path / "data"}
   synthetic: {{train: 16, val: 8, height: 60, width: 80, seed: 7}}
-train: {{num_epochs: 6, batch_size: 4, steps_per_epoch: 120, lr: 2e-3}}
+train: {{num_epochs: 6, batch_size: 4, steps_per_epoch: 160, lr: 4e-3}}
 eval: {{batch_size: 4, max_samples: 16, split: train}}
 fast_mode: {{steps_per_epoch: 2, max_samples: 2}}
 selection: {{shards: 2, samples: 12}}
