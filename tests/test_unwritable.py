@@ -79,7 +79,7 @@ def run(*words: str, cwd: Path | None = None) -> tuple[int, str, str]:
             "--root",
             "{}/a/b",
         ),
-        ("edgeflownas.studies.single_subnet", "--arch", "000000000", "--out", "{}/space.yaml"),
+        ("edgeflownas.studies.single_subnet", "alone", "--arch", "000000000", "--out", "{}/space.yaml"),
     ],
     ids=lambda words: f"{words[0].rpartition('.')[2]}-{words[-1].rpartition('/')[2]}",
 )

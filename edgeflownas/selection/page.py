@@ -78,7 +78,17 @@ def further_commands(evaluated: Evaluated, config: Config, config_flags: Sequenc
     ]
     alone = "subnets/@digits@.yaml"
     from_space = [] if name == DEFAULT_SEARCH_SPACE else ["--space", name]
-    single = ["python", "-m", "edgeflownas.studies.single_subnet", *from_space, "--arch", "@code@", "--out", alone]
+    single = [
+        "python",
+        "-m",
+        "edgeflownas.studies.single_subnet",
+        "alone",
+        *from_space,
+        "--arch",
+        "@code@",
+        "--out",
+        alone,
+    ]
     train = ["python", "-m", "edgeflownas.train_supernet", *config_flags, *settings]
     train += ["--set", f"network.search_space={alone}", "--output_dir", "outputs/subnets/@digits@"]
     return [shlex.join(single), shlex.join(train)]
