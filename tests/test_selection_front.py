@@ -73,6 +73,9 @@ def test_hypervolume_by_hand():
     assert hypervolume(np.array([1, 4, 4]), np.array([2.0, 1, 5]), (0, 0), (5, 10)) == pytest.approx((3 * 8 + 9) / 50)
     assert hypervolume(np.array([6, 1]), np.array([0.0, 11]), (0, 0), (5, 10)) == 0
     assert hypervolume(np.array([0]), np.array([0.0]), (0, 0), (5, 10)) == 1
+    # What is better than the ideal corner counts as if it lay on its edge.
+    assert hypervolume(np.array([-5]), np.array([5.0]), (0, 0), (5, 10)) == pytest.approx(0.5)
+    assert hypervolume(np.array([2]), np.array([-9.0]), (0, 0), (5, 10)) == pytest.approx(0.6)
     with pytest.raises(ValueError, match="beyond the ideal"):
         hypervolume(np.array([1]), np.array([1.0]), (5, 0), (5, 10))
     with pytest.raises(ValueError, match="beyond the ideal"):
