@@ -24,7 +24,7 @@ from edgeflownas.deploy.converter import convert_model
 from edgeflownas.deploy.litert import LiteModel
 from edgeflownas.deploy.peak import estimated_peak
 from edgeflownas.deploy.settings import as_floats
-from edgeflownas.deploy.subnet import OUTPUTS, Subnet, untrained_weights
+from edgeflownas.deploy.subnet import OUTPUTS, RESIZES, Subnet, untrained_weights
 from edgeflownas.deploy.targets import Target, load_target
 from edgeflownas.deploy.vela import ChipCost, compile_model
 from edgeflownas.devices import prepare_backend
@@ -59,15 +59,17 @@ def measure(subnet: Subnet, target: Target, rounds: int) -> dict[str, Any]:
         folder = Path(name)
         model = timed("build_s", lambda: plain_model(subnet, untrained_weights(subnet, 0)))
         timed("save_s", lambda: save_plain_model(model, folder / "model.keras"))
-        floats, ints = timed("convert_s", lambda: convert_model(folder / "model.keras", frames))
+        floats, ints = timed("convert_s", lambda: convert_model(folder / "model.keras", frames, "int8"))
         _, cost = timed("compile_s", lambda: compile_model(ints, target, "the subnet"))
         for file, content in (("float.tflite", floats), ("int8.tflite", ints)):
             (folder / file).write_bytes(content)
         ways = _ways(model, folder, frames[0])
         alternate(ways, 1)
         per_frame = {f"{way}_ms": round(1e3 * statistics.median(s), 1) for way, s in alternate(ways, rounds).items()}
-    by_output = {
-        output: _on_chip(_compiled(replace(subnet, output=output), frames, target), target) for output in OUTPUTS
+    forms = [(resize, output) for resize in RESIZES for output in OUTPUTS]
+    by_form = {
+        f"{resize} {output}": _on_chip(_compiled(replace(subnet, resize=resize, output=output), frames, target), target)
+        for resize, output in forms
     }
     by_hand = compile_model(_by_hand(subnet, frames), target, "the supernet converted by hand")[1]
     return {
@@ -80,7 +82,7 @@ def measure(subnet: Subnet, target: Target, rounds: int) -> dict[str, Any]:
         **per_frame,
         "chip": _on_chip(cost, target),
         "estimated_sram_kib": round(estimated_peak(subnet)[0] / 1024, 2),
-        "by_output": by_output,
+        "by_form": by_form,
         "by_hand": _on_chip(by_hand, target),
     }
 
@@ -101,7 +103,9 @@ def _compiled(subnet: Subnet, frames: np.ndarray, target: Target) -> ChipCost:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "model.keras")
         save_plain_model(plain_model(subnet, untrained_weights(subnet, 0)), path)
-        return compile_model(convert_model(path, frames)[1], target, subnet.output)[1]
+        return compile_model(
+            convert_model(path, frames, subnet.precision)[1], target, f"{subnet.resize} {subnet.output}"
+        )[1]
 
 
 def _ways(model: Any, folder: Path, frames: np.ndarray) -> dict[str, Callable[[], Any]]:
@@ -206,9 +210,9 @@ def main() -> None:
         f"per frame pair on this CPU: Keras {result['keras_ms']} ms, LiteRT float {result['litert_float_ms']} ms, int8 "
         f"with reference kernels {result['litert_int8_reference_ms']} ms"
     )
-    for name, cost in {**result["by_output"], "by hand": result["by_hand"]}.items():
+    for name, cost in {**result["by_form"], "by hand": result["by_hand"]}.items():
         memory = f"{cost['sram_kib']:8.1f} KiB of SRAM, {cost['flash_kib']:8.1f} KiB of flash"
-        print(f"{name:8s} {cost['ms']:9.2f} ms, {memory}, {cost['cpu_operators']} operators on the CPU")
+        print(f"{name:14s} {cost['ms']:9.2f} ms, {memory}, {cost['cpu_operators']} operators on the CPU")
     print(f"estimated SRAM {result['estimated_sram_kib']} KiB")
     if "additive" in result:
         print("additive model:", result["additive"])

@@ -125,6 +125,15 @@ def test_vela_still_gives_these_peaks_for_every_code_without_an_operator_on_the_
         assert cost.sram_kib == pytest.approx(estimated_peak(subnet)[0] / 1024, rel=0.02)
 
 
+@pytest.mark.slow
+def test_int16_activations_need_twice_the_sram_and_no_cpu():
+    for resize in ("exact", "subpixel"):
+        subnet = replace(subnet_of(96, 128, 16, "sum", resize), precision="int16x8")
+        cost = compile_model(convert_untrained([subnet], 0)[0], SMALL, "subnet")[1]
+        assert cost.cpu_operators == ()
+        assert cost.sram_kib == pytest.approx(estimated_peak(subnet)[0] / 1024, abs=0.02)
+
+
 def test_the_estimate_needs_no_particular_search_space(tmp_path):
     space = eleven_block_space(tmp_path)
     assert estimated_peak(replace(subnet_of(180, 240, 32), space=space, code=space.reference))[0] == 1785.125 * 1024

@@ -131,7 +131,10 @@ def test_nothing_but_convolutions_remains_of_batch_norm():
 def test_bytes_and_floats_are_each_others_inverse():
     every = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(as_bytes(as_floats(every)), every)
-    np.testing.assert_array_equal(as_chip_input(every), np.arange(-128, 128, dtype=np.int8))
+    np.testing.assert_array_equal(as_chip_input(every, "int8"), np.arange(-128, 128, dtype=np.int8))
+    wide = as_chip_input(every, "int16")
+    assert (wide.dtype, wide[0], wide[255]) == (np.int16, -32767, 32767)
+    np.testing.assert_allclose(wide / 32767, as_floats(every), atol=2e-5)
 
 
 def test_the_folder_is_complete_and_its_facts_hold(exported, whole_run):
@@ -155,7 +158,7 @@ def test_float_files_are_exact_and_int8_is_close(exported):
     assert facts["float_difference"] < 2e-4
     assert epe["keras"] == pytest.approx(epe["supernet"], abs=1e-4)
     assert epe["float"] == pytest.approx(epe["keras"], abs=1e-4)
-    assert epe["int8"] == pytest.approx(epe["keras"], abs=0.2)
+    assert epe["quantised"] == pytest.approx(epe["keras"], abs=0.2)
     assert facts["saturated"] < 0.01
     assert facts["input"]["scale"] == pytest.approx(1 / 127.5)
 
@@ -221,7 +224,7 @@ def test_c_compiles_the_header(exported):
 
 def test_few_calibration_samples_are_a_warning_with_the_reason(exported):
     _, err = exported
-    assert "WARNING: int8 ranges are calibrated on 7 training samples only" in err
+    assert "WARNING: the ranges are calibrated on 7 training samples only" in err
 
 
 @pytest.mark.slow
@@ -265,6 +268,22 @@ def test_with_a_target_the_header_holds_the_compiled_file(whole_run, tmp_path):
 
 
 @pytest.mark.slow
+def test_int16_activations_lose_almost_nothing(exported, whole_run, tmp_path):
+    flags = ["--run_dir", str(whole_run), "--arch", CODE, "--out", str(tmp_path), "--set", "target=arm_deep_embedded"]
+    shutil.copy(exported[0] / "int8.tflite", tmp_path)
+    assert main([*flags, "--set", "deploy.precision=int16x8"]) == 0
+    facts, of_int8 = (read_json(path / "export.json", schema=SCHEMA) for path in (tmp_path, exported[0]))
+    assert {"int16x8.tflite", "int16x8_vela.tflite"} <= set(facts["files"])
+    assert not (tmp_path / "int8.tflite").exists()
+    assert facts["epe"]["quantised"] == pytest.approx(facts["epe"]["keras"], abs=0.01)
+    assert facts["chip"]["cpu_operators"] == []
+    frames = np.fromfile(tmp_path / "golden" / "000_frames.bin", "<i2")
+    assert (frames.size, int(np.abs(frames).max()) > 1000) == (45 * 60 * 6, True)
+    assert facts["input"]["scale"] == pytest.approx(1 / 32767, rel=1e-4)
+    assert of_int8["precision"] == "int8"
+
+
+@pytest.mark.slow
 def test_heads_as_outputs_lose_no_more_than_their_sum(exported, whole_run, tmp_path):
     folder, _ = exported
     flags = ["--run_dir", str(whole_run), "--arch", CODE, "--out", str(tmp_path), "--set", "deploy.output=heads"]
@@ -272,7 +291,7 @@ def test_heads_as_outputs_lose_no_more_than_their_sum(exported, whole_run, tmp_p
     heads, of_sum = (read_json(path / "export.json", schema=SCHEMA) for path in (tmp_path, folder))
     assert list(heads["outputs"]) == ["head0", "head1", "head2"]
     assert heads["epe"]["keras"] == pytest.approx(of_sum["epe"]["keras"], abs=1e-4)
-    assert heads["epe"]["int8"] == pytest.approx(heads["epe"]["keras"], abs=0.2)
+    assert heads["epe"]["quantised"] == pytest.approx(heads["epe"]["keras"], abs=0.2)
     assert len(heads["calibration"]) == 1
     model = LiteModel(tmp_path / "int8.tflite")
     assert [tensor.shape[1:3] for tensor in model.outputs] == [(12, 15), (23, 30), (45, 60)]

@@ -13,6 +13,7 @@ from edgeflownas.deploy.settings import as_chip_input
 
 GOLDEN = "golden"
 _BYTES_A_LINE = 24
+_CONVERSION = {"int8": "each byte minus 128", "int16": "each byte b as the nearest integer to (b / 127.5 - 1) * 32767"}
 
 
 def output_names(count: int) -> list[str]:
@@ -25,14 +26,15 @@ def c_header(content: bytes, model: LiteModel, facts: Mapping[str, Any]) -> str:
 
     Args:
         content: the file for the chip.
-        model: the int8 file that it was made from.
+        model: the quantised file that it was made from.
         facts: the content of `export.json`.
     """
     _, height, width, channels = model.input.shape
     lines = [
         f"/* Optical flow by subnet {facts['code']}; see model_card.md. Written by edgeflownas.deploy.export.",
-        f" * Input: int8 {height} x {width} x {channels} (NHWC), RGB of the earlier frame, then of the later one, each",
-        " * byte minus 128. A quantised value q stands for SCALE * (q - ZERO_POINT). Outputs are pixels, x and y.",
+        f" * Input: {model.input.dtype} {height} x {width} x {channels} (NHWC), RGB of the earlier frame, then of the",
+        f" * later one: {_CONVERSION[model.input.dtype]}.",
+        " * A quantised value q stands for SCALE * (q - ZERO_POINT). Outputs are pixels, x and y.",
         *([" * The host resizes each sum of heads bilinearly (half-pixel centres, clamped edges) and adds the next."]
           if len(model.outputs) > 1 else []),
         " */",
@@ -76,20 +78,21 @@ def _number(value: float) -> str:
 def write_golden(folder: Path, names: Sequence[str], frames: np.ndarray, model: LiteModel) -> list[str]:
     """Write what the chip must give for a few samples, as raw little-endian arrays that C can read.
 
-    `NNN_frames.bin` (H, W, 6) int8, `NNN_<output>.bin` (h, w, 2) int8 per output, `NNN_flow.bin` (H, W, 2) float32.
+    `NNN_frames.bin` (H, W, 6) and per output `NNN_<output>.bin` (h, w, 2), both of the file's own type;
+    `NNN_pixels.bin` (H, W, 2) float32.
 
     Args:
         folder: where `golden/` is made.
         names: of the samples; only their number counts here.
         frames: (N, H, W, 6) uint8.
-        model: the int8 file.
+        model: the quantised file.
 
     Returns:
         The files, relative to `folder`.
     """
     written = []
     for number, outputs in zip(range(len(names)), model.run_all(frames), strict=True):
-        arrays = {"frames": as_chip_input(frames[number])}
+        arrays = {"frames": as_chip_input(frames[number], model.input.dtype)}
         arrays |= dict(zip(output_names(len(outputs)), outputs, strict=True))
         flow = model.flow(outputs)
         arrays["pixels"] = flow.astype("<f4")
@@ -102,12 +105,13 @@ def write_golden(folder: Path, names: Sequence[str], frames: np.ndarray, model: 
 def model_card(facts: Mapping[str, Any]) -> str:
     """The card in Markdown: what it is, how good it is, what it was calibrated on, how it is used."""
     epe, frames = facts["epe"], facts["input"]
+    kind, quantised = {"int8": "int8", "int16x8": "int16"}[facts["precision"]], f"{facts['precision']}.tflite"
     outputs = "\n".join(
         f"| `{name}` | {output['height']} × {output['width']} × 2 | {output['scale']:.9g} | {output['zero_point']} |"
         for name, output in facts["outputs"].items()
     )
     steps = [
-        "1. Subtract 128 from each byte of the two RGB frames, the earlier one first: int8, "
+        f"1. Take both RGB frames, the earlier one first, {_CONVERSION[kind]}: {kind}, "
         f"{frames['height']} × {frames['width']} × 6.",
         "2. Run the model. A quantised value q stands for scale × (q − zero point).",
     ]
@@ -132,16 +136,16 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "",
         f"End-point error on {facts['samples']} samples of the split `{facts['split']}`, pixels:",
         "",
-        "| no motion | in the supernet | model.keras | float.tflite | int8.tflite |",
+        f"| no motion | in the supernet | model.keras | float.tflite | {quantised} |",
         "|---|---|---|---|---|",
         f"| {epe['zero_flow']:.4f} | {epe['supernet']:.4f} | {epe['keras']:.4f} | {epe['float']:.4f} | "
-        f"{epe['int8']:.4f} |",
+        f"{epe['quantised']:.4f} |",
         "",
         f"`float.tflite` differs from `model.keras` by at most {facts['float_difference']:.2g} px at any pixel.",
-        "`int8.tflite` was measured with LiteRT's reference kernels;",
+        f"`{quantised}` was measured with LiteRT's reference kernels;",
         f"{facts['saturated']:.3%} of its outputs are at the end of their range.",
         "",
-        *_on_chip(facts.get("chip")),
+        *_on_chip(facts.get("chip"), facts["precision"]),
         "## Use",
         "",
         *steps,
@@ -163,7 +167,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _on_chip(chip: Mapping[str, Any] | None) -> list[str]:
+def _on_chip(chip: Mapping[str, Any] | None, precision: str) -> list[str]:
     if chip is None:
         return []
     ms = "unknown" if chip["ms"] is None else f"{chip['ms']:.2f}"
@@ -171,7 +175,7 @@ def _on_chip(chip: Mapping[str, Any] | None) -> list[str]:
     return [
         "## On the chip",
         "",
-        f"`int8_vela.tflite` is compiled for `{chip['target']}` by Vela {chip['vela']}, whose estimates these are:",
+        f"`{precision}_vela.tflite` is compiled for `{chip['target']}` by Vela {chip['vela']}. Its estimates:",
         "",
         "| ms | SRAM, KiB | flash, KiB | operators on the CPU |",
         "|---|---|---|---|",

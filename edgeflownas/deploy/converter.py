@@ -19,7 +19,7 @@ from edgeflownas.deploy.settings import as_floats
 from edgeflownas.deploy.subnet import Subnet, untrained_weights
 from edgeflownas.errors import UserError
 
-MODEL, CALIBRATION, FLOAT, INT8 = "model.keras", "calibration.npy", "float.tflite", "int8.tflite"
+MODEL, CALIBRATION, FLOAT, QUANTISED = "model.keras", "calibration.npy", "float.tflite", "quantised.tflite"
 # Heads in this order come out of TensorFlow's converter from fine to coarse. Vela then computes each as soon as it can;
 # in any other order it keeps arrays of the trunk for a head that it leaves for later (a third more SRAM).
 _HEADS = (1, 2, 0)
@@ -34,12 +34,13 @@ def require_converter() -> None:
         )
 
 
-def convert_model(model: Path, calibration: np.ndarray) -> tuple[bytes, bytes]:
-    """Convert a saved Keras model to a float and an int8 file.
+def convert_model(model: Path, calibration: np.ndarray, precision: str) -> tuple[bytes, bytes]:
+    """Convert a saved Keras model to a float and a quantised file.
 
     Args:
         model: a .keras file that plain Keras can load.
         calibration: (N, H, W, 6) uint8, frames from which the ranges of activations are taken.
+        precision: `int8` or `int16x8`.
 
     Raises:
         UserError: TensorFlow is not installed.
@@ -48,12 +49,12 @@ def convert_model(model: Path, calibration: np.ndarray) -> tuple[bytes, bytes]:
     with work_folder() as folder:
         (folder / MODEL).symlink_to(model.resolve())
         np.save(folder / CALIBRATION, calibration)
-        _run({}, folder)
-        return (folder / FLOAT).read_bytes(), (folder / INT8).read_bytes()
+        _run({"precision": precision}, folder)
+        return (folder / FLOAT).read_bytes(), (folder / QUANTISED).read_bytes()
 
 
 def convert_untrained(subnets: Sequence[Subnet], seed: int) -> list[bytes]:
-    """int8 files of untrained subnets, calibrated on noise: for their cost on a chip, not for their flow.
+    """Quantised files of untrained subnets, calibrated on noise: for their cost on a chip, not for their flow.
 
     Raises:
         UserError: TensorFlow is not installed.
@@ -85,7 +86,7 @@ def _main() -> None:
     if "subnets" not in request:
         model = keras.saving.load_model(folder / MODEL)
         (folder / FLOAT).write_bytes(_converted(model, None))
-        (folder / INT8).write_bytes(_converted(model, np.load(folder / CALIBRATION)))
+        (folder / QUANTISED).write_bytes(_converted(model, np.load(folder / CALIBRATION), request["precision"]))
         return
 
     from edgeflownas.deploy.keras_model import plain_model
@@ -95,12 +96,12 @@ def _main() -> None:
         shape = (1, subnet.height, subnet.width, 6)
         noise = np.random.Generator(np.random.Philox(key=request["seed"])).integers(0, 256, shape, dtype=np.uint8)
         model = plain_model(subnet, untrained_weights(subnet, request["seed"]))
-        (folder / f"{index}.tflite").write_bytes(_converted(model, noise))
+        (folder / f"{index}.tflite").write_bytes(_converted(model, noise, subnet.precision))
         keras.utils.clear_session()
 
 
-def _converted(model: Any, calibration: np.ndarray | None) -> bytes:
-    """A LiteRT file: float without calibration frames, else int8 from end to end."""
+def _converted(model: Any, calibration: np.ndarray | None, precision: str = "int8") -> bytes:
+    """A LiteRT file: float without calibration frames, else quantised from end to end."""
     import keras
     import tensorflow as tf
 
@@ -110,7 +111,11 @@ def _converted(model: Any, calibration: np.ndarray | None) -> bytes:
     if calibration is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([as_floats(frames[None])] for frames in calibration)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
+        ops, kind = {
+            "int8": (tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8),
+            "int16x8": (tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, tf.int16),
+        }[precision]
+        converter.target_spec.supported_ops = [ops]
+        converter.inference_input_type = converter.inference_output_type = kind
     content: bytes = converter.convert()
     return content

@@ -12,9 +12,9 @@ import numpy as np
 from edgeflownas.artifacts import sha256_file, write_bytes, write_json, write_text
 from edgeflownas.config import Config, parse_assignment, resolve_config
 from edgeflownas.deploy.bundle import c_header, model_card, output_names, write_golden
-from edgeflownas.deploy.converter import FLOAT, INT8, MODEL, convert_model, require_converter
+from edgeflownas.deploy.converter import FLOAT, MODEL, convert_model, require_converter
 from edgeflownas.deploy.settings import FEW_CALIBRATION_SAMPLES, ExportSettings, as_bytes
-from edgeflownas.deploy.subnet import Subnet, subnet_weights
+from edgeflownas.deploy.subnet import PRECISIONS, Subnet, subnet_weights
 from edgeflownas.deploy.targets import load_target
 from edgeflownas.deploy.vela import compile_model, cost_line, vela_version
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command, writing
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgeflownas.deploy.litert import LiteModel
     from edgeflownas.training.run_data import RunData
 
-COMPILED, FACTS, HEADER, CARD = "int8_vela.tflite", "export.json", "model.h", "model_card.md"
+FACTS, HEADER, CARD = "export.json", "model.h", "model_card.md"
 SCHEMA = "deploy_export.schema.json"
 GOLDEN_SAMPLES = 2
 EXAMPLES = (
@@ -74,10 +74,12 @@ def export(
 
     with writing(folder / FACTS):
         (folder / FACTS).unlink(missing_ok=True)
-        (folder / COMPILED).unlink(missing_ok=True)
-    subnet = Subnet(
-        space, code, settings.init_neurons, settings.height, settings.width, settings.output, settings.resize
-    )
+        for precision in PRECISIONS:
+            for name in (f"{precision}.tflite", f"{precision}_vela.tflite"):
+                (folder / name).unlink(missing_ok=True)
+    size = (settings.init_neurons, settings.height, settings.width)
+    subnet = Subnet(space, code, *size, settings.output, settings.resize, settings.precision)
+    quantised_name, compiled_name = f"{settings.precision}.tflite", f"{settings.precision}_vela.tflite"
     cycle = complete_cycle(code, space)
     say(f"recalibrating subnet {format_code(code)} of {path}")
     statistics, _, batches = evaluator.recalibrate(cycle[None], data.recalibration())
@@ -90,28 +92,29 @@ def export(
     names, frames = data.calibration(settings.calibration_samples)
     if len(names) < FEW_CALIBRATION_SAMPLES:
         print(
-            f"WARNING: int8 ranges are calibrated on {len(names)} training sample{'' if len(names) == 1 else 's'} "
+            f"WARNING: the ranges are calibrated on {len(names)} training sample{'' if len(names) == 1 else 's'} "
             f"only, and other frames may exceed them; expected at least {FEW_CALIBRATION_SAMPLES}: raise "
             "deploy.calibration_samples, or add samples to the training split",
             file=sys.stderr,
         )
     say(f"converting, calibrated on {len(names)} training samples")
-    for name, content in zip((FLOAT, INT8), convert_model(folder / MODEL, whole_range(frames)), strict=True):
-        write_bytes(folder / name, content)
-    int8 = LiteModel(folder / INT8, settings.workers)
+    floats, content = convert_model(folder / MODEL, whole_range(frames), settings.precision)
+    write_bytes(folder / FLOAT, floats)
+    write_bytes(folder / quantised_name, content)
+    quantised = LiteModel(folder / quantised_name, settings.workers)
     say(f"measuring on {data.val_samples} samples of the split {settings.eval_split}")
-    measured = _measure(model, LiteModel(folder / FLOAT, settings.workers), int8, data, settings.flow_scale)
+    measured = _measure(model, LiteModel(folder / FLOAT, settings.workers), quantised, data, settings.flow_scale)
 
     on_chip: bytes | None = None
     chip = {}
     if target is not None:
         say(f"compiling for {target.name}")
-        on_chip, cost = compile_model((folder / INT8).read_bytes(), target, str(folder / INT8))
-        write_bytes(folder / COMPILED, on_chip)
+        on_chip, cost = compile_model(content, target, str(folder / quantised_name))
+        write_bytes(folder / compiled_name, on_chip)
         chip = {"chip": {"target": target.name, "vela": vela_version(), **cost.summary(target)}}
 
     golden, golden_frames, _ = data.examples(GOLDEN_SAMPLES)
-    written = write_golden(folder, golden, as_bytes(golden_frames), int8)
+    written = write_golden(folder, golden, as_bytes(golden_frames), quantised)
     facts: dict[str, Any] = {
         "code": format_code(code),
         "search_space": space.name,
@@ -136,12 +139,13 @@ def export(
         "golden": golden,
         "output": settings.output,
         "resize": settings.resize,
-        **_tensors(int8),
+        "precision": settings.precision,
+        **_tensors(quantised),
         **chip,
     }
-    write_text(folder / HEADER, c_header(on_chip or (folder / INT8).read_bytes(), int8, facts))
+    write_text(folder / HEADER, c_header(on_chip or content, quantised, facts))
     write_text(folder / CARD, model_card(facts))
-    files = [MODEL, FLOAT, INT8, *([COMPILED] if on_chip else []), HEADER, CARD, *written]
+    files = [MODEL, FLOAT, quantised_name, *([compiled_name] if on_chip else []), HEADER, CARD, *written]
     facts["files"] = {name: sha256_file(folder / name) for name in files}
     write_json(folder / FACTS, facts, schema=SCHEMA)
     return folder, facts
@@ -161,12 +165,14 @@ def whole_range(frames: np.ndarray) -> np.ndarray:
 class _Measured:
     """What `_measure` finds: EPE per sample and file, and how the files differ."""
 
-    epes: dict[str, list[float]] = field(default_factory=lambda: {"keras": [], "float": [], "int8": []})
+    epes: dict[str, list[float]] = field(default_factory=lambda: {"keras": [], "float": [], "quantised": []})
     float_difference: float = 0.0
     saturated: float = 0.0
 
 
-def _measure(model: Any, of_float: "LiteModel", of_int8: "LiteModel", data: "RunData", flow_scale: float) -> _Measured:
+def _measure(
+    model: Any, of_float: "LiteModel", quantised: "LiteModel", data: "RunData", flow_scale: float
+) -> _Measured:
     """Run the three files on the validation samples, each of which counts once."""
     from edgeflownas.deploy.litert import summed
     from edgeflownas.training.labels import true_flow
@@ -176,20 +182,24 @@ def _measure(model: Any, of_float: "LiteModel", of_int8: "LiteModel", data: "Run
     for batch in data.validation():
         frames = as_bytes(batch.frames[: batch.samples])
         truth = true_flow(batch.flow[: batch.samples], flow_scale)
-        for number, (floats, ints) in enumerate(zip(of_float.run_all(frames), of_int8.run_all(frames), strict=True)):
+        for number, (floats, ints) in enumerate(zip(of_float.run_all(frames), quantised.run_all(frames), strict=True)):
             # Not `predict`, which on CPUs, too, compiles with XLA.
             predicted = model(batch.frames[number : number + 1])
             heads = [np.asarray(head)[0] for head in (predicted if isinstance(predicted, list) else [predicted])]
-            flows = {"keras": summed(heads), "float": of_float.flow(floats), "int8": of_int8.flow(ints)}
+            flows = {"keras": summed(heads), "float": of_float.flow(floats), "quantised": quantised.flow(ints)}
             for name, flow in flows.items():
                 errors = np.linalg.norm((flow - truth[number]).astype(np.float64), axis=-1)
                 found.epes[name].append(float(np.nanmean(errors)))
             difference = float(np.abs(flows["keras"] - flows["float"]).max())
             found.float_difference = max(found.float_difference, difference)
-            ends += sum(int(np.isin(output, (-128, 127)).sum()) for output in ints)
+            ends += sum(int(np.isin(output, _ends(output.dtype)).sum()) for output in ints)
             values += sum(output.size for output in ints)
     found.saturated = ends / values
     return found
+
+
+def _ends(dtype: Any) -> tuple[int, int]:
+    return np.iinfo(dtype).min, np.iinfo(dtype).max
 
 
 def _tensors(model: "LiteModel") -> dict[str, Any]:
@@ -215,8 +225,8 @@ def run_config(run: RunDirectory, changes: dict[str, Any]) -> Config:
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "edgeflownas.deploy.export",
-        "Export a subnet of a trained network: a plain Keras model, LiteRT files in float and int8, a C header, golden "
-        "vectors and a model card; with the config's target, the file for the chip, too.",
+        "Export a subnet of a trained network: a plain Keras model, LiteRT files in float and quantised, a C header, "
+        "golden vectors and a model card; with the config's target, the file for the chip, too.",
         EXAMPLES,
     )
     add = parser.add_argument
@@ -242,8 +252,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder, facts = export(config, arguments.checkpoint, arguments.arch, arguments.out, print)
     epe = facts["epe"]
     print(
-        f"EPE {epe['keras']:.4f} px, float file {epe['float']:.4f}, int8 {epe['int8']:.4f} (no motion "
-        f"{epe['zero_flow']:.4f}); float file and Keras differ by {facts['float_difference']:.2g} px at most"
+        f"EPE {epe['keras']:.4f} px, float file {epe['float']:.4f}, {facts['precision']} {epe['quantised']:.4f} (no "
+        f"motion {epe['zero_flow']:.4f}); float file and Keras differ by {facts['float_difference']:.2g} px at most"
     )
     if chip := facts.get("chip"):
         print(cost_line(chip))

@@ -56,7 +56,7 @@ class LiteModel:
 
     def run(self, frames: np.ndarray) -> list[np.ndarray]:
         """The raw outputs, coarse to fine, for frames (H, W, 6) uint8; each (h, w, 2)."""
-        taken = as_chip_input(frames) if self.input.dtype == "int8" else as_floats(frames)
+        taken = as_floats(frames) if self.input.dtype == "float32" else as_chip_input(frames, self.input.dtype)
         interpreter = self._interpreters.get()
         try:
             interpreter.set_tensor(self._input_index, taken[None])

@@ -83,7 +83,7 @@ def estimated_peak(subnet: Subnet) -> tuple[int, str]:
     waiting = _waiting(subnet)
     held = {name: size + waiting[name.partition(".")[0]] for name, size in shapes.held.items()}
     name = max(held, key=lambda found: held[found])
-    return held[name], name
+    return held[name] * (2 if subnet.precision == "int16x8" else 1), name
 
 
 def _waiting(subnet: Subnet) -> dict[str, int]:
@@ -112,6 +112,7 @@ class FitSettings:
     width: Annotated[int, "network.width"]
     output: Annotated[str, "deploy.output"]
     resize: Annotated[str, "deploy.resize"]
+    precision: Annotated[str, "deploy.precision"]
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def fit_of(settings: FitSettings) -> Fit | None:
         return None
     space = load_search_space(settings.search_space)
     size = (settings.init_neurons, settings.height, settings.width)
-    subnet = Subnet(space, space.reference, *size, settings.output, settings.resize)
+    subnet = Subnet(space, space.reference, *size, settings.output, settings.resize, settings.precision)
     return fit(subnet, load_target(settings.target))
 
 

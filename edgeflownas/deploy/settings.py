@@ -24,6 +24,7 @@ class ExportSettings:
     target: Annotated[str | None, "target"]
     output: Annotated[str, "deploy.output"]
     resize: Annotated[str, "deploy.resize"]
+    precision: Annotated[str, "deploy.precision"]
     calibration_samples: Annotated[int, "deploy.calibration_samples"]
 
 
@@ -37,6 +38,11 @@ def as_floats(frames: np.ndarray) -> np.ndarray:
     return frames.astype(np.float32) / np.float32(127.5) - 1
 
 
-def as_chip_input(frames: np.ndarray) -> np.ndarray:
-    """Bytes as the quantised network takes them: int8, 128 less. All that the chip's host has to do."""
-    return (frames.astype(np.int16) - 128).astype(np.int8)
+def as_chip_input(frames: np.ndarray, dtype: str) -> np.ndarray:
+    """Bytes as the quantised network takes them: all that the chip's host has to do.
+
+    int8: 128 less. int16: from -32767 to 32767, which a table of 256 entries gives.
+    """
+    if dtype == "int8":
+        return (frames.astype(np.int16) - 128).astype(np.int8)
+    return np.rint(as_floats(np.arange(256)) * 32767).astype(np.int16)[frames]

@@ -16,6 +16,7 @@ from edgeflownas.network.stages import Stage, network_stages, size_at
 
 OUTPUTS = ("sum", "heads")
 RESIZES = ("exact", "subpixel")
+PRECISIONS = ("int8", "int16x8")
 FLOW = 2
 """u and v: what remains of a head's channels."""
 
@@ -27,6 +28,7 @@ class Subnet:
     output: `sum`, the flow at full size, or `heads`, what each scale adds to it; the host then resizes and sums.
     resize: `exact`, or `subpixel`: resizes by 2 before the output heads become part of the convolutions behind them,
         which is exact but for a few pixels at the border.
+    precision: of activations on the chip, `int8` or, with int8 weights, int16 (`int16x8`).
     """
 
     space: SearchSpace
@@ -36,6 +38,7 @@ class Subnet:
     width: int
     output: str
     resize: str = "exact"
+    precision: str = "int8"
 
     def facts(self) -> dict[str, Any]:
         """Everything that decides its graph, as JSON values; `of_facts` is the inverse."""

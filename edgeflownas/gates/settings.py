@@ -38,4 +38,5 @@ class GateSettings:
     picks: Annotated[str | None, "selection.picks"]
     deploy_output: Annotated[str, "deploy.output"]
     deploy_resize: Annotated[str, "deploy.resize"]
+    deploy_precision: Annotated[str, "deploy.precision"]
     gate4_batch_size: Annotated[int, "workflow.gate4_batch_size"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeflownas.deploy.chip_costs import DEFAULT_CACHE, chip_costs
 from edgeflownas.deploy.peak import fit
-from edgeflownas.deploy.subnet import OUTPUTS, RESIZES, Subnet
+from edgeflownas.deploy.subnet import OUTPUTS, PRECISIONS, RESIZES, Subnet
 from edgeflownas.deploy.targets import Target, load_target
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import format_code, parse_code
@@ -40,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--resize", choices=RESIZES, default="exact", help="with --target: as deploy.resize (%(default)s)"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="int8", help="with --target: as deploy.precision (%(default)s)"
     )
     cache = "with --target: where results are kept, and found again (%(default)s)"
     parser.add_argument("--cache", type=require_writable, default=DEFAULT_CACHE, metavar="FOLDER", help=cache)
@@ -76,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = parse_code(arguments.arch, space)
         report |= {"arch": format_code(code), **subnet_cost(space, code, arguments.h, arguments.w, arguments.width)}
         if arguments.target is not None:
-            form = (arguments.output, arguments.resize)
+            form = (arguments.output, arguments.resize, arguments.precision)
             subnet = Subnet(space, code, arguments.width, arguments.h, arguments.w, *form)
             target = load_target(arguments.target)
             report |= cost_on_chip(subnet, target, arguments.cache, lambda line: print(line, file=sys.stderr))

@@ -20,7 +20,7 @@ import numpy as np
 from edgeflownas.artifacts import read_json, sha256_file, write_json, write_text
 from edgeflownas.deploy.additive import Surveyed, compiled_codes, survey
 from edgeflownas.deploy.chip_costs import DEFAULT_CACHE
-from edgeflownas.deploy.subnet import OUTPUTS, RESIZES, Subnet
+from edgeflownas.deploy.subnet import OUTPUTS, PRECISIONS, RESIZES, Subnet
 from edgeflownas.deploy.targets import Target, load_target
 from edgeflownas.deploy.vela import vela_version
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, require_writable, run_command
@@ -43,7 +43,13 @@ EXAMPLES = (
 
 
 def costs_of_space(
-    evaluated: "Evaluated", target: Target, output: str, resize: str, cache: Path, say: Callable[[str], None]
+    evaluated: "Evaluated",
+    target: Target,
+    output: str,
+    resize: str,
+    precision: str,
+    cache: Path,
+    say: Callable[[str], None],
 ) -> tuple["pd.DataFrame", dict[str, Any]]:
     """Milliseconds of every subnet on a chip; those on the front of milliseconds and EPE are compiled themselves.
 
@@ -52,6 +58,7 @@ def costs_of_space(
         target: the chip.
         output: as `deploy.output`.
         resize: as `deploy.resize`.
+        precision: as `deploy.precision`.
         cache: where results of compilations are kept.
         say: called with a line about what happens.
 
@@ -66,7 +73,7 @@ def costs_of_space(
 
     facts, space = evaluated.facts, evaluated.space
     size = (facts["init_neurons"], facts["height"], facts["width"])
-    subnet = Subnet(space, space.reference, *size, output, resize)
+    subnet = Subnet(space, space.reference, *size, output, resize, precision)
     surveyed = survey(subnet, target, cache, say)
     codes = all_codes(space)
     rows = {code: row for row, code in enumerate(codes)}
@@ -140,6 +147,7 @@ def _facts(subnet: Subnet, target: Target, surveyed: Surveyed, compiled: dict[An
         "clock_mhz": target.clock_mhz,
         "output": subnet.output,
         "resize": subnet.resize,
+        "precision": subnet.precision,
         "init_neurons": subnet.init_neurons,
         "height": subnet.height,
         "width": subnet.width,
@@ -167,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--target", required=True, metavar="NAME|FILE", help="the chip: name of a file in config/targets/, or a .yaml")
     add("--output", choices=OUTPUTS, default="sum", help="as deploy.output (%(default)s)")
     add("--resize", choices=RESIZES, default="exact", help="as deploy.resize (%(default)s)")
+    add("--precision", choices=PRECISIONS, default="int8", help="as deploy.precision (%(default)s)")
     add("--out", type=Path, metavar="FOLDER", help="where to write (the folder of --evaluated)")
     cache = "where results of compilations are kept, and found again (%(default)s)"
     add("--cache", type=require_writable, default=DEFAULT_CACHE, metavar="FOLDER", help=cache)
@@ -188,6 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         target,
         arguments.output,
         arguments.resize,
+        arguments.precision,
         arguments.cache,
         lambda line: print(line, file=sys.stderr),
     )

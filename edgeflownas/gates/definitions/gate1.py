@@ -126,7 +126,8 @@ COMMANDS = (
 
 def _fits_target(settings: GateSettings, steps: int | None) -> str | None:
     network = (settings.search_space, settings.init_neurons, settings.height, settings.width)
-    fit = fit_of(FitSettings(settings.target, *network, settings.deploy_output, settings.deploy_resize))
+    form = (settings.deploy_output, settings.deploy_resize, settings.deploy_precision)
+    fit = fit_of(FitSettings(settings.target, *network, *form))
     return None if fit is None else fit.fault
 
 
