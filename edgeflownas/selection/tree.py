@@ -110,13 +110,6 @@ class Tree:
                 rows = rows[..., None] + np.arange(len(stage.options)) * stride
         return rows
 
-    def choices(self, options: Options, subtree: Options) -> Iterator[int]:
-        """The options at the trunk's next stage, within a subtree."""
-        place = len(options)
-        if place < len(subtree):
-            return iter((subtree[place],))
-        return iter(range(len(self.steps[self.trunk[place]].stage.options)))
-
     def evaluations(self, at: int) -> int:
         """How often each option of a step is computed within a subtree, if it is computed there at all.
 

@@ -112,7 +112,7 @@ class SpaceEvaluator:
         def descend(x: Any, options: Options) -> None:
             at = self.tree.trunk[len(options)]
             is_leaf = at == self.tree.trunk[-1]
-            for option in self.tree.choices(options, subtree):
+            for option in self.tree.options_within(at, subtree):
                 node = (*options, option)
                 *y, statistics = self._function(RECALIBRATE, at, option, keeps=not is_leaf)(x)
                 for number, batch in enumerate(np.asarray(statistics), start=seen + 1):
@@ -148,7 +148,7 @@ class SpaceEvaluator:
                 self._watch((HEAD, at, option))
             yield from self._leaves(subtree, at + 1, x, options, [*flows, ops.stack(of_head)], statistics)
             return
-        for option in self.tree.choices(options, subtree):
+        for option in self.tree.options_within(at, subtree):
             node = (*options, option)
             y = self._function(RUN, at, option)(x, statistics[node])
             self._watch((RUN, at, option))
