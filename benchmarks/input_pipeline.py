@@ -35,11 +35,12 @@ WARM_UP_STEPS = 2
 
 def reading(root: Path, pairs: int, rounds: int, threads: int) -> dict[str, Any]:
     """Pairs per second of each way to read (medians), and the pipeline against the others."""
-    from benchmarks.input_ways import CROP, decode_limit, pipeline, thread_pool
+    from benchmarks.input_ways import CROP, FLIPS_AND_COLOURS, decode_limit, pipeline, thread_pool
 
     samples = list_samples(root, "train")
     ways = {
         "pipeline": pipeline(samples, pairs, threads),
+        "augmented": pipeline(samples, pairs, threads, augment=FLIPS_AND_COLOURS),
         "cached": pipeline(samples, pairs, threads, cached=True),
         "thread_pool": thread_pool(samples, pairs, threads),
         "decode_limit": decode_limit(samples, pairs, threads),
@@ -51,6 +52,8 @@ def reading(root: Path, pairs: int, rounds: int, threads: int) -> dict[str, Any]
         # Rates, not times: above 1 the pipeline is the faster.
         "pipeline_over_limit": round(median_ratio(seconds, "decode_limit", "pipeline"), 3),
         "pipeline_over_pool": round(median_ratio(seconds, "thread_pool", "pipeline"), 3),
+        "augmented_over_pipeline": round(median_ratio(seconds, "pipeline", "augmented"), 3),
+        "augmented_over_pipeline_by_work": round(median_ratio(work, "pipeline", "augmented"), 3),
         "cached_over_pipeline": round(median_ratio(seconds, "pipeline", "cached"), 2),
         "pipeline_over_limit_by_work": round(median_ratio(work, "decode_limit", "pipeline"), 3),
         "pipeline_over_pool_by_work": round(median_ratio(work, "thread_pool", "pipeline"), 3),
@@ -167,6 +170,8 @@ def table(result: dict[str, Any]) -> str:
         ratio, by_work = result[f"pipeline_over_{what}"], result[f"pipeline_over_{what}_by_work"]
         lines.append(f"pipeline / {other} {ratio:.2f}; by processor time {by_work:.2f}")
     lines += [
+        f"augmented / pipeline {result['augmented_over_pipeline']:.2f}; by processor time "
+        f"{result['augmented_over_pipeline_by_work']:.2f}",
         f"cached / pipeline {result['cached_over_pipeline']:.1f}",
         "",
         "samples  read+hash (s)  build index (s)  build / hash  by processor time  start (s)  index (MB)  pairs/s",

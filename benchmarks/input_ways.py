@@ -10,12 +10,16 @@ import cv2
 import numpy as np
 
 from edgeflownas.artifacts import sha256_file
+from edgeflownas.data.augmentation import AugmentSettings
 from edgeflownas.data.frame_cache import FrameCache
 from edgeflownas.data.pipeline import FlowBatches
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.samples import Sample, read_sample
 
 CROP = (180, 240)
+FLIPS_AND_COLOURS = AugmentSettings(
+    flip_x=0.5, flip_y=0.1, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.16, asymmetric=0.2
+)
 BATCH = 8
 
 
@@ -24,10 +28,12 @@ def exhaust(results: Any) -> None:
     deque(results, maxlen=0)
 
 
-def pipeline(samples: Sequence[Sample], pairs: int, threads: int, cached: bool = False) -> Callable[[], None]:
+def pipeline(
+    samples: Sequence[Sample], pairs: int, threads: int, cached: bool = False, augment: AugmentSettings | None = None
+) -> Callable[[], None]:
     """Training batches as a run reads them; the cache is warm from the second call on."""
     read = FrameCache(megabytes=1024).read if cached else read_sample
-    batches = FlowBatches(samples, CROP, BATCH, steps_per_epoch=pairs // BATCH, read=read)
+    batches = FlowBatches(samples, CROP, BATCH, steps_per_epoch=pairs // BATCH, read=read, augment=augment)
     return lambda: exhaust(prefetch(lambda index: batches.batch(0, index), range(batches.steps_per_epoch), threads))
 
 

@@ -19,6 +19,11 @@ UNKNOWN = 1e10
 """What such a pixel holds in memory, whatever format says that it is not known."""
 
 
+def known_pixels(flow: np.ndarray) -> np.ndarray:
+    """Where flow (H, W, 2) is known: (H, W) bool. NaN is no mark, but a fault."""
+    return np.asarray(~(np.abs(flow) > LARGEST_KNOWN).any(axis=-1))
+
+
 @contextmanager
 def open_flo(path: Path) -> Iterator[Opened]:
     """Open a .flo file. The header is compared with the file's size before any memory is taken for the pixels.

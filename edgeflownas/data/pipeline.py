@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from edgeflownas.data.flow_files import LARGEST_KNOWN
+from edgeflownas.data.augmentation import Augmentation, AugmentSettings, Crop
+from edgeflownas.data.flow_files import LARGEST_KNOWN, known_pixels
 from edgeflownas.data.order import central_known_crop, centre_crop, random_crop, random_known_crop, sample_at
 from edgeflownas.data.samples import Sample, read_sample
 from edgeflownas.errors import UserError
@@ -33,7 +34,8 @@ class FlowBatches:
         flow: (B, h, w, 2) float32, what the network predicts: pixels, clipped to ±max_flow, over flow_scale. With
             `masked`, (B, h, w, 3): the third channel is 1 where the flow is known, and 0, as the others, where not.
 
-    Mode "train" goes through the data pass after pass, each in a new order and each sample at a random crop. Epochs
+    Mode "train" goes through the data pass after pass, each in a new order and each sample at a random crop, and with
+    the random changes of `augment`. Epochs
     are stretches of that one stream: an epoch may end within a pass, and the next goes on where it ended.
 
     Mode "fixed" has the samples in the given order at their centre crop, the same in every epoch. Without
@@ -53,6 +55,7 @@ class FlowBatches:
         flow_scale: float = 20.0,
         read: Callable[[Sample], tuple[np.ndarray, np.ndarray, np.ndarray]] = read_sample,
         masked: bool = False,
+        augment: AugmentSettings | None = None,
     ) -> None:
         """See the class.
 
@@ -66,6 +69,7 @@ class FlowBatches:
             max_flow: pixels.
             flow_scale: pixels per unit of predicted flow.
             read: how a sample's frames and flow are had, for example from a `FrameCache`.
+            augment: random changes of mode "train"; None for none.
             masked: whether flow may be unknown at some pixels. Each crop then has a known one (`order`).
 
         Raises:
@@ -87,7 +91,7 @@ class FlowBatches:
             )
         self.samples, self.crop, self.batch_size, self.mode = list(samples), crop, batch_size, mode
         self.steps_per_epoch, self.seed, self.max_flow, self.flow_scale = steps_per_epoch, seed, max_flow, flow_scale
-        self._read, self._masked = read, masked
+        self._read, self._masked, self._augment = read, masked, augment or AugmentSettings()
 
     def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch `index` of epoch `epoch`; see the class.
@@ -134,34 +138,45 @@ class FlowBatches:
                 f"{sample.files[0]}: is {size[0]}x{size[1]} pixels (height x width), smaller than the crop "
                 f"{crop[0]}x{crop[1]}"
             )
-        top, left = self._place(position, sample, pixels)
-        window = (slice(top, top + crop[0]), slice(left, left + crop[1]))
-        scale_frames(frame_0[window], frame_1[window], frames)
+        known = self._known(sample, pixels) if self._masked else None
+        taken = self._taken(position, Crop(frame_0, frame_1, pixels), known)
+        scale_frames(taken.frame_0, taken.frame_1, frames)
         if self._masked:
-            known = _known(pixels[window])
-            flow[..., 2] = known
-            np.multiply(np.clip(pixels[window], -self.max_flow, self.max_flow), known[..., None], out=flow[..., :2])
+            flow[..., 2] = here = known_pixels(taken.flow)
+            np.multiply(np.clip(taken.flow, -self.max_flow, self.max_flow), here[..., None], out=flow[..., :2])
             flow[..., :2] /= self.flow_scale
             return
-        if not np.abs(pixels[window]).max() <= LARGEST_KNOWN:  # so for NaN, too
+        if not np.abs(taken.flow).max() <= LARGEST_KNOWN:  # so for NaN, too
             raise UserError(f"{sample.files[2]}: flow is not finite or not known; build the data index again")
-        np.clip(pixels[window], -self.max_flow, self.max_flow, out=flow)
+        np.clip(taken.flow, -self.max_flow, self.max_flow, out=flow)
         flow /= self.flow_scale
 
-    def _place(self, position: int, sample: Sample, pixels: np.ndarray) -> tuple[int, int]:
-        """Top and left of the crop."""
-        if not self._masked:
-            size = pixels.shape[0], pixels.shape[1]
-            fixed = self.mode == "fixed"
-            return centre_crop(size, self.crop) if fixed else random_crop(self.seed, position, size, self.crop)
-        known = _known(pixels)
+    def _known(self, sample: Sample, pixels: np.ndarray) -> np.ndarray:
+        """Where a sample's flow is known: (H, W) bool."""
+        known = known_pixels(pixels)
         if not known.any() or not np.isfinite(pixels[known]).all():
             raise UserError(f"{sample.files[2]}: flow is not finite, or known nowhere; build the data index again")
+        return known
+
+    def _taken(self, position: int, sample: Crop, known: np.ndarray | None) -> Crop:
+        """What the stream has of a sample at a position: a crop, in training with random changes if any are on."""
+        if self.mode == "fixed" or not self._augment.any:
+            return self._window(position, sample, known)
+        changes = Augmentation(self._augment, self.seed, position)
+        if self._augment.resamples:
+            crop = changes.resampled(sample, self.crop, known)
+        else:
+            crop = changes.flipped(self._window(position, sample, known))
+        return changes.painted(crop)
+
+    def _window(self, position: int, sample: Crop, known: np.ndarray | None) -> Crop:
+        """The crop at a position."""
+        size, crop = (sample.flow.shape[0], sample.flow.shape[1]), self.crop
         if self.mode == "fixed":
-            return central_known_crop(known, self.crop)
-        return random_known_crop(self.seed, position, known, self.crop)
-
-
-def _known(flow: np.ndarray) -> np.ndarray:
-    """Where flow (H, W, 2) is known: (H, W) bool. NaN is no mark, but a fault."""
-    return ~(np.abs(flow) > LARGEST_KNOWN).any(axis=-1)
+            top, left = centre_crop(size, crop) if known is None else central_known_crop(known, crop)
+        elif known is None:
+            top, left = random_crop(self.seed, position, size, crop)
+        else:
+            top, left = random_known_crop(self.seed, position, known, crop)
+        window = (slice(top, top + crop[0]), slice(left, left + crop[1]))
+        return Crop(sample.frame_0[window], sample.frame_1[window], sample.flow[window])

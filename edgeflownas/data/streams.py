@@ -12,6 +12,8 @@ class Purpose(IntEnum):
     CROP = 2
     SCENE_TRAIN = 3
     SCENE_VAL = 4
+    AUGMENT = 5
+    NOISE = 6
 
 
 def philox(seed: int, purpose: Purpose, index: int) -> np.random.Philox:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from edgeflownas.config import Config
+from edgeflownas.data.augmentation import AugmentSettings
 from edgeflownas.data.frame_cache import FrameCache
 from edgeflownas.data.index import has_unknown_flow, indexed_samples
 from edgeflownas.data.pipeline import FlowBatches
@@ -66,6 +67,7 @@ class RunData:
             batch_size=settings.batch_size,
             steps_per_epoch=settings.fast_steps_per_epoch if settings.fast_mode else settings.steps_per_epoch,
             seed=settings.seed,
+            augment=config.view(AugmentSettings),
             **shared,
         )
         self.steps_per_epoch: int = self._train.steps_per_epoch
