@@ -30,6 +30,8 @@ def data_state():
     splits = [changed_at(split) for split in SPLITS]
     # Other layouts have other folders; deeper ones are looked at when a run starts.
     deeper = sorted(str(path) for form in ("*", "*/*") for path in Path(DATA_ROOT).glob(form) if os.path.isdir(path))
+    if os.path.isfile(DATA_ROOT):
+        return [DATA_ROOT, os.stat(DATA_ROOT).st_mtime_ns]
     return [DATA_ROOT, *splits, *([] if any(splits) else map(changed_at, deeper))]
 
 

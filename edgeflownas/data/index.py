@@ -20,6 +20,8 @@ from edgeflownas.data.bad_samples import LIST_FILE, POLICIES, require_good
 from edgeflownas.data.generated import MARKER
 from edgeflownas.data.inspection import Entry, copies, inspect_sample
 from edgeflownas.data.journal import JOURNAL_FILE, Journal
+from edgeflownas.data.layouts.collection import NAME as COLLECTION
+from edgeflownas.data.layouts.collection import collection_facts, set_root
 from edgeflownas.data.layouts.flying_chairs2 import FILE_KINDS, sample_of
 from edgeflownas.data.layouts.layout import PASSES, SPLITS, Layout, Scan
 from edgeflownas.data.layouts.registry import AUTO, DEFAULT, LAYOUTS, find_layout
@@ -81,9 +83,11 @@ def build_index(
     kind = find_layout(root, layout, passes)
     if layout == AUTO:
         print_line(f"{root}: data.layout auto found {kind.title} ({kind.name}), by {kind.tree}")
+    sets = collection_facts(Path(root), find_layout) if kind.name == COLLECTION else []
     settings = {
         "root": str(Path(root).absolute()),
         "layout": kind.name,
+        "sets": sets,
         "crop": list(crop),
         "max_flow": float(max_flow),
     }
@@ -109,7 +113,8 @@ def build_index(
         "root": str(root),
         # FlyingChairs2 is not mentioned: its indexes are what they were when it was the only layout.
         **({} if kind is DEFAULT else {"layout": kind.name, "passes": passes}),
-        "digest": _digest(splits),
+        **({"sets": sets} if sets else {}),
+        "digest": _digest(splits, sets),
         "crop": list(crop),
         "max_flow": float(max_flow),
         "on_bad_sample": on_bad_sample,
@@ -143,7 +148,7 @@ def inspect_split(
         if known := journal.known(split, sample) if journal else None:
             return known
         missing = scan.missing.get(sample.name, [])
-        entry = inspect_sample(sample, missing, crop, max_flow, layout.unknown)
+        entry = inspect_sample(sample, missing, crop, max_flow, sample.name in scan.unknown)
         return entry if layout is DEFAULT else {**entry, "files": list(sample.parts)}
 
     at_once = min(MOST_AT_ONCE, -(-len(samples) // (4 * workers)))
@@ -181,8 +186,9 @@ def summary(entries: list[Entry], other: list[Form], copied: Mapping[str, str]) 
     }
 
 
-def _digest(splits: Mapping[str, Any]) -> str:
-    return sha256_of({split: [[e["name"], *e["sha256"]] for e in splits[split]["samples"]] for split in SPLITS})
+def _digest(splits: Mapping[str, Any], sets: Sequence[Mapping[str, Any]] = ()) -> str:
+    facts = {split: [[e["name"], *e["sha256"]] for e in splits[split]["samples"]] for split in SPLITS}
+    return sha256_of(facts | {"weights": [one["weight"] for one in sets]} if sets else facts)
 
 
 def load_index(path: Path | str) -> dict[str, Any]:
@@ -193,7 +199,7 @@ def load_index(path: Path | str) -> dict[str, Any]:
             files are not those of its layout.
     """
     index: dict[str, Any] = read_json(path, SCHEMA)
-    if index["digest"] != _digest(index["splits"]):
+    if index["digest"] != _digest(index["splits"], index.get("sets", ())):
         raise UserError(f"{path}: its digest does not fit its samples: the index was edited; build it again")
     for split in SPLITS:
         for entry in index["splits"][split]["samples"]:
@@ -215,6 +221,22 @@ def indexed_samples(index: Mapping[str, Any], split: str) -> list[Sample]:
     return [entry_sample(index, split, entry) for entry in index["splits"][split]["samples"]]
 
 
+def training_shares(index: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Number of training samples and weight of each set of an index, in the order of the samples.
+
+    Raises:
+        UserError: none of a set's samples is left.
+    """
+    names = [entry["name"].partition("/")[0] for entry in index["splits"]["train"]["samples"]]
+    if "sets" not in index:
+        return [(len(names), 1)]
+    shares = [(names.count(one["label"]), one["weight"]) for one in index["sets"]]
+    for one, (count, _) in zip(index["sets"], shares, strict=True):
+        if not count:
+            raise UserError(f"{index['root']}: no usable training sample of {one['root']} is left; remove it there")
+    return shares
+
+
 def has_unknown_flow(index: Mapping[str, Any]) -> bool:
     """Whether the flow of a listed sample is not known at some pixel."""
     return any("unknown_share" in part for part in index["splits"].values())
@@ -223,7 +245,8 @@ def has_unknown_flow(index: Mapping[str, Any]) -> bool:
 def entry_sample(index: Mapping[str, Any], split: str, entry: Mapping[str, Any]) -> Sample:
     """The sample that an entry is about, listed or rejected."""
     if "files" in entry:
-        return Sample(Path(index["root"]), entry["name"], tuple(entry["files"]))
+        root = set_root(index, entry["name"]) if "sets" in index else Path(index["root"])
+        return Sample(root, entry["name"], tuple(entry["files"]))
     return sample_of(Path(index["root"]) / split, entry["name"])
 
 

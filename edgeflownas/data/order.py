@@ -11,7 +11,7 @@ import numpy as np
 from edgeflownas.data.streams import Purpose, philox
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def permutation(seed: int, pass_index: int, count: int) -> np.ndarray:
     """The order of pass `pass_index` over `count` samples: (count,) int64, read-only."""
     keys = philox(seed, Purpose.ORDER, pass_index).random_raw(count)
@@ -24,6 +24,25 @@ def sample_at(seed: int, position: int, count: int) -> int:
     """Index of the sample at a position of the training stream: each exactly once in `count` aligned positions."""
     pass_index, within = divmod(position, count)
     return int(permutation(seed, pass_index, count)[within])
+
+
+def mixed_at(seed: int, position: int, weights: tuple[int, ...]) -> tuple[int, int]:
+    """Which of several sets is at a position of a mixed stream, and at which position of the set's own stream.
+
+    In each block as long as the sum of the weights, every set comes as often as its weight says, in an order of the
+    block's own.
+
+    Args:
+        weights: of the sets, at least 1 each.
+    """
+    if len(weights) == 1:
+        return 0, position
+    total = sum(weights)
+    block, within = divmod(position, total)
+    slots = np.repeat(np.arange(len(weights)), weights)
+    order = slots[np.argsort(philox(seed, Purpose.MIXTURE, block).random_raw(total), kind="stable")]
+    chosen = int(order[within])
+    return chosen, block * weights[chosen] + int(np.count_nonzero(order[:within] == chosen))
 
 
 def random_crop(seed: int, position: int, size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from edgeflownas.data.augmentation import Augmentation, AugmentSettings, Crop
 from edgeflownas.data.flow_files import LARGEST_KNOWN, known_pixels
-from edgeflownas.data.order import central_known_crop, centre_crop, random_crop, random_known_crop, sample_at
+from edgeflownas.data.order import central_known_crop, centre_crop, mixed_at, random_crop, random_known_crop, sample_at
 from edgeflownas.data.samples import Sample, read_sample
 from edgeflownas.errors import UserError
 
@@ -56,6 +56,7 @@ class FlowBatches:
         read: Callable[[Sample], tuple[np.ndarray, np.ndarray, np.ndarray]] = read_sample,
         masked: bool = False,
         augment: AugmentSettings | None = None,
+        shares: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         """See the class.
 
@@ -70,6 +71,8 @@ class FlowBatches:
             flow_scale: pixels per unit of predicted flow.
             read: how a sample's frames and flow are had, for example from a `FrameCache`.
             augment: random changes of mode "train"; None for none.
+            shares: in mode "train", the number of samples and the weight of each of several sets, in the order of
+                `samples`; each is gone through by itself, pass after pass. None for one set.
             masked: whether flow may be unknown at some pixels. Each crop then has a known one (`order`).
 
         Raises:
@@ -91,6 +94,9 @@ class FlowBatches:
             )
         self.samples, self.crop, self.batch_size, self.mode = list(samples), crop, batch_size, mode
         self.steps_per_epoch, self.seed, self.max_flow, self.flow_scale = steps_per_epoch, seed, max_flow, flow_scale
+        self._shares = list(shares or [(len(self.samples), 1)])
+        if sum(count for count, _ in self._shares) != len(self.samples):
+            raise ValueError(f"shares are of {self._shares}, but there are {len(self.samples)} samples")
         self._read, self._masked, self._augment = read, masked, augment or AugmentSettings()
 
     def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,8 +131,11 @@ class FlowBatches:
         return range(step * self.batch_size, end if self._full_batches else min(end, len(self.samples)))
 
     def _sample(self, position: int) -> Sample:
-        count = len(self.samples)
-        return self.samples[position % count if self.mode == "fixed" else sample_at(self.seed, position, count)]
+        if self.mode == "fixed":
+            return self.samples[position % len(self.samples)]
+        chosen, within = mixed_at(self.seed, position, tuple(weight for _, weight in self._shares))
+        first = sum(count for count, _ in self._shares[:chosen])
+        return self.samples[first + sample_at(self.seed, within, self._shares[chosen][0])]
 
     def _load(self, position: int, frames: np.ndarray, flow: np.ndarray) -> None:
         """Fill in one position of a batch: (h, w, 6) and (h, w, 2 or 3) float32, as the class has them."""

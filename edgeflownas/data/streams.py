@@ -14,6 +14,7 @@ class Purpose(IntEnum):
     SCENE_VAL = 4
     AUGMENT = 5
     NOISE = 6
+    MIXTURE = 7
 
 
 def philox(seed: int, purpose: Purpose, index: int) -> np.random.Philox:

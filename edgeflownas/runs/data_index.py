@@ -10,7 +10,9 @@ from edgeflownas.data.bad_samples import require_good
 from edgeflownas.data.changes import check_unchanged
 from edgeflownas.data.generated import SyntheticParameters, already_there
 from edgeflownas.data.index import build_index, load_index
-from edgeflownas.data.layouts.registry import AUTO, DEFAULT
+from edgeflownas.data.layouts.collection import NAME as COLLECTION
+from edgeflownas.data.layouts.collection import collection_facts
+from edgeflownas.data.layouts.registry import AUTO, DEFAULT, find_layout
 from edgeflownas.data.remarks import remarks
 from edgeflownas.errors import UserError
 
@@ -90,7 +92,9 @@ def find_index(config: Config, earlier: Path | None = None) -> dict[str, Any]:
 
 def _built_otherwise(index: dict[str, Any], settings: IndexSettings) -> list[str]:
     """The settings that an index depends on and that the config has otherwise: `key: old -> new`."""
-    wanted = {"crop": list(settings.crop), "max_flow": settings.max_flow, "passes": settings.passes}
+    wanted: dict[str, Any] = {"crop": list(settings.crop), "max_flow": settings.max_flow, "passes": settings.passes}
+    if index.get("layout") == COLLECTION:
+        wanted["sets"] = collection_facts(Path(index["root"]), find_layout)
     found = {"passes": "all", "layout": DEFAULT.name} | index
     if settings.layout != AUTO:
         wanted["layout"] = settings.layout

@@ -9,7 +9,7 @@ import numpy as np
 from edgeflownas.config import Config
 from edgeflownas.data.augmentation import AugmentSettings
 from edgeflownas.data.frame_cache import FrameCache
-from edgeflownas.data.index import has_unknown_flow, indexed_samples
+from edgeflownas.data.index import has_unknown_flow, indexed_samples, training_shares
 from edgeflownas.data.pipeline import FlowBatches
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.samples import read_sample
@@ -68,6 +68,7 @@ class RunData:
             steps_per_epoch=settings.fast_steps_per_epoch if settings.fast_mode else settings.steps_per_epoch,
             seed=settings.seed,
             augment=config.view(AugmentSettings),
+            shares=training_shares(index),
             **shared,
         )
         self.steps_per_epoch: int = self._train.steps_per_epoch

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from edgeflownas.data.layouts.layout import Candidate, Layout, Scan, listed, scan_of, split_by_group
+from edgeflownas.data.other_files import names_in
 from edgeflownas.errors import UserError
 
 SPLIT_LIST = "FlyingChairs_train_val.txt"
@@ -18,7 +19,7 @@ _IN_SPLIT = {"1": "train", "2": "val"}
 
 
 def _fits(root: Path) -> bool:
-    return any(_FILE.fullmatch(name) for name in listed(root, "data"))
+    return any(_FILE.fullmatch(name) for name in names_in(root / "data"))
 
 
 def _scan(root: Path, split: str, passes: str) -> Scan:

@@ -53,7 +53,7 @@ def _scan(root: Path, split: str, passes: str) -> Scan:
     ]
     if candidates:
         candidates = split_by_group(root, split, candidates)
-    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE)
+    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE, unknown=True)
 
 
 def _matched(sample: Sample) -> np.ndarray | None:
@@ -74,7 +74,6 @@ LAYOUT = Layout(
     scan=_scan,
     judged="all",
     matched=_matched,
-    unknown=True,
     # The frames of the multi-view extension.
     expected=re.compile(r"[0-9]{6}_[0-9]{2}\.png", re.ASCII),
 )

@@ -27,11 +27,13 @@ class Scan:
         samples: complete or not, in the order of their names.
         missing: by name of a sample, its files that are not there; with the file that may be meant, if there is one.
         other: the files and folders that belong to no sample.
+        unknown: names of the samples whose flow may be unknown at some pixels; elsewhere, such flow is a fault.
     """
 
     samples: list[Sample]
     missing: dict[str, list[str]]
     other: list[Form]
+    unknown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,6 @@ class Layout:
         matched: where, (H, W) bool, what a sample's first frame shows is visible in its second, too; None if the data
             set does not say.
         passes: whether it has more than one of a scene.
-        unknown: whether flow may be unknown at a pixel; elsewhere, such flow is a fault.
         expected: names of files that ship with it beside those of samples, and are not used: nothing to remark.
         split: how the samples are divided, for people.
     """
@@ -64,7 +65,6 @@ class Layout:
     judged: str = "val"
     matched: Callable[[Sample], np.ndarray | None] = lambda sample: None
     passes: bool = False
-    unknown: bool = False
     expected: re.Pattern[str] = field(default=re.compile("(?!)"))
 
 
@@ -101,8 +101,11 @@ def scan_of(
     there: Collection[str],
     other: Iterable[str],
     tree: str,
+    unknown: bool = False,
 ) -> Scan:
     """The scan that follows from what a split should hold and the names (relative to the root) that are there.
+
+    `unknown` says whether flow may be unknown at some pixels.
 
     Raises:
         UserError: there are no candidates.
@@ -117,7 +120,7 @@ def scan_of(
         if (faults := [part for part in candidate.parts if part not in there])
     }
     samples = [Sample(root, candidate.name, candidate.parts) for candidate in found]
-    return Scan(samples, missing, other_forms)
+    return Scan(samples, missing, other_forms, frozenset(sample.name for sample in samples) if unknown else frozenset())
 
 
 def split_by_group(root: Path, split: str, candidates: Collection[Candidate]) -> list[Candidate]:

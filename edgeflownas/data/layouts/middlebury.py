@@ -46,7 +46,7 @@ def _scan(root: Path, split: str, passes: str) -> Scan:
     ]
     if candidates:
         candidates = split_by_group(root, split, candidates)
-    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE)
+    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE, unknown=True)
 
 
 LAYOUT = Layout(
@@ -58,6 +58,5 @@ LAYOUT = Layout(
     fits=_fits,
     scan=_scan,
     judged="all",
-    unknown=True,
     expected=re.compile(r"frame[0-9]{2}\.png|flow10\.png", re.ASCII),
 )

@@ -1,10 +1,12 @@
 """The layouts, and which of them a folder has."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeflownas.data.layouts import (
+    collection,
     flying_chairs,
     flying_chairs2,
     flying_things3d,
@@ -17,10 +19,6 @@ from edgeflownas.data.layouts.layout import Layout, require_root, what_is_there
 from edgeflownas.errors import UserError
 
 AUTO = "auto"
-LAYOUTS: Mapping[str, Layout] = {
-    module.LAYOUT.name: module.LAYOUT
-    for module in (flying_chairs2, flying_chairs, flying_things3d, flying_things3d_subset, sintel, kitti, middlebury)
-}
 DEFAULT = flying_chairs2.LAYOUT
 """Whose name an index does not mention."""
 
@@ -41,6 +39,10 @@ def find_layout(root: Path | str, name: str, passes: str = "all") -> Layout:
 
 
 def _recognised(root: Path | str) -> Layout:
+    if os.path.isfile(root):
+        if Path(root).suffix in collection.SUFFIXES:
+            return LAYOUTS[collection.NAME]
+        raise UserError(f"{root}: is a file; expected the folder of a data set, or a .yaml file that lists several")
     fitting = [layout for layout in LAYOUTS.values() if layout.fits(Path(root))]
     if len(fitting) > 1:
         names = " and ".join(layout.name for layout in fitting)
@@ -56,3 +58,9 @@ def _recognised(root: Path | str) -> Layout:
 def layout_of(index: Mapping[str, Any]) -> Layout:
     """The layout of the data set that an index (or the `data` of a manifest) is about."""
     return LAYOUTS[index["layout"]] if "layout" in index else DEFAULT
+
+
+_FOLDERS = (flying_chairs2, flying_chairs, flying_things3d, flying_things3d_subset, sintel, kitti, middlebury)
+LAYOUTS: Mapping[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in _FOLDERS} | {
+    collection.NAME: collection.collection_layout(find_layout)
+}

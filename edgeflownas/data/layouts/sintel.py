@@ -52,7 +52,7 @@ def _scan(root: Path, split: str, passes: str) -> Scan:
             candidates += [_candidate(folder, scene, number, masked) for number in sorted(pairs)]
     if candidates:
         candidates = split_by_group(root, split, candidates)
-    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE)
+    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE, unknown=True)
 
 
 def _numbers(root: Path, folder: str, there: set[str], other: list[str]) -> dict[str, set[int]]:
@@ -99,5 +99,4 @@ LAYOUT = Layout(
     judged="all",
     matched=_matched,
     passes=True,
-    unknown=True,
 )
