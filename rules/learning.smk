@@ -18,6 +18,8 @@ GENERALISE = GENERALISE_STUDY.config_flags()
 SCENES = GENERALISE_STUDY.config
 STUDY_GPU = TRAINING | {"gpu": int(SCENES["train.require_gpu"])}
 OVERFIT_SET_COMMAND = ["-m", "edgeflownas.studies.overfit_set", "--source", str(DATA_ROOT), "--out", OVERFIT_SET, "--replace"]
+if CONFIG["data.layout"] != "auto":
+    OVERFIT_SET_COMMAND += ["--layout", CONFIG["data.layout"]]
 OVERFIT_SET_MADE = DONE.of("overfit_set", decides=[OVERFIT_SET_COMMAND, data_state()], result=f"{OVERFIT_SET}/train")
 LEARNING_SCENES_MADE = scenes_made("learning_scenes", SCENES)
 

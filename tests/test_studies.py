@@ -31,6 +31,7 @@ from edgeflownas.studies.overfit_set import make_overfit_set, write_sample
 from edgeflownas.studies.rows import read_rows, trains
 from edgeflownas.studies.runs import Run, read_run
 from edgeflownas.studies.single_subnet import choose, space_of_one, spread
+from tests import layouts_on_disk as disk
 from tests.handmade_runs import SPACE, edit_history, initial_kernels, make_config, make_run
 
 
@@ -180,6 +181,17 @@ def test_the_overfit_set_is_refused_where_something_is_or_pairs_are_missing(
         make_overfit_set(synthetic_root, tmp_path / "b", pairs=1, crop=(64, 64))
     with pytest.raises(UserError, match="is not empty"):
         make_overfit_set(synthetic_root, synthetic_root, pairs=1, crop=(32, 40))
+
+
+def test_the_overfit_set_is_made_of_any_layout_whose_flow_is_known(tmp_path: Path) -> None:
+    for name in ("flying_chairs", "kitti"):
+        disk.WRITERS[name](tmp_path / name)
+    make_overfit_set(tmp_path / "flying_chairs", tmp_path / "memory", pairs=2, crop=(32, 40))
+    (_, second) = list_samples(tmp_path / "memory", "train")
+    assert second.name == "00002"
+    np.testing.assert_array_equal(read_sample(second)[0], disk.frame(4)[8:40, 12:52])
+    with pytest.raises(UserError, match=r"000000_10.png: flow is not known everywhere in the crop"):
+        make_overfit_set(tmp_path / "kitti", tmp_path / "other", pairs=2, crop=(32, 40))
 
 
 def test_the_overfit_set_is_replaced_whole_or_not_at_all(synthetic_root: Path, tmp_path: Path) -> None:
