@@ -11,6 +11,7 @@ from edgeflownas.artifacts import write_json
 from edgeflownas.config import resolve_config
 from edgeflownas.data.changes import check_unchanged
 from edgeflownas.data.index import SCHEMA, build_index, has_unknown_flow, indexed_samples, load_index, training_shares
+from edgeflownas.data.layouts.registry import layout_of
 from edgeflownas.data.order import mixed_at, sample_at
 from edgeflownas.data.pipeline import FlowBatches
 from edgeflownas.data.samples import read_sample
@@ -42,6 +43,7 @@ def test_all_sets_are_listed_for_training_and_the_first_for_validation(collectio
     write_json(tmp_path / "index.json", index, SCHEMA)
     assert load_index(tmp_path / "index.json") == index
     assert index["layout"] == "collection"
+    assert str(layout_of(index)) == "a collection of data sets"
     assert [(one["layout"], one["passes"], one["weight"]) for one in index["sets"]] == [
         ("flying_chairs", "all", 3),
         ("kitti", "all", 1),

@@ -13,7 +13,7 @@ from edgeflownas.data.changes import check_unchanged
 from edgeflownas.data.flow_files import LARGEST_KNOWN
 from edgeflownas.data.index import SCHEMA, _digest, build_index, indexed_samples, load_index
 from edgeflownas.data.inspection import inspect_sample
-from edgeflownas.data.layouts.registry import LAYOUTS, find_layout
+from edgeflownas.data.layouts.registry import LAYOUTS, find_layout, layout_of
 from edgeflownas.data.readers import read_flow
 from edgeflownas.data.remarks import outline, remarks
 from edgeflownas.data.samples import Sample, read_sample
@@ -53,6 +53,7 @@ def test_a_layout_is_recognised_and_every_sample_is_listed(name: str, tmp_path: 
     assert index["other"] == []
     assert ("of unknown flow" in outline(index)[0]) == (name in MASKED)
     assert index.get("layout", "flying_chairs2") == name
+    assert str(layout_of(index)) == f"a {LAYOUTS[name].title} folder"
     assert build_index(tmp_path / "set", CROP, layout=name) == index
 
 

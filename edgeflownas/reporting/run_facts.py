@@ -130,7 +130,7 @@ class RunFacts:
         """What was trained on what, in a paragraph."""
         manifest = self.manifest
         data, device = manifest["data"], manifest["device"]
-        words = "generated scenes" if data["generated"] else f"a {layout_of(data).title} folder"
+        words = "generated scenes" if data["generated"] else str(layout_of(data))
         ended = {
             "num_epochs": "It ran to the end of its schedule.",
             "early_stop": "It stopped because its error no longer fell.",

@@ -92,6 +92,7 @@ def collection_layout(find_layout: FindLayout) -> Layout:
         scan=scan,
         # What is no part of a set was remarked when it was used alone, if ever; here it would be among the others'.
         expected=re.compile(r".*", re.DOTALL),
+        is_folder=False,
     )
 
 

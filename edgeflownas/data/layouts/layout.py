@@ -52,6 +52,7 @@ class Layout:
             set does not say.
         passes: whether it has more than one of a scene.
         expected: names of files that ship with it beside those of samples, and are not used: nothing to remark.
+        is_folder: whether its root is a folder.
         split: how the samples are divided, for people.
     """
 
@@ -66,6 +67,11 @@ class Layout:
     matched: Callable[[Sample], np.ndarray | None] = lambda sample: None
     passes: bool = False
     expected: re.Pattern[str] = field(default=re.compile("(?!)"))
+    is_folder: bool = True
+
+    def __str__(self) -> str:
+        """A data set of this layout, for people."""
+        return f"a {self.title} folder" if self.is_folder else f"a {self.title}"
 
 
 @dataclass(frozen=True)
