@@ -3,7 +3,7 @@
 Vela lets a convolution run a few rows ahead of the next (a cascade), so that its whole output need not lie in memory.
 A resize, however, has its whole input and output there, and those of the last stages are the largest arrays of all. So
 the peak is that of a resize, whatever the arch code: in the 9-block space all subnets need the same. Against Vela 5.2,
-optimised for size, the estimate was exact to 20 bytes in 20 of 21 cases, and a fifth too low in one
+optimised for size, the estimate was within 0.2% in 20 of 21 cases, and a fifth too low in one
 (`tests/test_deploy_cost.py`).
 """
 
