@@ -19,8 +19,8 @@ from edgeflownas.source_code import reached_from
 SCHEMA = "chip_cost.schema.json"
 DEFAULT_CACHE = Path("outputs/chip_costs")
 SEED = 0
-"""Of the untrained weights. They are compressed a little less well than trained ones: the time is up to 0.8% longer, and
-3% where flash is the bottleneck (`benchmarks/README.md`)."""
+"""Of the untrained weights. They are compressed a little less well than trained ones: the time is up to 0.8% longer,
+or 3% where flash is the bottleneck (`benchmarks/README.md`)."""
 
 
 def available_cores() -> int:
