@@ -203,7 +203,7 @@ def test_resuming_under_a_config_that_changes_the_result_is_refused_with_the_dif
     code, words = exit_code_and_words(capsys, main, *flags)
     assert code == 2
     assert "cannot resume" in words
-    assert "train.lr: 0.0001 -> 0.001" in words
+    assert "train.lr: 0.002 -> 0.001" in words
     assert "seed: 42 -> 7" in words
 
 
