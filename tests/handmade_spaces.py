@@ -71,7 +71,8 @@ def make_chip_costs(folder: Path, evaluated: Evaluated) -> None:
     table.to_csv(folder / "chip_costs.csv", index=False)
     reference = format_code(evaluated.space.reference)
     facts = {
-        **{"target": "a chip made by hand", "vela": "5.2", "clock_mhz": 500.0, "output": "sum"},
+        **{"target": "a chip made by hand", "vela": "5.2", "clock_mhz": 500.0},
+        **{"output": "sum", "resize": "exact", "precision": "int8"},
         **{key: evaluated.facts[key] for key in ("init_neurons", "height", "width")},
         "reference": {"code": reference, "cycles": 1000},
         "differences": {block.name: [0] * len(block.options) for block in evaluated.space.blocks},

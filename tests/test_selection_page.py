@@ -382,7 +382,7 @@ def test_milliseconds_on_a_chip_are_an_axis_with_its_front(
     assert found["front"] == front_rows(ms.astype(np.float32), table.table["epe"].to_numpy()).tolist()
     assert f"time on chip{ms[found['front'][1]]:.2f} ms" in found["numbers"]
     assert "time on chip" in found["against"]
-    assert "a chip made by hand, by Vela 5.2" in (tmp_path / "selection.html").read_text()
+    assert "a chip made by hand, int8, by Vela 5.2" in (tmp_path / "selection.html").read_text()
     # The front of the files is that of multiply-accumulates all the same.
     assert (tmp_path / "pareto_front.json").read_bytes() == (evaluated / "pareto_front.json").read_bytes()
 
