@@ -286,10 +286,13 @@ def test_int16_activations_lose_almost_nothing(exported, whole_run, tmp_path):
 @pytest.mark.slow
 def test_heads_as_outputs_lose_no_more_than_their_sum(exported, whole_run, tmp_path):
     folder, _ = exported
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     flags = ["--run_dir", str(whole_run), "--arch", CODE, "--out", str(tmp_path), "--set", "deploy.output=heads"]
     assert main([*flags, "--set", "deploy.calibration_samples=1"]) == 0
     heads, of_sum = (read_json(path / "export.json", schema=SCHEMA) for path in (tmp_path, folder))
     assert list(heads["outputs"]) == ["head0", "head1", "head2"]
+    # Nothing is left of the earlier export to this folder.
+    assert set(heads["files"]) == {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")} - {"export.json"}
     assert heads["epe"]["keras"] == pytest.approx(of_sum["epe"]["keras"], abs=1e-4)
     assert heads["epe"]["quantised"] == pytest.approx(heads["epe"]["keras"], abs=0.2)
     assert len(heads["calibration"]) == 1

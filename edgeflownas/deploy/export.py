@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeflownas.artifacts import sha256_file, write_bytes, write_json, write_text
 from edgeflownas.config import Config, parse_assignment, resolve_config
-from edgeflownas.deploy.bundle import c_header, model_card, output_names, write_golden
+from edgeflownas.deploy.bundle import GOLDEN, c_header, model_card, output_names, write_golden
 from edgeflownas.deploy.converter import FLOAT, MODEL, convert_model, require_converter
 from edgeflownas.deploy.settings import FEW_CALIBRATION_SAMPLES, ExportSettings, as_bytes
 from edgeflownas.deploy.subnet import PRECISIONS, Subnet, subnet_weights
@@ -63,7 +63,9 @@ def export(
     code = parse_code(code_text, space)
     require_converter()
     target = None if settings.target is None else load_target(settings.target)
-    folder = folder or Path(config["train.output_dir"]) / "deploy" / format_code(code).replace(",", "")
+    # As tables name subnets: with commas only if a digit needs two places.
+    name = format_code(code) if max(code) > 9 else "".join(map(str, code))
+    folder = folder or Path(config["train.output_dir"]) / "deploy" / name
     require_writable(folder / FACTS)
     path, checkpoint, evaluator, data = load_evaluator(config, checkpoint_name)
 
@@ -72,11 +74,7 @@ def export(
     from edgeflownas.deploy.litert import LiteModel
     from edgeflownas.training.evaluation import batch_norm_owners, path_statistics
 
-    with writing(folder / FACTS):
-        (folder / FACTS).unlink(missing_ok=True)
-        for precision in PRECISIONS:
-            for name in (f"{precision}.tflite", f"{precision}_vela.tflite"):
-                (folder / name).unlink(missing_ok=True)
+    _remove_earlier(folder)
     size = (settings.init_neurons, settings.height, settings.width)
     subnet = Subnet(space, code, *size, settings.output, settings.resize, settings.precision)
     quantised_name, compiled_name = f"{settings.precision}.tflite", f"{settings.precision}_vela.tflite"
@@ -149,6 +147,14 @@ def export(
     facts["files"] = {name: sha256_file(folder / name) for name in files}
     write_json(folder / FACTS, facts, schema=SCHEMA)
     return folder, facts
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Remove what an earlier export to a folder may have left that this one does not write; its facts first."""
+    files = [f"{precision}{ending}.tflite" for precision in PRECISIONS for ending in ("", "_vela")]
+    for path in (folder / FACTS, *(folder / name for name in files), *(folder / GOLDEN).glob("*.bin")):
+        with writing(path):
+            path.unlink(missing_ok=True)
 
 
 def whole_range(frames: np.ndarray) -> np.ndarray:
