@@ -433,10 +433,14 @@ def test_page_of_any_space_opens(size: str, tmp_path: Path, scratch: Path) -> No
     space = load_search_space(str(file))
     make_evaluated(tmp_path, space=space, samples=1 if size == "one" else 4)
     assert select([*CONFIG, "--set", f"network.search_space={file}", "--evaluated", str(tmp_path)]) == 0
-    script = """press("Home"); return [size, text("code"), text("found"), text("against"), fronts.whole.length];"""
-    count, code, found, against, front = did(tmp_path / "selection.html", scratch, HANDS + script)
+    script = """
+      press("Home");
+      return [size, text("code"), text("found"), text("against"), text("commands"), fronts.whole.length];"""
+    count, code, found, against, commands, front = did(tmp_path / "selection.html", scratch, HANDS + script)
     assert (count, found) == (space.size, f"{space.size:,} of {space.size:,}")
     assert len(code.split(",")) == len(space.blocks)
+    # Named once: the subnet's own space, and not the one that it is from.
+    assert commands.count("network.search_space=") == 1
     assert front >= 1
     assert against == "It is the whole front." or "on the front" in against
 

@@ -83,7 +83,8 @@ def selection_page(view: SelectionView) -> str:
         # All blocks are drawn at one scale.
         largest={key: max(abs(option[key]) for option in options) or 1.0 for key in ("epe", "macs")},
         pairs=pairs,
-        largest_pair=max((pair["variance_share"] or 0 for pair in effects["pairs"]), default=0) or 1.0,
+        # What is next to nothing looks like it.
+        largest_pair=max(0.01, *(pair["variance_share"] or 0 for pair in effects["pairs"]), 0),
         data=_embedded(view),
         script=page_script(*SCRIPTS),
     )

@@ -1,6 +1,7 @@
 """The command that answers which subnet to take: front, effects of blocks, noise, picks, and a page of them."""
 
 import argparse
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from edgeflownas.parsers import add_json_flag, command_parser, print_json
 MODULE = "edgeflownas.selection.select"
 FRONT, FRONT_SCHEMA = "pareto_front.json", "pareto_front.schema.json"
 SELECTION, SELECTION_SCHEMA = "selection.json", "selection.schema.json"
+# What the command line may set that says nothing about a subnet's own training.
+NOT_FOR_TRAINING = ("selection.", "network.search_space=")
 EVALUATED = "outputs/supernet/runs/supernet/selection"
 
 
@@ -44,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _print(selection: dict[str, Any]) -> None:
     evaluation, reach = selection["evaluation"], selection["noise"]
-    print(f"{selection['front']['subnets']} of {evaluation['estimate']['subnets']} subnets are on the Pareto front")
+    size = math.prod(len(block["options"]) for block in evaluation["search_space"]["blocks"])
+    print(f"{selection['front']['subnets']} of {size} subnets are on the Pareto front")
     for pick in selection["picks"]:
         error = "" if reach is None else f" ± {pick['epe_error']:.4f}"
         tie = f", tied with {pick['tied_with']['code']}" if pick["tied_with"] else ""
@@ -82,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         word for flag in ("chip", "out") if (folder := getattr(arguments, flag)) for word in (f"--{flag}", str(folder))
     ]
     for text in arguments.assignments:
-        config_flags += [] if text.startswith("selection.") else ["--set", text]
+        config_flags += [] if text.startswith(NOT_FOR_TRAINING) else ["--set", text]
     view = view_of(evaluated, found, chip, out, config, config_flags, shlex.join(written_by))
     page = selection_page(view)
     for path, content, schema in zip(
