@@ -495,13 +495,25 @@ def test_a_gate_after_the_long_run_goes_stale_with_what_it_certified(toy: ToyWor
     assert "the long run is stale (config train.lr: 0.001 -> 0.0002" in run.stdout
 
 
+# The second part fails once all run, and the others end after its failure was recorded.
+FAILING_PART = """
+import pathlib, time
+def wait(until):
+    while not until(): time.sleep(0.1)
+if sys.argv[1] == "2":
+    wait(lambda: len(open("ran.txt").read().split()) == 3)
+    sys.exit("no such subtree")
+records = pathlib.Path("outputs/supernet/gates/gate5/attempts/0001/commands")
+wait(lambda: any('"failed"' in path.read_text() for path in records.glob("*part_2.json")))
+"""
+
+
 @pytest.mark.slow
 def test_of_parts_side_by_side_the_last_one_closes_a_failed_attempt(toy: ToyWorkflow) -> None:
     for target in ("gate4", "supernet"):
         assert toy.snakemake(target).returncode == 0
     toy.ran()
-    ways = "{'1': lambda: time.sleep(3), '2': lambda: sys.exit('no such subtree'), '3': lambda: time.sleep(3)}"
-    toy.toy("gate5_part", f"import time; {ways}[sys.argv[1]]()\n")
+    toy.toy("gate5_part", FAILING_PART)
     run = toy.snakemake("gate5", "--cores", "3")
     assert (run.returncode, sorted(toy.ran())) == (1, PARTS)
     assert "gate5 · part_2 failed; commands beside it still run" in run.stdout
