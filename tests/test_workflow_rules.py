@@ -115,6 +115,16 @@ def test_what_asks_for_no_such_gate_takes_such_a_config(toy: ToyWorkflow) -> Non
         assert run.returncode == 0, run.stdout
 
 
+def test_a_config_that_contradicts_that_of_a_study_concerns_the_study_alone(toy: ToyWorkflow) -> None:
+    larger_than_its_scenes = ["--config", "network={height: 180, width: 240}"]
+    assert toy.snakemake("-n", "gate1", *larger_than_its_scenes).returncode == 0
+    for study in ("fidelity", "ablation"):
+        run = toy.snakemake("-n", study, *larger_than_its_scenes)
+        assert run.returncode == 2, run.stdout
+        assert f"error: config/{study}.yaml, row " in run.stdout
+        assert "data.synthetic.height 112 is smaller than network.height 180" in run.stdout
+
+
 @pytest.mark.slow
 def test_failed_gate_is_repaired_inside_that_gate(toy: ToyWorkflow) -> None:
     toy.toy("gate3", "import sys; print('no such weight'); sys.exit(7)\n")
