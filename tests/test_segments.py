@@ -202,7 +202,7 @@ def test_doubling_the_loss_on_disk_refuses_a_resume_and_rewording_a_progress_lin
         (tmp_path / path).write_text(text.replace(old, new, 1))
 
     assert train("--max_steps", "1").returncode == 0
-    edit("edgeflownas/console/printer.py", "starting: building", "begins: building")
+    edit("edgeflownas/runs/monitor.py", "starting: building", "begins: building")
     assert train("--max_steps", "2", "--resume").returncode == 0
     edit(LOSSES, "    return total\n", "    return 2 * total\n")
     refused = train("--max_steps", "3", "--resume")

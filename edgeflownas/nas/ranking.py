@@ -80,18 +80,19 @@ def ceiling(epes: Sequence[Sequence[float]]) -> float | None:
     return float(np.mean(defined)) if defined else None
 
 
-def standard_errors(epes: np.ndarray) -> np.ndarray:
+def standard_errors(epes: np.ndarray, compared: np.ndarray | None = None) -> np.ndarray:
     """How far each subnet's EPE against the mean of all would move with other samples: the noise of a ranking.
 
     The deviation from the mean of all subnets is taken per sample, so that what is hard for all of them cancels.
 
     Args:
         epes: (subnets, samples), pixels.
+        compared: (other subnets, samples), pixels, whose mean is taken in place of that of all.
 
     Returns:
         (subnets,) standard errors. Of a single sample nothing is known: there each is the deviation itself.
     """
-    deviations = epes - epes.mean(axis=0)
+    deviations = epes - (epes if compared is None else compared).mean(axis=0)
     samples = epes.shape[1]
     if samples == 1:
         return np.abs(deviations[:, 0])

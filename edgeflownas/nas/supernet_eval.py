@@ -103,11 +103,12 @@ def evaluate(
     from edgeflownas.training.evaluation import pool_summary
     from edgeflownas.training.set_evaluation import evaluate_set
 
-    results = evaluator.evaluate(pool, data.recalibration(), data.validation(), watch)
-    if wanted is not None:
+    among = None if wanted is None else [format_code(code) for code in wanted]
+    results = evaluator.evaluate(pool, data.recalibration(), data.validation(), watch, among)
+    if among is not None:
         # Cycles may have other paths besides.
         found = {result["code"]: result for result in results}
-        results = [found[format_code(code)] for code in wanted]
+        results = [found[code] for code in among]
     mean_epe, std_epe, noise_epe = pool_summary(results)
     further: dict[str, Any] = {}
     if tested:

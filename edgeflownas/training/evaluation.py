@@ -57,6 +57,7 @@ class Evaluator:
         recalibration: Iterable[Batch],
         validation: Iterable[Batch],
         watch: Watch | None = None,
+        among: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
         """Evaluate every subnet of some fair cycles.
 
@@ -65,13 +66,14 @@ class Evaluator:
             recalibration: fixed training batches; the statistics are their cumulative average, starting from none.
             validation: batches of one size, each sample once.
             watch: called with what is being evaluated.
+            among: as `measure` takes it.
 
         Returns:
             Per subnet, in order: what `measure` gives, `bn_recal_batches`, and `bn_shift`, how much the last batch
             still changed the statistics.
         """
         statistics, shifts, batches = self.recalibrate(cycles, recalibration, watch)
-        results = self.measure(cycles, statistics, validation, watch)
+        results = self.measure(cycles, statistics, validation, watch, among)
         return [
             {**result, "bn_recal_batches": batches, "bn_shift": shift}
             for result, shift in zip(results, shifts, strict=True)
@@ -83,12 +85,16 @@ class Evaluator:
         statistics: list[CycleStatistics],
         validation: Iterable[Batch],
         watch: Watch | None = None,
+        among: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
         """Measure every subnet with the batch-norm statistics of its cycle.
 
+        Args:
+            among: arch codes of the subnets that are compared; None for all. The cycles may have others besides.
+
         Returns:
             Per subnet, in order: `code`, the metrics of `training.metrics` averaged over samples, and `epe_error`, the
-            standard error of its EPE against the mean of all (`standard_errors`), pixels.
+            standard error of its EPE against the mean of those compared (`standard_errors`), pixels.
         """
         seen: list[np.ndarray] = []
         for number, batch in enumerate(validation, start=1):
@@ -100,16 +106,12 @@ class Evaluator:
             ]
             seen.append(np.concatenate(by_cycle, dtype=np.float64)[:, : batch.samples])
         per_sample = np.concatenate(seen, axis=1)
-        errors = standard_errors(per_sample[..., METRICS.index("epe")])
+        names = [format_code(code) for code in cycles.reshape(-1, cycles.shape[-1])]
+        epes = per_sample[..., METRICS.index("epe")]
+        errors = standard_errors(epes, epes if among is None else epes[[names.index(code) for code in among]])
         return [
-            {
-                "code": format_code(code),
-                **dict(zip(METRICS, means.tolist(), strict=True)),
-                "epe_error": float(error),
-            }
-            for code, means, error in zip(
-                cycles.reshape(-1, cycles.shape[-1]), per_sample.mean(axis=1), errors, strict=True
-            )
+            {"code": name, **dict(zip(METRICS, means.tolist(), strict=True)), "epe_error": float(error)}
+            for name, means, error in zip(names, per_sample.mean(axis=1), errors, strict=True)
         ]
 
     def predict(
