@@ -150,7 +150,7 @@ def test_a_study_continues_its_own_run_and_starts_anew_beside_another_one(synthe
     assert main([*flags, "--max_steps", "3"]) == 0
     assert main(flags) == 0
     assert "resumed at step 3" in capsys.readouterr().out
-    assert main([*flags, "--lr", "2e-3"]) == 0
+    assert main([*flags, "--lr", "4e-3"]) == 0
     assert f"an earlier run in {run} was moved to {run}.1" in capsys.readouterr().out
     assert len(history_of(run)) == len(history_of(tmp_path / "study.1")) == 2
 

@@ -184,10 +184,10 @@ def test_criterion_that_is_not_met_says_what_to_repeat_and_what_changed(toy: Toy
     assert "next: fix it" in log
     toy.snakemake("gate1", "--config", "train={lr: 2e-4}")
     report = (toy.root / "outputs/supernet/gates/gate1/attempts/0002/report.md").read_text()
-    assert "- changed since the previous attempt:\n    - config train.lr: 0.001 -> 0.0002\n" in report[:400]
+    assert "- changed since the previous attempt:\n    - config train.lr: 0.002 -> 0.0002\n" in report[:400]
     page = (toy.root / "outputs/supernet/provenance.html").read_text()
     assert "a line &lt;b&gt;of the log&lt;/b&gt;" in page
-    assert "config train.lr: 0.001 -&gt; 0.0002" in page
+    assert "config train.lr: 0.002 -&gt; 0.0002" in page
 
 
 @pytest.mark.slow
@@ -502,7 +502,7 @@ def test_a_gate_after_the_long_run_goes_stale_with_what_it_certified(toy: ToyWor
     # A supernet of another configuration is none of its business.
     assert toy.snakemake("gate4", "--config", "train={lr: 2e-4}").returncode == 0
     run = toy.snakemake("gate5", "--config", "train={lr: 2e-4}")
-    assert "the long run is stale (config train.lr: 0.001 -> 0.0002" in run.stdout
+    assert "the long run is stale (config train.lr: 0.002 -> 0.0002" in run.stdout
 
 
 # The second part fails once all run, and the others end after its failure was recorded.
