@@ -180,7 +180,8 @@ def test_what_cannot_be_written_ends_in_one_line_and_the_run_continues_with_the_
     assert code == 2
     assert words.startswith(f"error: {run.path}")
     assert words.endswith(f": {fault.words}; {run.last} is whole: fix this, then continue with --resume")
-    assert load_checkpoint(run.last).header["global_step"] in (2, 4)
+    # The fault strikes beside the run, so any of its saves may be the last: two within the epoch, one at its end.
+    assert load_checkpoint(run.last).header["global_step"] in (2, 4, 5)
     assert not list(run.path.rglob("*.tmp"))
     assert main([*flags, "--resume"]) == 0
     assert not differences_between(run.path, whole_run)

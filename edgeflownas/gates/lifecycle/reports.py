@@ -1,5 +1,6 @@
 """The report that closes an attempt, passed or not: as JSON (the verdict's own shape), Markdown and on the terminal."""
 
+import fcntl
 import itertools
 import shlex
 import shutil
@@ -62,14 +63,18 @@ def close_attempt(
 def close_failed(attempt: Attempt) -> dict[str, Any] | None:
     """Close an attempt of which a command failed or was interrupted; None if none was, or while others still run.
 
-    Commands that run side by side are let finish, and the one that ends last closes the attempt.
+    Commands that run side by side are let finish, and the one that ends last closes the attempt; only one does where
+    several end at once.
     """
-    records = attempt.commands()
-    reasons = [words for record in records for words in _why_ended(record)]
-    if not reasons or any(record["status"] == "running" and is_alive(record["process"]) for record in records):
-        return None
-    failed = any(record["status"] == "failed" for record in records)
-    return close_attempt(attempt, "failed" if failed else "interrupted", reasons)
+    with open(attempt.folder / "start.json", "r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        records = attempt.commands()
+        reasons = [words for record in records for words in _why_ended(record)]
+        running = any(record["status"] == "running" and is_alive(record["process"]) for record in records)
+        if not reasons or running or (attempt.folder / "report.json").is_file():
+            return None
+        failed = any(record["status"] == "failed" for record in records)
+        return close_attempt(attempt, "failed" if failed else "interrupted", reasons)
 
 
 def _why_ended(record: Mapping[str, Any]) -> list[str]:
