@@ -14,14 +14,12 @@ DEFAULT_CONFIG = Path("config/config.yaml")
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """`--config FILE` and `--set key=value`."""
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="config file (%(default)s)")
-    parser.add_argument(
-        "--set",
-        dest="assignments",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set any key of the config, for example train.batch_size=4; may be repeated",
-    )
+    add_set_flag(parser, "set any key of the config, for example train.batch_size=4; may be repeated")
+
+
+def add_set_flag(parser: argparse.ArgumentParser, words: str) -> None:
+    """`--set key=value`, kept as `assignments`."""
+    parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help=words)
 
 
 def add_data_root_flag(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeflownas.artifacts import sha256_file, write_bytes, write_json, write_text
+from edgeflownas.command_line import add_set_flag
 from edgeflownas.config import Config, parse_assignment, resolve_config
 from edgeflownas.deploy.bundle import GOLDEN, c_header, model_card, output_names, write_golden
 from edgeflownas.deploy.converter import FLOAT, MODEL, convert_model, require_converter
@@ -240,14 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--arch", required=True, metavar="CODE", help="arch code of the subnet, for example 0,0,0,0,2,1,2,2,2")
     add("--checkpoint", default="last", metavar="best|last|FILE", help="which checkpoint (%(default)s)")
     add("--out", type=Path, metavar="FOLDER", help="where the files go (deploy/CODE in the run directory)")
-    add(
-        "--set",
-        dest="assignments",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set a key of the run's config, for example deploy.output=heads; may be repeated",
-    )
+    add_set_flag(parser, "set a key of the run's config, for example deploy.output=heads; may be repeated")
     return parser
 
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from edgeflownas.command_line import add_set_flag
 from edgeflownas.errors import EXIT_DONE, require_writable
 from edgeflownas.gates.registry import GATES, STAGES
 from edgeflownas.parsers import add_json_flag, command_parser, help_texts
@@ -39,9 +40,7 @@ def gates_parser() -> argparse.ArgumentParser:
     )
     configured = argparse.ArgumentParser(add_help=False)
     configured.add_argument("--config", type=Path, metavar="FILE", help="config file")
-    configured.add_argument(
-        "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="set a key of the config"
-    )
+    add_set_flag(configured, "set a key of the config")
     done_file = argparse.ArgumentParser(add_help=False)
     done_file.add_argument("--done_file", type=require_writable, metavar="FILE", help="a file to write on success")
 

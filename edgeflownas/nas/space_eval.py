@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import read_json
-from edgeflownas.command_line import add_data_root_flag
+from edgeflownas.command_line import add_data_root_flag, add_set_flag
 from edgeflownas.config import parse_assignment
 from edgeflownas.console.durations import duration
 from edgeflownas.console.printer import Printer
@@ -38,14 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FILE", help=f"where to write {TABLE} (selection/{TABLE} in the run directory)")
     add_data_root_flag(parser)
     add("--gpu_device", type=int, metavar="N", help="index of the GPU; without a GPU the CPU is used")
-    add(
-        "--set",
-        dest="assignments",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set any key of the run's config, for example selection.max_tmacs=5000; may be repeated",
-    )
+    add_set_flag(parser, "set any key of the run's config, for example selection.max_tmacs=5000; may be repeated")
     add("--quiet", action="store_true", help="do not print how far it is")
     add_json_flag(parser)
     return parser

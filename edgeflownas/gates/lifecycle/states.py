@@ -4,8 +4,9 @@ A verdict alone proves nothing. It is valid while the attempt behind it is the l
 published, and the code, config, data and versions of packages it was given for are the ones of now.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +88,22 @@ def long_run_state(output_dir: Path, config: Config | None = None) -> StageState
     It is stale if its result is gone, or if it was made with another configuration than `config`, where one is given.
     """
     attempt = latest_attempt(output_dir, LONG_RUN)
-    report: dict[str, Any] | None = None
-    state: str = NEVER_RUN
-    why: tuple[str, ...] = ()
-    if attempt is not None:
-        try:
-            report = attempt.report
-            state, why = _state_of_long_run(attempt, report, output_dir, config)
-        except (UserError, KeyError, TypeError) as error:
-            report, state, why = None, DAMAGED, (str(error),)
+    state, why, report = _found(attempt, partial(_state_of_long_run, output_dir=output_dir, config=config))
     return StageState(LONG_RUN, "long run", state, why, attempt, report)
+
+
+def _found(
+    attempt: Attempt | None, state_of: Callable[[Attempt, dict[str, Any] | None], tuple[str, tuple[str, ...]]]
+) -> tuple[str, tuple[str, ...], dict[str, Any] | None]:
+    """State, why, and the latest attempt's report; `state_of` an attempt and its report says the first two."""
+    if attempt is None:
+        return NEVER_RUN, (), None
+    try:
+        report = attempt.report
+        return *state_of(attempt, report), report
+    except (UserError, KeyError, TypeError) as error:
+        # Its records are not what we wrote: the stage must run again, and the others are as they are.
+        return DAMAGED, (str(error),), None
 
 
 def _state_of_long_run(
@@ -123,16 +130,8 @@ def _gate_state(
     gate: Gate, output_dir: Path, config: Config | None, files: dict[str, str], thorough: bool
 ) -> GateState:
     attempt = latest_attempt(output_dir, gate.name)
-    report: dict[str, Any] | None = None
-    state: str = NEVER_RUN
-    why: tuple[str, ...] = ()
-    if attempt is not None:
-        try:
-            report = attempt.report
-            state, why = _state_of(attempt, report, gate, output_dir, config, files, thorough)
-        except (UserError, KeyError, TypeError) as error:
-            # Its records are not what we wrote: the gate must run again, and the others are as they are.
-            report, state, why = None, DAMAGED, (str(error),)
+    of_gate = partial(_state_of, gate=gate, output_dir=output_dir, config=config, files=files, thorough=thorough)
+    state, why, report = _found(attempt, of_gate)
     return GateState(gate.name, gate.title, state, why, attempt, report, gate, next_number(output_dir, gate.name))
 
 
