@@ -46,7 +46,7 @@ def changed_at(split):
 def synthetic_command(config):
     """The command that generates the data set a configuration describes."""
     words = ["-m", "edgeflownas.data.synthetic", "--root", config["data.root"]]
-    for key in ("train", "val", "height", "width", "seed"):
+    for key in ("train", "val", "height", "width", "seed", "kind", "max_motion"):
         words += [f"--{key}", str(config[f"data.synthetic.{key}"])]
     return words
 

@@ -117,9 +117,7 @@ def test_what_an_index_does_not_list_and_has_changed_is_a_warning(root: Path, ca
 
 def test_a_run_on_generated_scenes_takes_those_of_its_config_or_none(root: Path) -> None:
     scenes = {"synthetic.train": 7, "synthetic.val": 3, "synthetic.height": 48, "synthetic.width": 64}
-    # The fixture's scenes move by less than the default's 40 px, which no key of the config says.
-    marker = read_json(root / MARKER) | {"max_motion": 40.0}
-    write_json(root / MARKER, marker)
+    scenes["synthetic.max_motion"] = 8
     config = config_of(root, source="synthetic", **scenes, **{"synthetic.seed": 3})
     assert find_index(config)["generated"]
     with pytest.raises(UserError, match=r"copy: was generated with other parameters \(seed is 3, wanted 7\)"):

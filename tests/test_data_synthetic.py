@@ -4,6 +4,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,9 +13,11 @@ import numpy as np
 import pytest
 
 from edgeflownas.data import synthetic
+from edgeflownas.data.generated import MARKER
 from edgeflownas.data.layouts.flying_chairs2 import list_samples
 from edgeflownas.data.samples import read_sample
 from edgeflownas.data.scenes import Scene, SceneSettings, render_scene
+from edgeflownas.data.smooth_scenes import render_smooth_scene
 from edgeflownas.data.streams import Purpose, philox
 from edgeflownas.data.synthetic import SyntheticParameters, generate
 from edgeflownas.errors import CannotWrite, UserError
@@ -21,8 +25,10 @@ from edgeflownas.errors import CannotWrite, UserError
 SMALL = SyntheticParameters(train=3, val=2, height=32, width=40, seed=5)
 
 
-def scenes(count: int, settings: SceneSettings) -> list[Scene]:
-    return [render_scene(settings, np.random.Generator(philox(11, Purpose.SCENE_TRAIN, i))) for i in range(count)]
+def scenes(
+    count: int, settings: SceneSettings, render: Callable[[SceneSettings, np.random.Generator], Scene] = render_scene
+) -> list[Scene]:
+    return [render(settings, np.random.Generator(philox(11, Purpose.SCENE_TRAIN, i))) for i in range(count)]
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -75,6 +81,27 @@ def test_shapes_hide_one_another_and_the_background() -> None:
         assert scene.frames[0].std() > 15
 
 
+@pytest.mark.parametrize(("height", "width", "max_motion"), [(48, 64, 3), (96, 128, 12), (61, 45, 0)])
+def test_smooth_motion_is_exact_everywhere_and_as_large_as_asked_for(height: int, width: int, max_motion: int) -> None:
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    largest = []
+    for scene in scenes(10, SceneSettings(height, width, max_motion), render_smooth_scene):
+        x, y = columns + scene.flow[..., 0], rows + scene.flow[..., 1]
+        inside = (x >= 1) & (x <= width - 2) & (y >= 1) & (y <= height - 2)
+        assert inside.mean() > 0.7
+        warped = cv2.remap(scene.frames[1], x, y, cv2.INTER_CUBIC).astype(np.float32)
+        error = np.abs(warped - scene.frames[0])[inside].mean()
+        error_without_flow = np.abs(scene.frames[1].astype(np.float32) - scene.frames[0])[inside].mean()
+        assert error < 0.7  # grey levels of 255, half a level of which is rounding
+        assert error_without_flow > 20 * error or max_motion == 0
+        assert scene.frames[0].std() > 30
+        largest.append(np.abs(scene.flow).max())
+        # No jump, as at the edge of a shape: the motion changes by a fraction of itself from pixel to pixel.
+        assert np.abs(np.diff(scene.flow, axis=1)).max() <= 0.2 * max_motion
+    assert max_motion <= np.median(largest) * 1.1
+    assert max(largest) <= 1.9 * max_motion
+
+
 def test_the_same_parameters_give_the_same_bytes_whatever_the_number_of_threads(tmp_path: Path) -> None:
     assert generate(tmp_path / "one", SMALL, workers=1)
     assert generate(tmp_path / "three", SMALL, workers=3)
@@ -113,6 +140,25 @@ def test_an_existing_data_set_is_accepted_only_with_the_same_parameters(tmp_path
         file.unlink()
     with pytest.raises(UserError, match=r"val: holds 1 samples, expected 2"):
         generate(root, SMALL)
+
+
+def test_kinds_of_scenes_are_told_apart_and_older_folders_hold_layers(tmp_path: Path) -> None:
+    smooth = replace(SMALL, kind="smooth", max_motion=3.0)
+    assert generate(tmp_path / "smooth", smooth)
+    assert not generate(tmp_path / "smooth", smooth)
+    scene = render_smooth_scene(SceneSettings(32, 40, 3.0), np.random.Generator(philox(5, Purpose.SCENE_VAL, 1)))
+    np.testing.assert_array_equal(read_sample(list_samples(tmp_path / "smooth", "val")[1])[2], scene.flow)
+    with pytest.raises(UserError, match=r"\(kind is smooth, wanted layers; max_motion is 3.0, wanted 40.0\)"):
+        generate(tmp_path / "smooth", SMALL)
+
+    generate(tmp_path / "layers", SMALL)
+    marker = json.loads((tmp_path / "layers" / MARKER).read_text())
+    # Before there were kinds.
+    del marker["kind"]
+    (tmp_path / "layers" / MARKER).write_text(json.dumps(marker))
+    assert not generate(tmp_path / "layers", SMALL)
+    with pytest.raises(UserError, match=r"\(kind is layers, wanted smooth\)"):
+        generate(tmp_path / "layers", replace(SMALL, kind="smooth"))
 
 
 def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
@@ -186,6 +232,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         ({"height": 7}, "height is 7; expected 8 to"),
         ({"seed": -1}, "seed is -1; expected 0 to"),
         ({"max_motion": float("nan")}, "max_motion is nan"),
+        ({"kind": "rough"}, "kind is rough; expected layers or smooth"),
         ({"shapes": (4, 3)}, "shapes, most is 3; expected 4 to"),
     ],
 )
@@ -203,7 +250,7 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     assert "already holds 2 training and 1 validation scenes" in second
     assert json.loads((tmp_path / "data" / "synthetic.json").read_text()) == {
         **{"generator": 1, "train": 2, "val": 1, "height": 16, "width": 24, "seed": 9},
-        **{"max_motion": 4.0, "shapes": [3, 8]},
+        **{"kind": "layers", "max_motion": 4.0, "shapes": [3, 8]},
     }
     refused = subprocess.run([*command, "--seed", "10"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2

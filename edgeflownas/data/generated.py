@@ -15,6 +15,8 @@ MARKER = "synthetic.json"
 GENERATOR = 1
 """Raised whenever the same parameters give other files, so that old data are not taken for new."""
 
+KINDS = ("layers", "smooth")
+
 
 @dataclass(frozen=True)
 class SyntheticParameters:
@@ -24,8 +26,9 @@ class SyntheticParameters:
         train, val: number of scenes per split.
         height, width: frame size, pixels.
         seed: 0 to 2^64 − 1.
-        max_motion: largest translation of a layer's centre, pixels.
-        shapes: fewest and most foreground shapes in a scene.
+        kind: layers (scenes.py) or smooth (smooth_scenes.py).
+        max_motion: largest translation of a layer's centre, or displacement of smooth motion along each axis, pixels.
+        shapes: fewest and most foreground shapes in a scene of layers.
 
     Raises:
         UserError: on a value out of range.
@@ -36,7 +39,8 @@ class SyntheticParameters:
     height: Annotated[int, "data.synthetic.height"]
     width: Annotated[int, "data.synthetic.width"]
     seed: Annotated[int, "data.synthetic.seed"]
-    max_motion: float = 40.0
+    kind: Annotated[str, "data.synthetic.kind"] = "layers"
+    max_motion: Annotated[float, "data.synthetic.max_motion"] = 40.0
     shapes: tuple[int, int] = (3, 8)
 
     def __post_init__(self) -> None:
@@ -52,6 +56,8 @@ class SyntheticParameters:
         ):
             if not least <= value <= most:
                 raise UserError(f"synthetic data: {name} is {value}; expected {least} to {most}")
+        if self.kind not in KINDS:
+            raise UserError(f"synthetic data: kind is {self.kind}; expected {' or '.join(KINDS)}")
 
     def marker(self) -> dict[str, Any]:
         """What `synthetic.json` says."""
@@ -92,8 +98,9 @@ def _require_same(root: Path, parameters: SyntheticParameters) -> bool:
         )
     advice = "give another folder to generate these"
     found, expected = read_json(root / MARKER), parameters.marker()
+    # There was one kind until there were two.
+    found = {"kind": KINDS[0], **found} if isinstance(found, dict) else {}
     if found != expected:
-        found = found if isinstance(found, dict) else {}
         changes = [
             f"{key} is {found.get(key)}, wanted {value}" for key, value in expected.items() if found.get(key) != value
         ]

@@ -21,11 +21,12 @@ import numpy as np
 
 from edgeflownas.artifacts import write_json
 from edgeflownas.data.flow_files import write_flow
-from edgeflownas.data.generated import MARKER, SyntheticParameters, already_there
+from edgeflownas.data.generated import KINDS, MARKER, SyntheticParameters, already_there
 from edgeflownas.data.layouts.flying_chairs2 import sample_of
 from edgeflownas.data.layouts.layout import SPLITS
 from edgeflownas.data.prefetch import prefetch
 from edgeflownas.data.scenes import SceneSettings, render_scene
+from edgeflownas.data.smooth_scenes import render_smooth_scene
 from edgeflownas.data.streams import Purpose, philox
 from edgeflownas.errors import UserError, make_folder, run_command, writing
 from edgeflownas.parsers import command_parser
@@ -105,10 +106,11 @@ def _put_in_place(partial: Path, root: Path, parameters: SyntheticParameters) ->
 
 def _write_all(folder: Path, parameters: SyntheticParameters, workers: int) -> None:
     settings = SceneSettings(parameters.height, parameters.width, parameters.max_motion, parameters.shapes)
+    render = {"layers": render_scene, "smooth": render_smooth_scene}[parameters.kind]
 
     def write(job: tuple[str, int]) -> None:
         split, index = job
-        scene = render_scene(settings, np.random.Generator(philox(parameters.seed, _PURPOSES[split], index)))
+        scene = render(settings, np.random.Generator(philox(parameters.seed, _PURPOSES[split], index)))
         *frame_paths, flow_path = sample_of(folder / split, f"{index:07d}").files
         for path, frame in zip(frame_paths, scene.frames, strict=True):
             _, png = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
@@ -136,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--height", type=int, required=True, help="frame height, pixels")
     parser.add_argument("--width", type=int, required=True, help="frame width, pixels")
     parser.add_argument("--seed", type=int, required=True, help="decides every scene")
+    parser.add_argument("--kind", choices=KINDS, default=KINDS[0], help="what scenes look like (%(default)s)")
     parser.add_argument("--max_motion", type=float, default=40.0, help="largest translation, pixels (%(default)s)")
     parser.add_argument(
         "--shapes", type=int, nargs=2, default=(3, 8), metavar=("MIN", "MAX"), help="foreground shapes per scene (3 8)"
