@@ -16,7 +16,7 @@ from edgeflownas.parsers import add_json_flag, command_parser, print_json
 from edgeflownas.processes import describe, is_alive
 from edgeflownas.runs.monitor import epoch_line, progress_line
 from edgeflownas.runs.pool_names import mean_epe
-from edgeflownas.runs.records import read_history
+from edgeflownas.runs.records import read_further_history, read_history
 from edgeflownas.runs.run_directory import RunDirectory
 
 READ_EVERY = 2.0
@@ -29,6 +29,7 @@ class RunStatus:
 
     state: `running`; `ended`, as the run itself reported; `gone`, if its process disappeared without reporting an end.
     progress: `progress.json` of the most recently active run; None before the first.
+    epochs, further: the rows of its history, and of those of further validation sets, by name.
     gate: the attempt at a gate, or at the long run, under way, with the command that runs; None if there is none.
     """
 
@@ -36,6 +37,7 @@ class RunStatus:
     state: str
     progress: dict[str, Any] | None
     epochs: list[dict[str, Any]]
+    further: dict[str, list[dict[str, Any]]]
     gate: dict[str, Any] | None
 
     @property
@@ -68,7 +70,8 @@ def read_status(folder: Path) -> RunStatus:
     else:
         state = "ended" if progress and progress["phase"] == "ended" else "gone"
     epochs = _epochs(run.history, run.history.stat().st_mtime_ns) if run and run.history.is_file() else []
-    return RunStatus(run.path if run else None, state, progress, epochs, gate)
+    further = {name: read_further_history(path) for name, path in run.further_histories.items()} if run else {}
+    return RunStatus(run.path if run else None, state, progress, epochs, further, gate)
 
 
 @lru_cache(maxsize=1)
@@ -119,7 +122,10 @@ class StatusPrinter:
             self._run, self._epochs = status.run, max(0, len(status.epochs) - EPOCHS_SHOWN)
         for row in status.epochs[self._epochs :]:
             best = min(status.epochs[: row["epoch"]], key=mean_epe)
-            self._printer.print(epoch_line(row, facts["epochs"], best["epoch"]))
+            further = {
+                name: rows[row["epoch"] - 1] for name, rows in status.further.items() if len(rows) >= row["epoch"]
+            }
+            self._printer.print(epoch_line(row, facts["epochs"], best["epoch"], further))
         self._epochs = len(status.epochs)
         if status.state == "running":
             self._printer.progress(lambda: progress_line(facts))
@@ -138,6 +144,7 @@ def _as_json(status: RunStatus) -> dict[str, Any]:
         "state": status.state,
         "progress": status.progress,
         "epochs": status.epochs,
+        "further": status.further,
         "gate": status.gate,
     }
 

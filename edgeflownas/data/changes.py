@@ -9,7 +9,6 @@ from edgeflownas.artifacts import sha256_file
 from edgeflownas.data.bad_samples import NAMED
 from edgeflownas.data.index import entry_sample
 from edgeflownas.data.inspection import FileState, file_state, same_files
-from edgeflownas.data.layouts.layout import SPLITS
 from edgeflownas.data.layouts.registry import layout_of
 from edgeflownas.data.samples import Sample
 from edgeflownas.errors import UserError
@@ -28,8 +27,7 @@ def check_unchanged(index: dict[str, Any]) -> list[str]:
     faults: list[str] = []
     remarks: list[str] = []
     layout = layout_of(index)
-    for split in SPLITS:
-        part = index["splits"][split]
+    for split, part in index["splits"].items():
         scan = layout.scan(Path(index["root"]), split, index.get("passes", "all"))
         for entry in part["samples"]:
             sample = entry_sample(index, split, entry)

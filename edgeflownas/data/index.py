@@ -8,7 +8,7 @@ have the same digest wherever they are. An interrupted build continues where it 
 
 import argparse
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from edgeflownas.data.journal import JOURNAL_FILE, Journal
 from edgeflownas.data.layouts.collection import NAME as COLLECTION
 from edgeflownas.data.layouts.collection import collection_facts, set_root
 from edgeflownas.data.layouts.flying_chairs2 import FILE_KINDS, sample_of
-from edgeflownas.data.layouts.layout import PASSES, SPLITS, Layout, Scan
+from edgeflownas.data.layouts.layout import PASSES, Layout, Scan
 from edgeflownas.data.layouts.registry import AUTO, DEFAULT, LAYOUTS, find_layout
 from edgeflownas.data.other_files import Form, forms, names_in
 from edgeflownas.data.prefetch import prefetch
@@ -54,7 +54,7 @@ def build_index(
     layout: str = AUTO,
     passes: str = "all",
 ) -> dict[str, Any]:
-    """Read and inspect every sample of both splits.
+    """Read and inspect every sample of all splits.
 
     Args:
         root: folder of the data set.
@@ -84,6 +84,7 @@ def build_index(
     if layout == AUTO:
         print_line(f"{root}: data.layout auto found {kind.title} ({kind.name}), by {kind.tree}")
     sets = collection_facts(Path(root), find_layout) if kind.name == COLLECTION else []
+    names = kind.splits(Path(root))
     settings = {
         "root": str(Path(root).absolute()),
         "layout": kind.name,
@@ -99,12 +100,12 @@ def build_index(
             split: inspect_split(
                 kind, kind.scan(Path(root), split, passes), split, crop, max_flow, workers, journal, print_line
             )
-            for split in SPLITS
+            for split in names
         }
     entries = {split: part[0] for split, part in inspected.items()}
-    usable = {split: [entry for entry in entries[split] if "reason" not in entry] for split in SPLITS}
+    usable = {split: [entry for entry in entries[split] if "reason" not in entry] for split in names}
     reasons = copies(usable, within_split=not allow_copies)
-    splits = {split: summary(*inspected[split], reasons.get(split, {})) for split in SPLITS}
+    splits = {split: summary(*inspected[split], reasons[split]) for split in names}
     require_good(splits, root, on_bad_sample, max_bad_fraction, folder)
     if folder and journal:
         journal.remove()
@@ -187,8 +188,13 @@ def summary(entries: list[Entry], other: list[Form], copied: Mapping[str, str]) 
 
 
 def _digest(splits: Mapping[str, Any], sets: Sequence[Mapping[str, Any]] = ()) -> str:
-    facts = {split: [[e["name"], *e["sha256"]] for e in splits[split]["samples"]] for split in SPLITS}
-    return sha256_of(facts | {"weights": [one["weight"] for one in sets]} if sets else facts)
+    facts = {split: [[e["name"], *e["sha256"]] for e in part["samples"]] for split, part in splits.items()}
+    return sha256_of(facts | {"weights": [one["weight"] for one in _trained_on(sets)]} if sets else facts)
+
+
+def _trained_on(sets: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of the sets of an index, those that are trained on."""
+    return [one for one in sets if "weight" in one]
 
 
 def load_index(path: Path | str) -> dict[str, Any]:
@@ -201,8 +207,8 @@ def load_index(path: Path | str) -> dict[str, Any]:
     index: dict[str, Any] = read_json(path, SCHEMA)
     if index["digest"] != _digest(index["splits"], index.get("sets", ())):
         raise UserError(f"{path}: its digest does not fit its samples: the index was edited; build it again")
-    for split in SPLITS:
-        for entry in index["splits"][split]["samples"]:
+    for split, part in index["splits"].items():
+        for entry in part["samples"]:
             _require_files(path, index, split, entry)
     return index
 
@@ -230,16 +236,17 @@ def training_shares(index: Mapping[str, Any]) -> list[tuple[int, int]]:
     names = [entry["name"].partition("/")[0] for entry in index["splits"]["train"]["samples"]]
     if "sets" not in index:
         return [(len(names), 1)]
-    shares = [(names.count(one["label"]), one["weight"]) for one in index["sets"]]
-    for one, (count, _) in zip(index["sets"], shares, strict=True):
+    sets = _trained_on(index["sets"])
+    shares = [(names.count(one["label"]), one["weight"]) for one in sets]
+    for one, (count, _) in zip(sets, shares, strict=True):
         if not count:
             raise UserError(f"{index['root']}: no usable training sample of {one['root']} is left; remove it there")
     return shares
 
 
-def has_unknown_flow(index: Mapping[str, Any]) -> bool:
-    """Whether the flow of a listed sample is not known at some pixel."""
-    return any("unknown_share" in part for part in index["splits"].values())
+def has_unknown_flow(index: Mapping[str, Any], splits: Iterable[str]) -> bool:
+    """Whether the flow of a sample that some splits list is not known at some pixel."""
+    return any("unknown_share" in index["splits"][split] for split in splits)
 
 
 def entry_sample(index: Mapping[str, Any], split: str, entry: Mapping[str, Any]) -> Sample:

@@ -209,22 +209,24 @@ def same_files(entry: Entry, states: Sequence[FileState]) -> bool:
 def copies(splits: Mapping[str, Sequence[Entry]], within_split: bool) -> dict[str, dict[str, str]]:
     """Why samples are copies, by split and name: both frames have the bytes of another sample's.
 
-    Of copies within a split, all but the first are listed. Of a sample in both splits, the training one is listed: a
-    network must not be evaluated on what it was trained on.
+    Of copies within a split, all but the first are listed. Of a sample in "train" and another split, the training one
+    is listed: a network must not be evaluated on what it was trained on. The splits that are evaluated on have nothing
+    to do with one another.
 
     Args:
-        splits: usable entries of "train" and "val".
+        splits: usable entries of "train", and of those that are evaluated on.
         within_split: whether copies within one split count.
     """
-    reasons: dict[str, dict[str, str]] = {"train": {}, "val": {}}
-    seen: dict[tuple[str, ...], str] = {}
-    for split in ("val", "train"):
+    reasons: dict[str, dict[str, str]] = {split: {} for split in splits}
+    evaluated: dict[tuple[str, ...], str] = {}
+    for split in sorted(splits, key=lambda split: split == "train"):
         own: dict[tuple[str, ...], str] = {}
         for entry in splits[split]:
             frames = tuple(entry["sha256"][:2])
-            original = seen.get(frames) or (own.get(frames) if within_split else None)
+            original = evaluated.get(frames) if split == "train" else None
+            original = original or (own.get(frames) if within_split else None)
             if original:
                 reasons[split][entry["name"]] = f"has the frames of {original}: a copy"
             own.setdefault(frames, f"{split} {entry['name']}")
-        seen |= own
+        evaluated = own | evaluated
     return reasons

@@ -13,7 +13,7 @@ from edgeflownas.data.flow_colours import flow_colours, wheel_picture
 from edgeflownas.reporting.flow_pictures import amount_colours
 from edgeflownas.reporting.pages import REPORT, SHORT_RUN, page_links, page_script, render
 from edgeflownas.reporting.plots import themed_svg
-from edgeflownas.reporting.run_facts import RunFacts
+from edgeflownas.reporting.run_facts import FURTHER_HEAD, RunFacts
 from edgeflownas.reporting.run_figures import RunFigure
 
 TEMPLATE, SCRIPTS = "report.html.jinja", ("sortable.js", "report.js")
@@ -50,6 +50,7 @@ def report_page(facts: RunFacts, figures: Sequence[RunFigure]) -> str:
     return render(
         TEMPLATE,
         facts=facts,
+        further_head=FURTHER_HEAD,
         pages=pages,
         figures=[(figure, Markup(_inline(figure))) for figure in figures],
         samples=_sample_views(facts),

@@ -18,7 +18,7 @@ from edgeflownas.network.cost import subnet_cost
 from edgeflownas.network.kinds import KINDS
 from edgeflownas.runs.flow_samples import FlowSamples, load_flow_samples
 from edgeflownas.runs.pool_names import PoolNames, mean_epe, names_in
-from edgeflownas.runs.records import METRICS, read_history, read_trace, subnet_epes
+from edgeflownas.runs.records import METRICS, read_further_history, read_history, read_trace, subnet_epes
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.segments import commit_words, segment_cautions, segment_words
 from edgeflownas.runs.timing import PHASES
@@ -27,6 +27,18 @@ FEW_STEPS = 1000
 FEW_SAMPLES = 100
 OFTEN_CLIPPED = 0.9
 UNSTABLE_TAU = 0.5
+
+FURTHER_HEAD = (
+    "set",
+    "samples",
+    "mean EPE (px)",
+    "std (px)",
+    "zero-flow EPE (px)",
+    "of that",
+    "best subnet",
+    "its EPE (px)",
+    "its Fl-all",
+)
 
 # All that is known of a subnet but its EPE, which the history has.
 SHARES = tuple(name for name in METRICS if name != "epe")
@@ -51,13 +63,17 @@ class Subnet:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """The records of a run, valid by their schemas. `trace`, `history` and `samples` are empty where there are none."""
+    """The records of a run, valid by their schemas. `trace`, `history` and `samples` are empty where there are none.
+
+    further: by further validation set, the rows of its history.
+    """
 
     run: RunDirectory
     manifest: Mapping[str, Any]
     config: Mapping[str, Any]
     counts: Mapping[str, Any]
     history: Sequence[Mapping[str, float]]
+    further: Mapping[str, Sequence[Mapping[str, float]]]
     trace: Sequence[Mapping[str, Any]]
     pool_results: Mapping[str, Any] | None
     samples: FlowSamples | None
@@ -76,6 +92,7 @@ class RunFacts:
             config=read_json(run.config, schema="resolved_config.schema.json"),
             counts=read_json(run.fairness_counts, schema="fairness_counts.schema.json"),
             history=read_history(run.history) if run.history.is_file() else [],
+            further={name: read_further_history(path) for name, path in run.further_histories.items()},
             trace=read_trace(run.trace) if run.trace.is_file() else [],
             pool_results=read_json(run.pool_results, "pool_results.schema.json")
             if run.pool_results.is_file()
@@ -170,6 +187,33 @@ class RunFacts:
             ("time", self._time()),
         ]
         return rows
+
+    def further_results(self) -> list[tuple[str, ...]]:
+        """How the eval pool did on each further validation set after the last epoch: rows under `FURTHER_HEAD`."""
+        rows: list[tuple[str, ...]] = []
+        for name, found in (self.pool_results or {}).get("further", {}).items():
+            last = self.further[name][-1]
+            mean, zero, best = mean_epe(last), last["zero_flow_epe"], min(found["subnets"], key=lambda one: one["epe"])
+            rows.append(
+                (
+                    *(name, str(found["samples"]), f"{mean:.4f}", f"{last[self.pool_names.std_epe]:.4f}"),
+                    *(f"{zero:.4f}", f"{mean / zero:.1%}" if zero else "no motion"),
+                    *(best["code"], f"{best['epe']:.4f}", f"{best['fl_all']:.1%}"),
+                )
+            )
+        return rows
+
+    def further_words(self) -> str:
+        """What `further_results` says, in a sentence."""
+        return (
+            f"The eval pool after epoch {self.history[-1]['epoch']} on the further validation sets, centre crops as on "
+            "the first, which alone decides about early stopping and the best epoch."
+        )
+
+    @property
+    def further_sources(self) -> list[str]:
+        """The files of the run directory that `further_results` is from."""
+        return [*(path.name for path in self.run.further_histories.values()), self.run.pool_results.name]
 
     def _time(self) -> str:
         total = sum(row["seconds"] for row in self.history)

@@ -9,7 +9,7 @@ from edgeflownas.artifacts import write_bytes, write_text
 from edgeflownas.errors import EXIT_DONE, run_command
 from edgeflownas.parsers import command_parser
 from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN
-from edgeflownas.reporting.run_facts import RunFacts
+from edgeflownas.reporting.run_facts import FURTHER_HEAD, RunFacts
 from edgeflownas.reporting.run_figures import RunFigure, run_figures
 
 PICTURES = "pictures"
@@ -43,6 +43,9 @@ def report_markdown(facts: RunFacts, drawn: Drawn) -> str:
     if facts.history:
         lines += ["## Result", "", *_table(("", ""), facts.result()), ""]
         lines += ["## Subnets", "", *_subnets(facts), ""]
+    if facts.further:
+        words = f"{facts.further_words()} From {_named(facts.further_sources)}."
+        lines += ["## Further validation sets", "", words, "", *_table(FURTHER_HEAD, facts.further_results()), ""]
     lines += ["## Predicted flow", "", *_flow(facts, drawn), "", "## Figures", ""]
     for figure in drawn.figures:
         lines += [f"### {figure.title}", "", f"![{figure.title}]({PICTURES}/{figure.name}.svg)", ""]
@@ -103,10 +106,12 @@ def _epochs(facts: RunFacts) -> list[str]:
     names = facts.pool_names
     shown = [row for row in facts.history if row["epoch"] % step == 0 or row["epoch"] in (1, best)]
     shown += [facts.history[-1]] if facts.history[-1] not in shown else []
-    head = ("epoch", "step", "mean EPE (px)", "std (px)", "train loss", "lr", "grad norm p50 / p99", "clipped", "gap")
+    head = ["epoch", "step", "mean EPE (px)", "std (px)", *(f"{name} (px)" for name in facts.further)]
+    head += ["train loss", "lr", "grad norm p50 / p99", "clipped", "gap"]
     rows = [
         [
             *(str(row["epoch"]), str(row["global_step"]), f"{row[names.mean_epe]:.4f}", f"{row[names.std_epe]:.4f}"),
+            *(f"{rows[int(row['epoch']) - 1][names.mean_epe]:.4f}" for rows in facts.further.values()),
             *(
                 f"{row['train_loss']:.4f}",
                 f"{row['lr']:.3g}",

@@ -1,10 +1,10 @@
-"""One row of `eval_epe_history.csv`: the results of training and evaluation in an epoch."""
+"""The rows of `eval_epe_history.csv` and of a further validation set: what an epoch's evaluation gave."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeflownas.nas.fair_sampler import fairness_gap
-from edgeflownas.runs.pool_names import mean_epe, names_in
+from edgeflownas.runs.pool_names import PoolNames, mean_epe, names_in
 from edgeflownas.runs.state import RunState
 
 
@@ -41,5 +41,32 @@ def epoch_row(
         "skipped_steps": state.skipped_since(state.global_step - steps_per_epoch),
         **{f"seconds_{phase}": round(seconds, 3) for phase, seconds in state.epoch_seconds.items()},
         "seconds": round(sum(state.epoch_seconds.values()), 3),
-        **{f"epe_{result['code'].replace(',', '')}": result["epe"] for result in results},
+        **_each(results),
     }
+
+
+def further_row(
+    state: RunState,
+    names: PoolNames,
+    summary: tuple[float, float, float],
+    zero_flow_epe: float,
+    results: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The row of a further validation set (`schemas/further_history_row.schema.json`), before the epoch is finished.
+
+    Args:
+        state: of the run.
+        names: of the eval pool.
+        summary, zero_flow_epe, results: as `epoch_row` takes them, of this set.
+    """
+    return {
+        "epoch": state.epochs_done + 1,
+        "global_step": state.global_step,
+        **dict(zip((names.mean_epe, names.std_epe, names.noise_epe), summary, strict=True)),
+        "zero_flow_epe": zero_flow_epe,
+        **_each(results),
+    }
+
+
+def _each(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {f"epe_{result['code'].replace(',', '')}": result["epe"] for result in results}

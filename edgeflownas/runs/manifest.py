@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.config import Config
+from edgeflownas.data.layouts.layout import SPLITS, further_sets, further_split
 from edgeflownas.data.remarks import remarks
 from edgeflownas.nas.fair_sampler import fairness_gap
 from edgeflownas.nas.search_space import SearchSpace
@@ -123,6 +124,11 @@ def write_manifest(
 
 def _data_facts(source: str, index: Mapping[str, Any]) -> dict[str, Any]:
     splits = index["splits"]
+    further = {
+        name: {"samples": part["count"], "zero_flow_epe": part["zero_flow_epe"], "clipped_share": part["clipped_share"]}
+        for name in further_sets(splits)
+        for part in (splits[further_split(name)],)
+    }
     return {
         "source": source,
         "generated": index["generated"],
@@ -136,7 +142,8 @@ def _data_facts(source: str, index: Mapping[str, Any]) -> dict[str, Any]:
             for entry in split["rejected"]
         ],
         "zero_flow_epe": splits["val"]["zero_flow_epe"],
-        "clipped_share": {name: split["clipped_share"] for name, split in splits.items()},
+        "clipped_share": {name: splits[name]["clipped_share"] for name in SPLITS},
+        **({"further": further} if further else {}),
         "remarks": remarks(index),
     }
 
@@ -155,6 +162,7 @@ def _file_entries(run: RunDirectory, names: PoolNames) -> dict[str, dict[str, An
         "data_index": run.data_index,
         "nonfinite": run.nonfinite,
         "recoveries": run.recoveries,
+        **{f"history_{name}": path for name, path in run.further_histories.items()},
     }
     return {name: _file_entry(path, run.path) for name, path in files.items() if path.is_file()}
 

@@ -15,7 +15,7 @@ from edgeflownas.artifacts import read_json, sha256_file
 from edgeflownas.errors import UserError
 from edgeflownas.runs.checkpoints import read_header
 from edgeflownas.runs.pool_names import mean_epe, names_in
-from edgeflownas.runs.records import COMPLETED, read_history, subnet_epes
+from edgeflownas.runs.records import COMPLETED, read_further_history, read_history, subnet_epes
 
 
 def manifest_faults(path: Path, strict: bool = False) -> list[str]:
@@ -48,6 +48,8 @@ def manifest_faults(path: Path, strict: bool = False) -> list[str]:
             faults += [f"{file}: {fault}" for fault in check(manifest, file)]
         except UserError as error:
             faults.append(str(error))
+    for name in manifest["data"].get("further", {}) if manifest["epochs_done"] else ():
+        faults += _further_faults(manifest, name, path.parent)
     faults += [f"{path}: {fault}" for fault in _segment_faults(manifest)]
     return faults + (_strict_faults(manifest, path) if strict else [])
 
@@ -117,6 +119,23 @@ def _history_faults(manifest: dict[str, Any], path: Path) -> list[str]:
         if {key: best[key] for key in ("epoch", names_in(best).mean_epe)} != manifest["best"]:
             faults.append(f"best is epoch {best['epoch']}, the manifest says {manifest['best']}")
     return faults
+
+
+def _further_faults(manifest: dict[str, Any], name: str, folder: Path) -> list[str]:
+    """What is wrong with the history of a further validation set."""
+    entry = manifest["files"].get(f"history_{name}")
+    if entry is None:
+        return [f"history_{name} is not among the manifest's files"]
+    path = folder / entry["path"]
+    if not path.is_file():
+        return []  # said already
+    try:
+        rows = read_further_history(path)
+    except UserError as error:
+        return [str(error)]
+    found, steps = [(row["epoch"], row["global_step"]) for row in rows], manifest["steps_per_epoch"]
+    expected = [(epoch, epoch * steps) for epoch in range(1, manifest["epochs_done"] + 1)]
+    return [] if found == expected else [f"{path}: its rows are not one for each of {len(expected)} epochs, in order"]
 
 
 def _pool_faults(manifest: dict[str, Any], path: Path, folder: Path) -> list[str]:

@@ -88,7 +88,8 @@ class RunMonitor(Observer):
         """An epoch is evaluated and saved."""
         assert state.best is not None
         self._throughput.pause_ends(self._clock())
-        self._printer.print(epoch_line(state.history[-1], self._length.epochs, state.best["epoch"]))
+        further = {name: rows[-1] for name, rows in state.further.items()}
+        self._printer.print(epoch_line(state.history[-1], self._length.epochs, state.best["epoch"], further))
         self._facts |= {"phase": "training", "judging": None}
         self._write(state)
 
@@ -162,14 +163,21 @@ def progress_line(facts: Mapping[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def epoch_line(row: Mapping[str, Any], epochs: int, best_epoch: int) -> str:
-    """An epoch in one line, from its row of `eval_epe_history.csv`."""
+def epoch_line(
+    row: Mapping[str, Any], epochs: int, best_epoch: int, further: Mapping[str, Mapping[str, Any]] | None = None
+) -> str:
+    """An epoch in one line, from its row of `eval_epe_history.csv`, and by name those of further validation sets."""
     names = names_in(row)
     is_best = best_epoch == row["epoch"]
     best = "the best so far" if is_best else f"best {row[names.best_mean_epe]:.4f}, epoch {best_epoch}"
+    others = "".join(
+        f"{name} {mean_epe(other):.4f} px (zero-flow {other['zero_flow_epe']:.4f}), "
+        for name, other in (further or {}).items()
+    )
     return (
         f"epoch {row['epoch']}/{epochs} done: mean EPE {mean_epe(row):.4f} ± {row[names.std_epe]:.4f} px ({best}), "
-        f"zero-flow EPE {row['zero_flow_epe']:.4f} px, fairness gap {row['fairness_gap']}, {duration(row['seconds'])}"
+        f"zero-flow EPE {row['zero_flow_epe']:.4f} px, {others}fairness gap {row['fairness_gap']}, "
+        f"{duration(row['seconds'])}"
     )
 
 

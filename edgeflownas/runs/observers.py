@@ -28,16 +28,32 @@ class Observer:
 
 
 class RecordsWriter(Observer):
-    """Writes `eval_epe_history.csv` and `pool_results.json`, from what the last checkpoint holds."""
+    """Writes the histories of all validation sets and `pool_results.json`, from what the last checkpoint holds.
 
-    def __init__(self, run: RunDirectory, val_samples: int) -> None:
+    val_samples, further: how many samples the first set has, and each of the others by name.
+    """
+
+    def __init__(self, run: RunDirectory, val_samples: int, further: Mapping[str, int]) -> None:
         self._run = run
         self._val_samples = val_samples
+        self._further = further
 
     def epoch(self, state: RunState) -> None:
         """Also called when a run is resumed: what it restored may be ahead of the files, or behind them."""
+        # The further ones first: whoever watches the run prints an epoch once the run's own history has it.
+        for name, rows in state.further.items():
+            self._run.write_further_history(name, rows)
         self._run.write_history(state.history)
         if state.pool_results:
             last = {key: state.history[-1][key] for key in ("epoch", "global_step")}
-            results = {**last, "samples": self._val_samples, "subnets": state.pool_results}
+            further = {
+                name: {"samples": self._further[name], "subnets": results}
+                for name, results in state.further_results.items()
+            }
+            results = {
+                **last,
+                "samples": self._val_samples,
+                "subnets": state.pool_results,
+                **({"further": further} if further else {}),
+            }
             write_json(self._run.pool_results, results, schema="pool_results.schema.json")

@@ -1,14 +1,14 @@
-"""Reading what a run recorded step by step and epoch by epoch: `trace.jsonl` and `eval_epe_history.csv`."""
+"""Reading what a run recorded step by step and epoch by epoch: `trace.jsonl`, `eval_epe_history.csv` and its like."""
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import parse_json, validate
 from edgeflownas.errors import UserError
-from edgeflownas.runs.pool_names import names_in
+from edgeflownas.runs.pool_names import PoolNames, names_in
 
 # What is recorded of a subnet's predictions, in the order of `training.metrics.flow_metrics`.
 METRICS = ("epe", "outliers_1px", "outliers_3px", "outliers_5px", "fl_all")
@@ -37,7 +37,17 @@ def read_history(path: Path) -> list[dict[str, float]]:
     Raises:
         UserError: missing, or the first row that is not valid.
     """
-    rows = []
+    return [*_rows(path, "history_row.schema.json", lambda names: names.columns)]
+
+
+def read_further_history(path: Path) -> list[dict[str, float]]:
+    """As `read_history`, of a further validation set: by `schemas/further_history_row.schema.json`."""
+    return [*_rows(path, "further_history_row.schema.json", lambda names: names.columns[:3])]
+
+
+def _rows(
+    path: Path, schema: str, named_after_pool: Callable[[PoolNames], Sequence[str]]
+) -> Iterator[dict[str, float]]:
     for number, cells in enumerate(csv.DictReader(_lines(path)), start=2):
         where = f"{path} line {number}"
         try:
@@ -47,16 +57,17 @@ def read_history(path: Path) -> list[dict[str, float]]:
         bad = [column for column, value in row.items() if not math.isfinite(value)]
         if bad:
             raise UserError(f"{where}: {bad[0]} is {row[bad[0]]}, not finite")
-        validate(row, "history_row.schema.json", where=where)
-        _require_columns(row, where)
-        rows.append(row)
-    return rows
+        validate(row, schema, where=where)
+        _require_columns(row, where, named_after_pool)
+        yield row
 
 
-def _require_columns(row: Mapping[str, float], where: str) -> None:
+def _require_columns(
+    row: Mapping[str, float], where: str, named_after_pool: Callable[[PoolNames], Sequence[str]]
+) -> None:
     """The columns that are named after the size of the eval pool; a schema cannot require what it has no name for."""
     try:
-        missing = [column for column in names_in(row).columns if column not in row]
+        missing = [column for column in named_after_pool(names_in(row)) if column not in row]
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     if missing:

@@ -20,6 +20,7 @@ from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.runs.pool_names import PoolNames
 
 LOCK = ".lock"
+HISTORY = "eval_epe_history"
 
 
 def run_identity(config: Config, space: SearchSpace, data_digest: str) -> dict[str, Any]:
@@ -34,7 +35,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.data_index = self.path / "data_index.json"
-        self.history = self.path / "eval_epe_history.csv"
+        self.history = self.path / f"{HISTORY}.csv"
         self.pool_results = self.path / "pool_results.json"
         self.flow_samples = self.path / "flow_samples.npz"
         self.tensorboard = self.path / "tensorboard"
@@ -52,6 +53,16 @@ class RunDirectory:
     def eval_pool(self, names: PoolNames) -> Path:
         """The file that lists the eval pool."""
         return self.path / names.file
+
+    def further_history(self, name: str) -> Path:
+        """The history of a further validation set."""
+        return self.path / f"{HISTORY}_{name}.csv"
+
+    @property
+    def further_histories(self) -> dict[str, Path]:
+        """The histories that are there of further validation sets, by name."""
+        found = sorted(self.path.glob(self.further_history("*").name))
+        return {path.stem.removeprefix(f"{HISTORY}_"): path for path in found}
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -148,12 +159,11 @@ class RunDirectory:
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write `eval_epe_history.csv`, one row per completed epoch; floats so that they read back the same."""
-        if rows:
-            text = io.StringIO()
-            writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-            write_text(self.history, text.getvalue())
+        _write_table(self.history, rows)
+
+    def write_further_history(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the history of a further validation set, likewise."""
+        _write_table(self.further_history(name), rows)
 
     def write_nonfinite(self, findings: Sequence[Mapping[str, Any]]) -> None:
         """Write `nonfinite.json`: every step so far whose loss or gradient was not finite."""
@@ -170,3 +180,12 @@ class RunDirectory:
             lines = self.trace.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]
             write_text(self.trace, "".join(kept))
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(path, text.getvalue())

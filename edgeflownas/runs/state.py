@@ -17,6 +17,8 @@ class RunState:
 
     global_step: fair cycles done, skipped ones too, which is also the index of the next one.
     history: one row of `eval_epe_history.csv` per completed epoch.
+    further: by further validation set, one row of its own history per completed epoch.
+    further_results: by such a set, what `pool_results` has of the first one.
     best: epoch and mean EPE (pixels, `PoolNames.mean_epe`) of the best epoch so far, None before the first evaluation.
     patience_reference, epochs_without_improvement: early stopping counts from the last decrease by min_delta.
     pool_results: metrics of every subnet of the eval pool after the last completed epoch.
@@ -29,6 +31,8 @@ class RunState:
     global_step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     pool_results: list[dict[str, Any]] = field(default_factory=list)
+    further: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    further_results: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     best: dict[str, Any] | None = None
     patience_reference: float | None = None
     epochs_without_improvement: int = 0
@@ -107,6 +111,11 @@ class RunState:
         if improved:
             self.best = {"epoch": self.epochs_done + 1, names.mean_epe: epe}
         return improved
+
+    def note_further(self, name: str, row: dict[str, Any], results: list[dict[str, Any]]) -> None:
+        """Add the row of a further validation set for the epoch that just ended, and keep the metrics behind it."""
+        self.further.setdefault(name, []).append(row)
+        self.further_results[name] = results
 
     def finish_epoch(self, row: dict[str, Any], pool_results: list[dict[str, Any]]) -> None:
         """Add the epoch's row, keep the metrics behind it, and start the next epoch."""

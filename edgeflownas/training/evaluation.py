@@ -72,11 +72,27 @@ class Evaluator:
             Per subnet, in order: what `measure` gives, `bn_recal_batches`, and `bn_shift`, how much the last batch
             still changed the statistics.
         """
+        (results,) = self.evaluate_on(cycles, recalibration, [validation], watch, among)
+        return results
+
+    def evaluate_on(
+        self,
+        cycles: np.ndarray,
+        recalibration: Iterable[Batch],
+        sets: Iterable[Iterable[Batch]],
+        watch: Watch | None = None,
+        among: Sequence[str] | None = None,
+    ) -> list[list[dict[str, Any]]]:
+        """As `evaluate`, on each of several validation sets, with the statistics of one recalibration."""
         statistics, shifts, batches = self.recalibrate(cycles, recalibration, watch)
-        results = self.measure(cycles, statistics, validation, watch, among)
         return [
-            {**result, "bn_recal_batches": batches, "bn_shift": shift}
-            for result, shift in zip(results, shifts, strict=True)
+            [
+                {**result, "bn_recal_batches": batches, "bn_shift": shift}
+                for result, shift in zip(
+                    self.measure(cycles, statistics, validation, watch, among), shifts, strict=True
+                )
+            ]
+            for validation in sets
         ]
 
     def measure(

@@ -10,9 +10,10 @@ from edgeflownas.config import Config
 from edgeflownas.data.augmentation import AugmentSettings
 from edgeflownas.data.frame_cache import FrameCache
 from edgeflownas.data.index import has_unknown_flow, indexed_samples, training_shares
+from edgeflownas.data.layouts.layout import further_sets, further_split
 from edgeflownas.data.pipeline import FlowBatches
 from edgeflownas.data.prefetch import prefetch
-from edgeflownas.data.samples import read_sample
+from edgeflownas.data.samples import Sample, read_sample
 from edgeflownas.errors import UserError
 from edgeflownas.training.evaluation import Batch
 
@@ -42,7 +43,8 @@ class DataSettings:
 class RunData:
     """Batches of an indexed data set.
 
-    steps_per_epoch and the number of validation samples are those of the config, or of its fast mode.
+    steps_per_epoch and the number of validation samples are those of the config, or of its fast mode. `further` has the
+    number of samples of each validation set besides, by its name.
     """
 
     def __init__(self, config: Config, index: dict[str, Any]) -> None:
@@ -58,9 +60,12 @@ class RunData:
             "crop": crop,
             "max_flow": settings.max_flow,
             "flow_scale": settings.flow_scale,
-            "masked": has_unknown_flow(index),
             "read": FrameCache(settings.cache_mb).read if settings.cache_mb else read_sample,
         }
+        further = {name: further_split(name) for name in further_sets(index["splits"])}
+        # One shape of labels for all validation sets, so that there is one trace; training has no use for their mask.
+        of_training = {**shared, "masked": has_unknown_flow(index, ["train"])}
+        shared["masked"] = has_unknown_flow(index, [settings.eval_split, *further.values()])
         train_samples = indexed_samples(index, "train")
         self._train = FlowBatches(
             train_samples,
@@ -69,7 +74,7 @@ class RunData:
             seed=settings.seed,
             augment=config.view(AugmentSettings),
             shares=training_shares(index),
-            **shared,
+            **of_training,
         )
         self.steps_per_epoch: int = self._train.steps_per_epoch
         self._recalibration = FlowBatches(
@@ -77,21 +82,26 @@ class RunData:
             batch_size=settings.eval_batch_size,
             mode="fixed",
             steps_per_epoch=settings.bn_recal_batches,
-            **shared,
+            **of_training,
         )
         limit = settings.fast_max_samples if settings.fast_mode else settings.eval_max_samples
-        val_samples = indexed_samples(index, settings.eval_split)[:limit]
-        self.val_samples = len(val_samples)
-        self._val_samples = val_samples
-        self._train_samples = train_samples
+        self._train_samples, self._of_training = train_samples, of_training
+        self._val_samples = indexed_samples(index, settings.eval_split)[:limit]
+        self.val_samples = len(self._val_samples)
         self._shared = shared
+        self._eval_batch_size = settings.eval_batch_size
+        self._validation = self._each_once(self._val_samples)
+        self._further = {name: self._each_once(indexed_samples(index, part)[:limit]) for name, part in further.items()}
+        self.further = {name: len(batches.samples) for name, batches in self._further.items()}
+
+    def _each_once(self, samples: list[Sample]) -> FlowBatches:
         # Full batches that wrap around, so that the last one needs no other trace; its repeated samples do not count.
-        self._validation = FlowBatches(
-            val_samples,
-            batch_size=settings.eval_batch_size,
+        return FlowBatches(
+            samples,
+            batch_size=self._eval_batch_size,
             mode="fixed",
-            steps_per_epoch=-(-len(val_samples) // settings.eval_batch_size),
-            **shared,
+            steps_per_epoch=-(-len(samples) // self._eval_batch_size),
+            **self._shared,
         )
 
     def train_batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,16 +117,16 @@ class RunData:
         """The fixed training batches of batch-norm recalibration."""
         return self._read(self._recalibration)
 
-    def validation(self) -> Iterator[Batch]:
-        """The validation samples, each counted once."""
-        return self._read(self._validation)
+    def validation(self, further: str | None = None) -> Iterator[Batch]:
+        """The validation samples, each counted once; those of a `further` set, if one is named."""
+        return self._read(self._validation if further is None else self._further[further])
 
     def calibration(self, count: int) -> tuple[list[str], np.ndarray]:
         """Names and frames, (N, H, W, 6) uint8, of `count` training samples (or all), spread evenly, centre crop."""
         picked = np.unique(np.linspace(0, len(self._train_samples) - 1, count).round().astype(int))
         samples = [self._train_samples[index] for index in picked]
         # One at a time: as bytes they take a quarter of the memory.
-        batches = FlowBatches(samples, batch_size=1, mode="fixed", **self._shared)
+        batches = FlowBatches(samples, batch_size=1, mode="fixed", **self._of_training)
         frames = [np.rint((batches.batch(0, index)[0] + 1) * 127.5).astype(np.uint8) for index in range(len(samples))]
         return [sample.name for sample in samples], np.concatenate(frames)
 

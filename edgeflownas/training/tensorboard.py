@@ -65,6 +65,8 @@ class TensorBoardObserver(Observer):
         """Log the row of the history, and pictures."""
         if self._log:
             self._log.add_epoch(state.history[-1])
+            for name, rows in state.further.items():
+                self._log.add_further(name, rows[-1])
             self._log.add_flow(state.global_step, self._flow_samples())
 
     def ended(self, state: RunState, reason: str) -> None:
@@ -107,6 +109,12 @@ class TensorBoardLog:
         names = [pool.mean_epe, pool.std_epe, pool.best_mean_epe, "zero_flow_epe", "train_loss", "clip_rate", "seconds"]
         names += [f"seconds_{phase}" for phase in PHASES]
         self._add_scalars(row["global_step"], {f"epoch/{name}": row[name] for name in names} | epes)
+
+    def add_further(self, name: str, row: Mapping[str, Any]) -> None:
+        """A row of the history of a further validation set."""
+        pool = names_in(row)
+        values = {f"further/{name}/{column}": row[column] for column in (pool.mean_epe, pool.std_epe, "zero_flow_epe")}
+        self._add_scalars(row["global_step"], values)
 
     def add_flow(self, step: int, samples: FlowSamples) -> None:
         """One picture per sample: frame 1, true flow and what each subnet predicts, on the true flow's scale."""

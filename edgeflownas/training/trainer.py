@@ -24,7 +24,7 @@ from edgeflownas.nas.fair_sampler import SAMPLERS, add_counts, empty_counts
 from edgeflownas.nas.search_space import SearchSpace
 from edgeflownas.network.flow_network import network_of
 from edgeflownas.runs.checkpoints import Checkpoint, save_checkpoint
-from edgeflownas.runs.epoch_row import epoch_row
+from edgeflownas.runs.epoch_row import epoch_row, further_row
 from edgeflownas.runs.flow_samples import FlowSamples, save_flow_samples
 from edgeflownas.runs.monitor import RunLength, RunMonitor
 from edgeflownas.runs.nonfinite import epes_in_words, in_words, nonfinite_finding, without_nonfinite
@@ -93,7 +93,7 @@ class Trainer:
         self._last_saved: tuple[int, int] | None = None
         self._phase_timer = PhaseTimer()
         length = RunLength(settings.num_epochs, self.steps_per_epoch, self.limits.last_step)
-        self._records = RecordsWriter(run, data.val_samples)
+        self._records = RecordsWriter(run, data.val_samples, data.further)
         self.observers: list[Observer] = [
             self._records,
             RunMonitor(run.progress, length, self.pool_names, settings.grad_clip, printer),
@@ -224,15 +224,19 @@ class Trainer:
         if not state.epoch_losses:
             raise CheckFailed(f"epoch {state.epochs_done + 1}: every step was skipped; see {self.run.nonfinite}")
         self._enter("recalibration")
-        batches = self.data.recalibration(), self.data.validation()
-        results = self.evaluator.evaluate(self.pool, *batches, watch=self._judging)
-        summary = pool_summary(results)
-        if not np.isfinite(summary[0]):
-            raise CheckFailed(f"epoch {state.epochs_done + 1}: {epes_in_words(results, self.run.previous)}")
-        zero_flow_epe = self._zero_flow_epe
+        validation = (self.data.validation(name) for name in (None, *self.data.further))
+        recalibration = self.data.recalibration()
+        results, *further = self.evaluator.evaluate_on(self.pool, recalibration, validation, watch=self._judging)
+        summary, *summaries = map(pool_summary, (results, *further))
+        for one, (mean_epe, _, _) in zip((results, *further), (summary, *summaries), strict=True):
+            if not np.isfinite(mean_epe):
+                raise CheckFailed(f"epoch {state.epochs_done + 1}: {epes_in_words(one, self.run.previous)}")
+        zero_flow_epe, *zero_flow_epes = self._zero_flow_epes
         self._enter("saving")
         improved = state.note_evaluation(summary[0], self.pool_names, self.settings.early_stop_min_delta)
         lr = self._learning_rate(state.global_step - 1)
+        for name, own, zero, one in zip(self.data.further, summaries, zero_flow_epes, further, strict=True):
+            state.note_further(name, further_row(state, self.pool_names, own, zero, one), one)
         row = epoch_row(state, self.settings.grad_clip, self.steps_per_epoch, lr, summary, zero_flow_epe, results)
         state.finish_epoch(row, results)
         # Best before last: a run killed between the two evaluates the epoch again and writes the same best again.
@@ -260,9 +264,12 @@ class Trainer:
         return take_flow_samples(self.evaluator, self.data, cycle, count, origin, lambda _: self.stop.check())
 
     @cached_property
-    def _zero_flow_epe(self) -> float:
+    def _zero_flow_epes(self) -> list[float]:
         # The validation samples are the same in every epoch: read them for this once.
-        return self.evaluator.zero_flow_epe(self.stop.between(self.data.validation()))
+        return [
+            self.evaluator.zero_flow_epe(self.stop.between(self.data.validation(name)))
+            for name in (None, *self.data.further)
+        ]
 
     def _save_last(self) -> None:
         """Write the last checkpoint, unless it is of this place already, which would only lose the one before."""

@@ -13,6 +13,7 @@ from edgeflownas.data.samples import Sample
 from edgeflownas.errors import UserError
 
 SPLITS = ("train", "val")
+_FURTHER = "val_"
 PASSES = ("all", "clean", "final")
 """Which renderings of a scene are used, where a data set has more than one."""
 VAL_SHARE = 10
@@ -47,6 +48,8 @@ class Layout:
         uses: the names at the root that it knows.
         fits: whether a root may be of this layout, by what lies there.
         scan: the samples of a split, "train", "val" or "all", of some `PASSES`.
+        splits: those of a data set that is trained on: `SPLITS`, and a `further_split` for each set that is evaluated
+            on besides.
         judged: the split to evaluate on when nothing is trained: "all" where no split is official.
         matched: where, (H, W) bool, what a sample's first frame shows is visible in its second, too; None if the data
             set does not say.
@@ -66,6 +69,7 @@ class Layout:
     judged: str = "val"
     matched: Callable[[Sample], np.ndarray | None] = lambda sample: None
     passes: bool = False
+    splits: Callable[[Path], tuple[str, ...]] = lambda root: SPLITS
     expected: re.Pattern[str] = field(default=re.compile("(?!)"))
     is_folder: bool = True
 
@@ -84,6 +88,16 @@ class Candidate:
     name: str
     parts: tuple[str, ...]
     group: str
+
+
+def further_split(name: str) -> str:
+    """The split of a further validation set."""
+    return f"{_FURTHER}{name}"
+
+
+def further_sets(splits: Iterable[str]) -> list[str]:
+    """The names of the further validation sets among some splits, in their order."""
+    return [split.removeprefix(_FURTHER) for split in splits if split.startswith(_FURTHER)]
 
 
 def require_root(root: Path | str) -> None:
