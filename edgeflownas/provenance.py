@@ -48,6 +48,10 @@ IMAGE_PACKAGES = (
     *("opencv-contrib-python-headless", "opencv-contrib-python"),
 )
 COMPUTING_PACKAGES = (*NETWORK_PACKAGES, *IMAGE_PACKAGES)
+# What converts and compiles a subnet for a chip, under any backend, and what runs the converted file here.
+CHIP_PACKAGES = ("tensorflow", "keras", "ethos-u-vela")
+LITERT_PACKAGES = ("ai-edge-litert",)
+VERDICT_PACKAGES = tuple(dict.fromkeys((*COMPUTING_PACKAGES, *CHIP_PACKAGES, *LITERT_PACKAGES)))
 
 
 def collect_provenance() -> dict[str, Any]:
@@ -142,14 +146,17 @@ def host() -> dict[str, Any]:
 
 def package_versions() -> dict[str, str]:
     """Python's version, those of the locked packages (without a lock file: of this package's requirements) and of the
-    packages that compute.
+    packages that a verdict may depend on.
     """
     if LOCK_FILE.is_file():
         names = re.findall(r"^([A-Za-z0-9_.-]+)==", LOCK_FILE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     else:
         requirements = importlib.metadata.requires("edgeflownas") or []
         names = [re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in requirements if "extra ==" not in line]
-    return {"python": platform.python_version(), **versions_of({*names, *COMPUTING_PACKAGES})}
+    return {
+        "python": platform.python_version(),
+        **versions_of({*names, *VERDICT_PACKAGES}),
+    }
 
 
 def versions_of(names: Iterable[str]) -> dict[str, str]:

@@ -99,6 +99,29 @@ def parse_yaml(text: str, where: str, faults: list[str] | None = None) -> Any:
     return value
 
 
+def yaml_path(name_or_path: str, folder: Path, kind: str) -> Path:
+    """The file that is asked for by name (NAME.yaml in `folder`) or by path (ending in .yaml).
+
+    Args:
+        name_or_path: either.
+        folder: where those with a name are.
+        kind: what it is a file of, in the singular, for the message.
+
+    Raises:
+        UserError: there is no such file; names those that have a name.
+    """
+    path = Path(name_or_path) if is_yaml_path(name_or_path) else folder / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise UserError(f"{kind} {name_or_path!r}: no file {path}; known {kind}s: {known}")
+    return path
+
+
+def is_yaml_path(name_or_path: str) -> bool:
+    """Whether a file is asked for by its path, and not by name."""
+    return name_or_path.endswith((".yaml", ".yml"))
+
+
 def read_yaml(path: Path | str, faults: list[str] | None = None) -> Any:
     """Read and parse a YAML file; `faults` as for `parse_yaml`.
 

@@ -36,7 +36,7 @@ from edgeflownas.reporting.training_report import write_report
 from edgeflownas.selection import select
 from edgeflownas.selection.tables import all_codes, write_evaluated
 from tests.handmade_runs import OVERRIDES, SPACE, make_config, make_evaluation, make_index, make_run
-from tests.handmade_spaces import handmade_epes, handmade_facts
+from tests.handmade_spaces import handmade_epes, handmade_facts, make_chip_costs
 
 
 def make_evidence(gate_name: str, output_dir: Path, **overrides: Any) -> Evidence:
@@ -160,7 +160,7 @@ def _fill_gate1(evidence: Evidence) -> None:
     flags = "--gpu_device --num_epochs --batch_size --lr --config --supernet_mode"
     logs = {
         "help": flags,
-        "dry_run": "\n".join([*config.values, f"config hash {config.hash}"]),
+        "dry_run": "\n".join([*config.values, f"config hash {config.hash}", "target arm_high_end: fits, about 9"]),
         "dry_run_imports": "import time:       100 |        200 | edgeflownas.config\n",
         "self_test": "arch codec of edgeflow_9x3: 19683 subnets of 9 blocks, wrong lengths and digits refused: ok\n",
         "wrong_length": "error: arch code '0': length=9 required, got 8\n",
@@ -222,11 +222,11 @@ PART = "parts/0123456789ab/000.npz"
 
 def _fill_gate5(evidence: Evidence) -> None:
     for name in evidence.gate.run_directories:
-        shutil.copytree(_evaluated_space() / name, evidence.run(name))
+        shutil.copytree(_evaluated_space(evidence.config["target"]) / name, evidence.run(name))
 
 
 @cache
-def _evaluated_space() -> Path:
+def _evaluated_space(target: str | None) -> Path:
     """What the commands of gate 5 leave of the 9-block space: the same each time, and seconds to select from."""
     runs = Path(tempfile.mkdtemp(prefix="evaluated-space-"))
     atexit.register(shutil.rmtree, runs, ignore_errors=True)
@@ -242,7 +242,10 @@ def _evaluated_space() -> Path:
         (folder / PART).parent.mkdir(parents=True)
         np.savez(folder / PART, sample_epes=epes[:729], other_metrics=others[:729])
     write_json(run / gate5.EVALUATION, _one_by_one(config, epes, facts), schema="supernet_eval.schema.json")
-    settings = [word for key, value in OVERRIDES.items() for word in ("--set", f"{key}={value}")]
+    values = OVERRIDES | {"target": target or "null"}
+    settings = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    if target is not None:
+        make_chip_costs(run, run, *settings)
     assert select.main(["--evaluated", str(run), *settings]) == 0
     return runs
 

@@ -328,7 +328,8 @@ def test_a_dry_run_prints_every_value_with_its_origin_and_the_hash(capsys):
     assert '"folder"' in lines["data.source"]
     assert "true" in lines["train.fast_mode"]
     assert lines["train.grad_clip"].endswith("# default")
-    assert out.splitlines()[-1].startswith("config hash ")
+    assert out.splitlines()[-2].startswith("config hash ")
+    assert out.splitlines()[-1].startswith("target grove_vision_ai_v2: fits, about 591 of 1,432 KiB")
 
 
 def settings_dataclasses():

@@ -11,28 +11,20 @@ from edgeflownas.deploy import additive
 from edgeflownas.deploy.additive import fitted, held_out_codes, single_changes, survey
 from edgeflownas.deploy.subnet import Subnet
 from edgeflownas.deploy.targets import load_target
-from edgeflownas.deploy.vela import ChipCost, Layer
 from edgeflownas.errors import UserError
+from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.search_space import load_search_space
-from edgeflownas.selection.chip_costs import FACTS, SCHEMA, TABLE, main
+from edgeflownas.selection.chip_costs import main
+from edgeflownas.selection.chip_tables import FACTS, SCHEMA, TABLE
 from edgeflownas.selection.front import front_rows
 from edgeflownas.selection.tables import all_codes
-from tests.handmade_spaces import make_evaluated
+from tests.handmade_spaces import cost_by_hand, cycles_by_hand, make_evaluated
 from tests.spaces import eleven_block_space, small_space
 
 SPACE = load_search_space()
 HIGH_END = load_target("arm_high_end")
+TARGET = ("--set", "target=arm_high_end")
 SUBNET = Subnet(SPACE, SPACE.reference, 4, 45, 60, "sum")
-
-
-def cycles_by_hand(code):
-    """Additive, but for a thousandth where the first two digits are both 2, which is no single change."""
-    return round((1_000_000 + sum(10_000 * digit for digit in code)) * (1.001 if code[0] == code[1] == 2 else 1))
-
-
-def cost_by_hand(subnet, cpu_operators=()):
-    layers = (Layer("E0_option0", 1000, 26.0),)
-    return ChipCost(cycles_by_hand(subnet.code), 500.0, 26.0, 90.0, cpu_operators, layers)
 
 
 @pytest.fixture
@@ -89,7 +81,9 @@ def test_operators_on_the_cpu_end_the_survey(monkeypatch, tmp_path):
 def test_the_table_has_milliseconds_and_its_front_is_compiled(tmp_path, compiled_by_hand):
     make_evaluated(tmp_path)
     before = (tmp_path / "subnets.csv").read_bytes()
-    assert main(["--evaluated", str(tmp_path), "--target", "arm_high_end"]) == 0
+    picked = (2, 2, 2, 2, 0, 0, 0, 0, 0)
+    named = f"selection.picks='{format_code(picked)}'"
+    assert main(["--evaluated", str(tmp_path), *TARGET, "--set", named]) == 0
     assert (tmp_path / "subnets.csv").read_bytes() == before
     table = pd.read_csv(tmp_path / TABLE, dtype={"code": str})
     facts = read_json(tmp_path / FACTS, schema=SCHEMA)
@@ -100,11 +94,15 @@ def test_the_table_has_milliseconds_and_its_front_is_compiled(tmp_path, compiled
     true = np.array([cycles_by_hand(code) for code in codes]) / 500e3
     np.testing.assert_allclose(table["ms"][compiled], true[compiled], rtol=1e-12)
     np.testing.assert_allclose(table["ms"], true, rtol=1.1e-3)
-    front = np.flatnonzero(table["on_ms_front"])
+    front = np.flatnonzero(table["on_front"])
+    assert (table["on_front"][codes.index(picked)], compiled[codes.index(picked)]) == (0, True)
     assert compiled[front].all()
     assert set(front) == set(front_rows(table["ms"].to_numpy(), table["epe"].to_numpy()))
-    assert facts["compiled"] == len(set(compiled_by_hand)) == compiled.sum()
-    assert facts["differences"]["EB0"] == [0, 10_000, 20_000]
+    assert {one["code"] for one in facts["compiled"]} == {format_code(code) for code in compiled_by_hand}
+    assert len(facts["compiled"]) == compiled.sum()
+    assert {one["cycles"] for one in facts["compiled"]} == {cycles_by_hand(code) for code in compiled_by_hand}
+    assert (facts["target"], facts["chip"]["clock_mhz"], facts["chip"]["ini"]) == ("arm_high_end", 500, None)
+    assert facts["differences"]["EB0"] == [0, 100_000, 200_000]
     assert facts["max_error"] == max(one["error"] for one in facts["held_out"])
 
 
@@ -118,7 +116,7 @@ def test_what_does_not_fit_fails(tmp_path, compiled_by_hand, target, words, caps
     lines = {"accelerator": "ethos-u55-128", "system_config": "Ethos_U55_High_End_Embedded", "clock_mhz": 500}
     lines |= {"memory_mode": "Shared_Sram", "optimise": "Size", "sram_kib": 4096, "flash_kib": 4096} | target
     board.write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
-    assert main(["--evaluated", str(tmp_path), "--target", str(board)]) == 1
+    assert main(["--evaluated", str(tmp_path), "--set", f"target={board}"]) == 1
     assert words in capsys.readouterr().out
 
 
@@ -127,8 +125,15 @@ def test_a_prediction_that_is_too_far_off_fails(tmp_path, compiled_by_hand, caps
     monkeypatch.setattr("edgeflownas.selection.chip_costs.EXACT", 1e-9)
     codes = [(2, 2, *code[2:]) for code in held_out_codes(SPACE)]
     monkeypatch.setattr(additive, "held_out_codes", lambda space: codes)
-    assert main(["--evaluated", str(tmp_path), "--target", "arm_high_end"]) == 1
+    assert main(["--evaluated", str(tmp_path), *TARGET]) == 1
     assert "failed: predicted cycles of held-out subnets are off by up to 0.10%" in capsys.readouterr().out
+
+
+def test_without_a_target_there_is_nothing_to_compile_for(tmp_path, compiled_by_hand):
+    make_evaluated(tmp_path)
+    with pytest.raises(UserError, match="target is null: name a chip, for example --set target="):
+        main(["--evaluated", str(tmp_path), "--set", "target=null"])
+    assert compiled_by_hand == []
 
 
 @pytest.mark.slow

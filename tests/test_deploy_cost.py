@@ -62,7 +62,8 @@ TINY = subnet_of(45, 60, 4)
 @pytest.fixture(scope="module")
 def tiny_file():
     """The int8 file of the lightest subnet, 45×60, width 4."""
-    return convert_untrained([TINY], 0)[0]
+    (content,) = convert_untrained([TINY], 0)
+    return content
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_shipped_targets_are_whole():
     assert names == ["arm_deep_embedded", "arm_high_end", "grove_vision_ai_v2"]
     grove = load_target("grove_vision_ai_v2")
     assert (grove.accelerator, grove.clock_mhz, grove.sram_kib) == ("ethos-u55-64", 400, 1432)
-    assert all(load_target(name).ini.is_file() for name in names)
+    assert all(load_target(name).ini_path.is_file() for name in names)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,8 @@ def test_vela_still_gives_these_peaks_for_every_code_without_an_operator_on_the_
 def test_int16_activations_need_twice_the_sram_and_no_cpu():
     for resize in ("exact", "subpixel"):
         subnet = replace(subnet_of(96, 128, 16, "sum", resize), precision="int16x8")
-        cost = compile_model(convert_untrained([subnet], 0)[0], SMALL, "subnet")[1]
+        (content,) = convert_untrained([subnet], 0)
+        cost = compile_model(content, SMALL, "subnet")[1]
         assert cost.cpu_operators == ()
         assert cost.sram_kib == pytest.approx(estimated_peak(subnet)[0] / 1024, abs=0.02)
 

@@ -4,6 +4,7 @@ import importlib.metadata
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,11 +16,17 @@ import yaml
 
 from edgeflownas.artifacts import write_json
 from edgeflownas.config import differences, resolve_config
+from edgeflownas.deploy.targets import TARGET_FOLDER
 from edgeflownas.errors import UserError
 from edgeflownas.gates.__main__ import main
 from edgeflownas.gates.lifecycle import digests, sources, states
 from edgeflownas.gates.lifecycle.attempts import Attempt, open_attempt
-from edgeflownas.gates.lifecycle.digests import relevant_config, relevant_source
+from edgeflownas.gates.lifecycle.digests import (
+    computing_now,
+    relevant_config,
+    relevant_source,
+    relevant_versions,
+)
 from edgeflownas.gates.lifecycle.evaluation import evaluate_gate
 from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import failures_since
@@ -35,9 +42,9 @@ from tests.handmade_runs import OVERRIDES, make_config
 CONFIG = make_config()
 
 
-def passed_gate(output_dir: Path, name: str) -> Attempt:
+def passed_gate(output_dir: Path, name: str, **overrides: Any) -> Attempt:
     """An attempt made by hand that passes."""
-    evidence = make_evidence(name, output_dir)
+    evidence = make_evidence(name, output_dir, **overrides)
     report = evaluate_gate(evidence.gate, evidence.attempt, output_dir)
     assert report["status"] == "passed", report["why"]
     return evidence.attempt
@@ -415,6 +422,62 @@ def test_another_content_of_the_search_space_under_the_same_name_makes_stale(tmp
     after = relevant_config(find_gate("gate3"), config)
     changed = [line.split(":")[0] for line in differences(before, after)]
     assert changed == ["search_space.order", "search_space.reference"]
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """A target of one's own, with its ini."""
+    for name in ("grove_vision_ai_v2.yaml", "grove_vision_ai_v2.ini"):
+        shutil.copy(TARGET_FOLDER / name, tmp_path)
+    return tmp_path / "grove_vision_ai_v2.yaml"
+
+
+def test_another_content_of_the_targets_file_or_its_ini_makes_stale_what_depends_on_the_chip(board: Path) -> None:
+    config = make_config(target=str(board))
+    ini = board.with_suffix(".ini")
+    before = {gate.name: relevant_config(gate, config) for gate in GATES}
+
+    def changed() -> dict[str, list[str]]:
+        changes = {gate.name: differences(before[gate.name], relevant_config(gate, config)) for gate in GATES}
+        return {name: [line.split(":")[0] for line in lines] for name, lines in changes.items() if lines}
+
+    board.write_text("# only a comment\n" + board.read_text())
+    assert changed() == {}
+    board.write_text(board.read_text().replace("sram_kib: 1432", "sram_kib: 1431"))
+    assert changed() == {"gate1": ["target.sram_kib"], "gate5": ["target.sram_kib"]}
+    ini.write_text(ini.read_text().replace("Sram_read_latency=16", "Sram_read_latency=17"))
+    assert changed() == {name: ["target.ini", "target.sram_kib"] for name in ("gate1", "gate5")}
+
+
+def test_another_target_or_form_of_export_makes_stale_what_depends_on_the_chip() -> None:
+    for overrides in ({"target": "arm_high_end"}, {"deploy__resize": "subpixel"}, {"deploy__precision": "int16x8"}):
+        config = make_config(**overrides)
+        stale = [gate.name for gate in GATES if relevant_config(gate, config) != relevant_config(gate, CONFIG)]
+        assert stale == ["gate1", "gate5"]
+    assert make_config(target="arm_high_end").hash == CONFIG.hash  # so what was trained is as it was
+
+
+def test_a_target_that_is_gone_makes_stale_and_is_named(board: Path, tmp_path: Path) -> None:
+    passed_gate(tmp_path / "out", "gate1", target=str(board))
+    config = make_config(target=str(board))
+    assert state(tmp_path / "out", 1, config).state == "passed"
+    board.unlink()
+    found = state(tmp_path / "out", 1, config)
+    assert found.state == "stale"
+    assert f"no file {board}; known targets: arm_deep_embedded" in found.why[0]
+
+
+def test_the_compilers_version_counts_where_a_target_is_compiled_for() -> None:
+    provenance = {"backend": "jax", "versions": {"ethos-u-vela": "5.2.0", "tensorflow": "2.21.0", "numpy": "2.0"}}
+    counted = {
+        (gate.name, target): relevant_versions(gate, provenance, {"target": target}).keys() - {"backend", "numpy"}
+        for gate in GATES
+        for target in (None, "arm_high_end")
+    }
+    assert {name: found for name, found in counted.items() if found} == {
+        ("gate5", "arm_high_end"): {"ethos-u-vela", "tensorflow"}
+    }
+    assert "ethos-u-vela" in computing_now()["versions"]
 
 
 def test_later_gates_depend_on_whatever_earlier_ones_depend_on() -> None:

@@ -117,18 +117,22 @@ def test_no_finite_subnet_has_no_knee():
         knee(np.array([1.0]), np.array([np.nan]))
 
 
+MILLIONS = "million multiply-accumulates"
+
+
 def test_picks_are_on_the_front_but_for_the_reference():
     cost, epe = np.array([9, 1, 3, 5, 4]), np.array([1.0, 9, 3, 2, 8])
-    picks = {pick.role: pick.row for pick in automatic_picks(cost, epe, reference=4, budget=6)}
+    picks = {pick.role: pick.row for pick in automatic_picks(cost, epe, reference=4, budget=6, unit=MILLIONS)}
     assert picks == {MOST_ACCURATE: 0, KNEE: 2, LIGHTEST: 1, WITHIN_BUDGET: 3, REFERENCE: 4}
-    assert [pick.role for pick in automatic_picks(cost, epe, reference=4, budget=None)].count(WITHIN_BUDGET) == 0
-    assert {pick.role: pick.row for pick in automatic_picks(cost, epe, 4, budget=1)}[WITHIN_BUDGET] == 1
+    without = automatic_picks(cost, epe, reference=4, budget=None, unit=MILLIONS)
+    assert [pick.role for pick in without].count(WITHIN_BUDGET) == 0
+    assert {pick.role: pick.row for pick in automatic_picks(cost, epe, 4, budget=1, unit=MILLIONS)}[WITHIN_BUDGET] == 1
 
 
 def test_a_budget_below_the_lightest_subnet_is_refused_with_its_cost():
     words = "selection.budget 0.5 is below the lightest subnet, which takes 1 million multiply-accumulates: raise it"
     with pytest.raises(UserError, match=words):
-        automatic_picks(np.array([9, 1]), np.array([1.0, 9]), reference=0, budget=0.5)
+        automatic_picks(np.array([9, 1]), np.array([1.0, 9]), reference=0, budget=0.5, unit=MILLIONS)
 
 
 def test_a_subnet_named_twice_is_one_pick():

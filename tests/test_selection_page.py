@@ -29,7 +29,8 @@ from tests.browser import did, screenshot, width_on_phone
 from tests.handmade_spaces import handmade_epes, make_chip_costs, make_evaluated
 from tests.spaces import eleven_block_space, small_space
 
-CONFIG = ("--config", "config/config.yaml")
+CONFIG = ("--config", "config/config.yaml", "--set", "target=null")
+CHIP = ("--config", "config/config.yaml", "--set", "target=arm_high_end")
 EVIL = '</script><script>alert("1")</script>'
 # What a person does, for scripts on the page.
 HANDS = """
@@ -362,45 +363,66 @@ def test_page_is_in_the_navigation_of_its_output_directory(page: Path) -> None:
     assert navigation((output_dir / "provenance.html").read_text())[-1] == '<a href="selection.html">Selection'
 
 
-@pytest.fixture
-def chip(table: Evaluated, tmp_path: Path) -> Path:
-    """Milliseconds of every subnet, made by hand."""
-    make_chip_costs(tmp_path / "chip", table)
-    return tmp_path / "chip"
+@pytest.fixture(scope="module")
+def on_chip(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same space selected from by milliseconds on a chip, which are made by hand."""
+    folder = tmp_path_factory.mktemp("on_chip")
+    make_chip_costs(evaluated, folder, *CHIP)
+    budget = ("--set", "selection.budget=25")
+    assert select([*CHIP, *budget, "--evaluated", str(evaluated), "--chip", str(folder), "--out", str(folder)]) == 0
+    return folder
 
 
-def test_milliseconds_on_a_chip_are_an_axis_with_its_front(
-    evaluated: Path, chip: Path, table: Evaluated, scratch: Path, tmp_path: Path
-) -> None:
-    assert select([*CONFIG, "--evaluated", str(evaluated), "--chip", str(chip), "--out", str(tmp_path)]) == 0
+def test_with_a_target_the_page_is_of_milliseconds(on_chip: Path, table: Evaluated, scratch: Path) -> None:
     script = """
-      type("across", "ms", "change");
+      const [first, budget] = [[fronts.whole, space.front], space.budget];
       choose(fronts.whole[1]);
-      return { front: fronts.whole, numbers: text("numbers"), against: text("against") };"""
-    found = did(tmp_path / "selection.html", scratch, HANDS + script)
-    ms = pd.read_csv(chip / "chip_costs.csv")["ms"].to_numpy()
-    assert found["front"] == front_rows(ms.astype(np.float32), table.table["epe"].to_numpy()).tolist()
-    assert f"time on chip{ms[found['front'][1]]:.2f} ms" in found["numbers"]
+      return { first, budget, across: state.across, ms: columns.get("ms").values[7], numbers: text("numbers"),
+        against: text("against"), said: text("said"), legend: text("legend") };"""
+    found = did(on_chip / "selection.html", scratch, HANDS + script)
+    ms = pd.read_csv(on_chip / "chip_costs.csv")["ms"].to_numpy()
+    front = front_rows(ms, table.table["epe"].to_numpy()).tolist()
+    assert found["first"] == [front, front]
+    assert front != front_rows(table.table["macs"].to_numpy(), table.table["epe"].to_numpy()).tolist()
+    assert (found["across"], found["budget"], found["ms"]) == ("ms", 25, ms[7])
+    assert f"time on chip{ms[front[1]]:.2f} ms" in found["numbers"]
+    assert f"{ms[front[1]]:.2f} ms on chip, on the front" in found["said"]
+    assert "on the front of EPE and time on chip" in found["legend"]
     assert "time on chip" in found["against"]
-    assert "a chip made by hand, int8, by Vela 5.2" in (tmp_path / "selection.html").read_text()
-    # The front of the files is that of multiply-accumulates all the same.
-    assert (tmp_path / "pareto_front.json").read_bytes() == (evaluated / "pareto_front.json").read_bytes()
+    page = (on_chip / "selection.html").read_text()
+    assert "arm_high_end at 500 MHz, int8, by Vela" in page
+    assert "at most 26 of 4,096 KiB of SRAM" in page
+    assert f"{ms[front[0]]:.2f} ms, {1000 / ms[front[0]]:.1f} frames per second" in page
 
 
-def test_milliseconds_that_were_edited_or_are_of_another_network_are_refused(
-    evaluated: Path, chip: Path, tmp_path: Path
+def test_with_a_target_the_page_fits_a_phone(on_chip: Path, scratch: Path) -> None:
+    assert width_on_phone((on_chip / "selection.html").read_text(), scratch) == 390
+
+
+def test_milliseconds_that_were_edited_or_are_of_another_evaluation_are_refused(
+    evaluated: Path, on_chip: Path, tmp_path: Path
 ) -> None:
-    make_evaluated(tmp_path / "small", space=load_search_space(str(small_space(tmp_path))))
-    other = ["--evaluated", str(tmp_path / "small"), "--set", f"network.search_space={tmp_path / 'small.yaml'}"]
-    with pytest.raises(UserError, match="is of another search space or network than was evaluated"):
-        select([*CONFIG, *other, "--chip", str(chip)])
+    chip = tmp_path / "chip"
+    shutil.copytree(on_chip, chip)
+    make_evaluated(tmp_path / "other", samples=4)
+    with pytest.raises(UserError, match="is of another evaluation of a search space"):
+        select([*CHIP, "--evaluated", str(tmp_path / "other"), "--chip", str(chip)])
+    flags = ["--evaluated", str(evaluated), "--chip", str(chip), "--out", str(tmp_path)]
+    with pytest.raises(UserError, match="of target arm_high_end with other values of resize than"):
+        select([*CHIP, *flags, "--set", "deploy.resize=subpixel"])
+    with pytest.raises(UserError, match="other values of chip than the configuration's target arm_deep_embedded"):
+        select([*CHIP, *flags, "--set", "target=arm_deep_embedded"])
+    with pytest.raises(UserError, match="--chip needs a target"):
+        select([*CHIP, *flags, "--set", "target=null"])
+    with pytest.raises(UserError, match=r"target is arm_high_end, so costs are milliseconds .* compute them: "):
+        select([*CHIP, "--evaluated", str(evaluated)])
     costs = chip / "chip_costs.csv"
     costs.write_text(costs.read_text().replace("000021222", "000021221", 1))
     with pytest.raises(UserError, match=r"chip_costs.csv: was changed since it was computed"):
-        select([*CONFIG, "--evaluated", str(evaluated), "--chip", str(chip), "--out", str(tmp_path)])
+        select([*CHIP, *flags])
     costs.unlink()
     with pytest.raises(UserError, match=r"chip_costs.csv: is missing"):
-        select([*CONFIG, "--evaluated", str(evaluated), "--chip", str(chip), "--out", str(tmp_path)])
+        select([*CHIP, *flags])
 
 
 def test_a_few_subnets_far_away_do_not_flatten_the_plot(tmp_path: Path, scratch: Path) -> None:

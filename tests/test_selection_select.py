@@ -16,10 +16,10 @@ from edgeflownas.selection.compare import main as compare
 from edgeflownas.selection.select import main as select
 from edgeflownas.selection.selecting import code_of, row_of
 from edgeflownas.selection.tables import all_codes, read_evaluated
-from tests.handmade_spaces import handmade_epes, make_evaluated
+from tests.handmade_spaces import handmade_epes, make_chip_costs, make_evaluated
 from tests.spaces import small_space
 
-SETTINGS = ("--config", "config/config.yaml")
+SETTINGS = ("--set", "target=null")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,39 @@ def test_picks_of_the_file_are_what_a_person_would_pick_from_the_table(evaluated
     row = table.set_index("code").loc["000021222"]
     assert (by_role["reference"]["epe"], by_role["reference"]["macs"]) == (row["epe"], row["macs"])
     assert selection["settings"]["picks"] == ["0,1,2,0,1,2,0,1,2", "1,1,1,1,1,1,1,1,1"]
+
+
+def test_with_a_target_front_picks_and_budget_are_of_milliseconds(evaluated: Path, tmp_path: Path) -> None:
+    target = ("--set", "target=arm_high_end")
+    make_chip_costs(evaluated, tmp_path, *target)
+    table = pd.read_csv(tmp_path / "chip_costs.csv", dtype={"code": str})
+    budget = float(table["ms"].median())
+    flags = (*target, "--chip", str(tmp_path), "--set", f"selection.budget={budget!r}")
+    selection, front = run_select(evaluated, tmp_path, *flags)
+    assert selection["cost"] == front["cost"] == "ms"
+    marked = table[table["on_front"] == 1].sort_values("ms")
+    assert [subnet["ms"] for subnet in front["subnets"]] == list(marked["ms"])
+    assert marked["compiled"].all()
+    picks = {pick["role"]: pick for pick in selection["picks"]}
+    expected = {
+        "lightest": table["ms"].idxmin(),
+        "most accurate": table["epe"].idxmin(),
+        "best within budget": table[table["ms"] <= budget]["epe"].idxmin(),
+    }
+    for role, row in expected.items():
+        assert picks[role]["code"].replace(",", "") == table["code"][row]
+        assert (picks[role]["ms"], picks[role]["macs"]) == (table["ms"][row], table["macs"][row])
+    assert front["hypervolume"]["worst"] == {"ms": table["ms"].max(), "epe": 9.0}
+    assert selection["chip"]["target"] == "arm_high_end"
+    (first, *_) = selection["effects"]["blocks"]
+    counts = table["code"].str[0].map(table.groupby(table["code"].str[0])["ms"].mean()).unique() - table["ms"].mean()
+    assert [option["ms"] for option in first["options"]] == pytest.approx(list(counts))
+    by_macs, _ = run_select(evaluated, tmp_path / "macs")
+    assert {pick["ms"] for pick in by_macs["picks"]} == {None}
+    assert by_macs["chip"] is None
+    too_little = (*SETTINGS, "--evaluated", str(evaluated), *flags[:4], "--set", "selection.budget=3")
+    with pytest.raises(UserError, match=r"selection.budget 3 is below the lightest .* takes 20 ms on arm_high_end"):
+        select(too_little)
 
 
 def test_every_subnet_of_the_front_says_which_cheaper_one_it_is_tied_with(evaluated: Path, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """What subnets cost on a chip, compiled with untrained weights, several at a time, and kept by digest."""
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from edgeflownas.artifacts import PROJECT_ROOT, read_json, sha256_file, sha256_o
 from edgeflownas.deploy.converter import convert_untrained, require_converter
 from edgeflownas.deploy.subnet import Subnet
 from edgeflownas.deploy.targets import Target
-from edgeflownas.deploy.vela import ChipCost, compile_models, vela_version
+from edgeflownas.deploy.vela import ChipCost, compile_model, vela_version
 from edgeflownas.errors import UserError
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.source_code import reached_from
@@ -54,22 +54,38 @@ def chip_costs(
     if missing:
         require_converter()
         say(f"compiling {len(missing)} subnets for {target.name}, {workers} at a time")
-        shares = [missing[start::workers] for start in range(min(workers, len(missing)))]
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda share: _compile_share(share, target), shares))
+        _compile(missing, target, workers)
     found = [_kept(path) for path in paths]
     assert all(found)
     return [cost for cost in found if cost is not None]
 
 
-def _compile_share(share: Sequence[tuple[Path, Subnet]], target: Target) -> None:
-    """Convert and compile some subnets, and keep the results."""
-    subnets = [subnet for _, subnet in share]
-    names = [f"subnet {format_code(subnet.code)}" for subnet in subnets]
-    costs = compile_models(convert_untrained(subnets, SEED), target, names, workers=1)
-    for (path, subnet), cost in zip(share, costs, strict=True):
-        facts = {"code": format_code(subnet.code), "target": target.name, **cost.facts()}
-        write_json(path, facts, schema=SCHEMA)
+def _compile(missing: Sequence[tuple[Path, Subnet]], target: Target, workers: int) -> None:
+    """Convert subnets one after another, and compile those that are converted, several at a time.
+
+    Each result is kept as soon as it is there: whatever ends this, the next call goes on from there.
+    """
+    subnets = [subnet for _, subnet in missing]
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: list[Future[None]] = []
+        try:
+            for (path, subnet), content in zip(missing, convert_untrained(subnets, SEED), strict=True):
+                waiting.append(pool.submit(_compile_one, path, subnet, content, target))
+                _raise_of([future for future in waiting if future.done()])
+            _raise_of(waiting)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _raise_of(futures: Iterable[Future[None]]) -> None:
+    for future in futures:
+        future.result()
+
+
+def _compile_one(path: Path, subnet: Subnet, content: bytes, target: Target) -> None:
+    cost = compile_model(content, target, f"subnet {format_code(subnet.code)}")[1]
+    facts = {"code": format_code(subnet.code), "target": target.name, **cost.facts()}
+    write_json(path, facts, schema=SCHEMA)
 
 
 def _kept(path: Path) -> ChipCost | None:
@@ -88,9 +104,9 @@ def _tools(target: Target) -> dict[str, Any]:
     # Of the environment that trains, one knows no more than that TensorFlow is not there.
     packages = {name: _version(name) for name in ("tensorflow", "keras")}
     source = reached_from(["edgeflownas/deploy/converter.py", "edgeflownas/deploy/vela.py"])
-    chip = {key: value for key, value in vars(target).items() if key not in ("name", "ini", "flash_kib")}
+    chip = {key: value for key, value in target.facts().items() if key != "flash_kib"}
     return {
-        "target": {**chip, "ini": sha256_file(target.ini)},
+        "target": chip,
         "packages": {**packages, "vela": vela_version()},
         "source": {path: sha256_file(PROJECT_ROOT / path) for path in sorted(source)},
         "seed": SEED,

@@ -7,14 +7,14 @@ process, which only this module's `_main` runs in, and which alone imports Tenso
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeflownas.deploy.children import run_child, work_folder
+from edgeflownas.deploy.children import child_lines, run_child, work_folder
 from edgeflownas.deploy.settings import as_floats
 from edgeflownas.deploy.subnet import Subnet, untrained_weights
 from edgeflownas.errors import UserError
@@ -23,6 +23,8 @@ MODEL, CALIBRATION, FLOAT, QUANTISED = "model.keras", "calibration.npy", "float.
 # Heads in this order come out of TensorFlow's converter from fine to coarse. Vela then computes each as soon as it can;
 # in any other order it keeps arrays of the trunk for a head that it leaves for later (a third more SRAM).
 _HEADS = (1, 2, 0)
+# How the child says that a file is there.
+_DONE = "done: "
 
 
 def require_converter() -> None:
@@ -53,8 +55,10 @@ def convert_model(model: Path, calibration: np.ndarray, precision: str) -> tuple
         return (folder / FLOAT).read_bytes(), (folder / QUANTISED).read_bytes()
 
 
-def convert_untrained(subnets: Sequence[Subnet], seed: int) -> list[bytes]:
+def convert_untrained(subnets: Sequence[Subnet], seed: int) -> Iterator[bytes]:
     """Quantised files of untrained subnets, calibrated on noise: for their cost on a chip, not for their flow.
+
+    Each comes as soon as it is there, while the child converts the next.
 
     Raises:
         UserError: TensorFlow is not installed.
@@ -64,20 +68,30 @@ def convert_untrained(subnets: Sequence[Subnet], seed: int) -> list[bytes]:
         spaces = {subnet.space.name for subnet in subnets}
         if len(spaces) != 1:
             raise ValueError(f"expected subnets of one search space, got {spaces}")
-        _run({"seed": seed, "subnets": [subnet.facts() for subnet in subnets]}, folder)
-        return [(folder / f"{index}.tflite").read_bytes() for index in range(len(subnets))]
+        request = {"seed": seed, "subnets": [subnet.facts() for subnet in subnets]}
+        # TensorFlow prints, too.
+        for line in child_lines(*_asked(request, folder)):
+            if line.startswith(_DONE):
+                path = folder / line.removeprefix(_DONE).rstrip("\n")
+                yield path.read_bytes()
+                path.unlink()
+
+
+def _asked(request: dict[str, Any], folder: Path) -> tuple[list[str], Path, str]:
+    """Command, folder and input of the child that does what is asked."""
+    require_converter()
+    command = [sys.executable, "-c", f"from {__name__} import _main; _main()"]
+    return command, folder, json.dumps({**request, "folder": str(folder)})
 
 
 def _run(request: dict[str, Any], folder: Path) -> None:
-    require_converter()
-    command = [sys.executable, "-c", f"from {__name__} import _main; _main()"]
-    done = run_child(command, folder, json.dumps({**request, "folder": str(folder)}))
+    done = run_child(*_asked(request, folder))
     if done.returncode != 0:
         raise RuntimeError(f"TensorFlow's converter ended with {done.returncode}:\n{done.stderr[-4000:]}")
 
 
 def _main() -> None:
-    """The child: what `_run` sends on standard input says what to do."""
+    """The child: what `_asked` puts on standard input says what to do."""
     request = json.load(sys.stdin)
     folder = Path(request["folder"])
     os.environ |= {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -97,6 +111,7 @@ def _main() -> None:
         noise = np.random.Generator(np.random.Philox(key=request["seed"])).integers(0, 256, shape, dtype=np.uint8)
         model = plain_model(subnet, untrained_weights(subnet, request["seed"]))
         (folder / f"{index}.tflite").write_bytes(_converted(model, noise, subnet.precision))
+        print(f"{_DONE}{index}.tflite", flush=True)
         keras.utils.clear_session()
 
 

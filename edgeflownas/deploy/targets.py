@@ -5,10 +5,11 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from edgeflownas.artifacts import PROJECT_ROOT, validate
+from edgeflownas.artifacts import PROJECT_ROOT, sha256_file, validate
 from edgeflownas.errors import UserError
-from edgeflownas.yaml_files import read_yaml
+from edgeflownas.yaml_files import is_yaml_path, read_yaml, yaml_path
 
 TARGET_FOLDER = PROJECT_ROOT / "config" / "targets"
 SCHEMA = "target.schema.json"
@@ -16,7 +17,10 @@ SCHEMA = "target.schema.json"
 
 @dataclass(frozen=True)
 class Target:
-    """A chip: what `schemas/target.schema.json` says, with `ini` as a path and `name` as it was asked for."""
+    """A chip: what `schemas/target.schema.json` says, and `name` as it was asked for.
+
+    ini: the path of Vela's ini; None for Arm's own, which Vela brings.
+    """
 
     name: str
     accelerator: str
@@ -26,12 +30,37 @@ class Target:
     optimise: str
     sram_kib: float
     flash_kib: float
-    ini: Path
+    ini: Path | None
 
     @property
     def sram_bytes(self) -> int:
         """The tensor arena, bytes."""
         return int(self.sram_kib * 1024)
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Multiply-accumulates of int8 per cycle of the NPU."""
+        return int(self.accelerator.rpartition("-")[2])
+
+    @property
+    def ini_path(self) -> Path:
+        """Vela's ini.
+
+        Raises:
+            UserError: it is Arm's own, and Vela is not installed.
+        """
+        found = self.ini or _arms_ini()
+        if found is None:
+            raise UserError("the compiler Vela is not installed here; install ethos-u-vela: see README.md")
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that defines the chip, as JSON values: the content of its files, not their names.
+
+        Arm's own ini belongs to a version of Vela.
+        """
+        values = {key: value for key, value in vars(self).items() if key not in ("name", "ini")}
+        return {**values, "ini": None if self.ini is None else sha256_file(self.ini)}
 
 
 def load_target(name_or_path: str) -> Target:
@@ -40,16 +69,12 @@ def load_target(name_or_path: str) -> Target:
     Raises:
         UserError: no such target, a wrong value, or an ini that is missing or of another device.
     """
-    is_path = name_or_path.endswith((".yaml", ".yml"))
-    path = Path(name_or_path) if is_path else TARGET_FOLDER / f"{name_or_path}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in TARGET_FOLDER.glob("*.yaml")))
-        raise UserError(f"target {name_or_path!r}: no file {path}; known targets: {known}")
+    path = yaml_path(name_or_path, TARGET_FOLDER, "target")
     values = read_yaml(path)
     validate(values, SCHEMA, where=str(path))
     ini = values.get("vela_ini")
     target = Target(
-        name=path.stem if is_path else name_or_path,
+        name=path.stem if is_yaml_path(name_or_path) else name_or_path,
         accelerator=values["accelerator"],
         system_config=values["system_config"],
         memory_mode=values["memory_mode"],
@@ -57,20 +82,25 @@ def load_target(name_or_path: str) -> Target:
         optimise=values["optimise"],
         sram_kib=float(values["sram_kib"]),
         flash_kib=float(values["flash_kib"]),
-        ini=_arms_ini() if ini is None else path.parent / ini,
+        ini=None if ini is None else path.parent / ini,
     )
-    _check_ini(target, path)
+    # Where networks are only trained, Vela and its ini may be missing.
+    if used := target.ini or _arms_ini():
+        _check_ini(target, used, path)
     return target
 
 
-def _arms_ini() -> Path:
-    spec = find_spec("ethosu.vela")
+def _arms_ini() -> Path | None:
+    try:
+        spec = find_spec("ethosu.vela")
+    except ModuleNotFoundError:
+        return None
     if spec is None or spec.origin is None:
-        raise UserError("the compiler Vela is not installed here; install ethos-u-vela: see README.md")
+        return None
     return Path(spec.origin).parents[1] / "config_files" / "Arm" / "vela.ini"
 
 
-def _check_ini(target: Target, path: Path) -> None:
+def _check_ini(target: Target, ini: Path, path: Path) -> None:
     """Refuse an ini that is not the target's, which Vela itself compiles with, as if nothing were wrong.
 
     Raises:
@@ -78,16 +108,16 @@ def _check_ini(target: Target, path: Path) -> None:
     """
     found = configparser.ConfigParser(strict=False)
     try:
-        text = target.ini.read_text(encoding="utf-8")
+        text = ini.read_text(encoding="utf-8")
         found.read_string(text)
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        raise UserError(f"{path}: vela_ini {target.ini} cannot be read: {reason}") from error
+        raise UserError(f"{path}: vela_ini {ini} cannot be read: {reason}") from error
     for kind, name in (("System_Config", target.system_config), ("Memory_Mode", target.memory_mode)):
         if f"{kind}.{name}" not in found:
             known = [section.partition(".")[2] for section in found.sections() if section.startswith(f"{kind}.")]
             raise UserError(
-                f"{path}: {kind.lower()} {name} is not in {target.ini}, which has {', '.join(known) or 'none'}; is it "
+                f"{path}: {kind.lower()} {name} is not in {ini}, which has {', '.join(known) or 'none'}; is it "
                 "the ini of another device?"
             )
     device = re.match(r"Ethos_(U\d+)", target.system_config)
@@ -103,6 +133,6 @@ def _check_ini(target: Target, path: Path) -> None:
         mhz = 0.0
     if abs(mhz - target.clock_mhz) > 1e-6 * target.clock_mhz:
         raise UserError(
-            f"{path}: clock_mhz is {target.clock_mhz:g}, but {target.ini} has core_clock {clock} in "
+            f"{path}: clock_mhz is {target.clock_mhz:g}, but {ini} has core_clock {clock} in "
             f"{target.system_config}; is it the ini of another device?"
         )

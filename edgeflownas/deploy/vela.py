@@ -5,8 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -151,19 +150,9 @@ def compile_model(content: bytes, target: Target, where: str) -> tuple[bytes, Ch
         return compiled.read_bytes(), _cost(summary, _rows(folder / "model_per-layer.csv"), target)
 
 
-def compile_models(contents: Sequence[bytes], target: Target, names: Sequence[str], workers: int) -> list[ChipCost]:
-    """What several int8 files cost on a target, compiled `workers` at a time.
-
-    Raises:
-        UserError: as `compile_model`.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        return [cost for _, cost in pool.map(lambda c, n: compile_model(c, target, n), contents, names)]
-
-
 def _command(source: Path, folder: Path, target: Target) -> list[str]:
     command = [sys.executable, "-m", "ethosu.vela", str(source), "--output-dir", str(folder)]
-    command += ["--config", str(target.ini.resolve()), "--accelerator-config", target.accelerator]
+    command += ["--config", str(target.ini_path.resolve()), "--accelerator-config", target.accelerator]
     command += ["--system-config", target.system_config, "--memory-mode", target.memory_mode]
     command += ["--optimise", target.optimise, "--verbose-performance"]
     if target.optimise == "Performance":

@@ -28,12 +28,14 @@ class Criterion(Generic[Evidenced]):
     """A claim about a gate's artifacts, the predicate that checks it, and the commands whose results it checks.
 
     `remedy` is for a claim that can fail although nothing is broken: which keys of the configuration may be the cause.
+    `when` says of what it is no claim at all, and is left out.
     """
 
     sentence: str
     check: Callable[[Evidenced], Finding]
     commands: tuple[str, ...] = ()
     remedy: str = ""
+    when: Callable[[Evidenced], bool] = lambda evidence: True
 
     def finding(self, found: Finding) -> dict[str, Any]:
         """What was found, as a JSON value; with the remedy if the criterion fails."""
@@ -64,6 +66,8 @@ def none_of(faults: Sequence[str], looked_at: str) -> Finding:
 def evaluate_criteria(criteria: Sequence[Criterion[Evidenced]], evidence: Evidenced) -> Iterator[dict[str, Any]]:
     """Each criterion's finding as a JSON value, once decided; unreadable or missing evidence fails its criterion."""
     for criterion in criteria:
+        if not criterion.when(evidence):
+            continue
         try:
             finding = criterion.check(evidence)
         except UserError as error:

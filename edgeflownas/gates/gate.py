@@ -49,6 +49,7 @@ class Command:
     """A command of a gate: the name under which it is recorded, the module that Python runs, and its arguments.
 
     `options` are Python's own, `expect` is the exit code that it should have, `quiet` keeps it off the terminal.
+    `when` says of a configuration whether the command is run at all.
     `parts` splits it: of a configuration it makes the parts, which run side by side, as `name_part`, on a cluster each
     in a job of its own. The next command waits for all of them.
     """
@@ -59,6 +60,7 @@ class Command:
     options: tuple[str, ...] = ()
     expect: int = 0
     quiet: bool = False
+    when: Callable[[Config], bool] = lambda config: True
     parts: Callable[[Config], Sequence[str]] | None = None
     part: str | None = None
 
@@ -80,11 +82,12 @@ class Gate:
 
     `commands` run in order. `run_directories` lie below `<output_dir>/runs/` and are emptied when an attempt starts.
     `config_keys` are the dotted prefixes of the configuration that its verdict depends on ("" is everything),
-    `packages` those whose versions it depends on, and `uses_data` says whether it depends on the data index.
+    `packages` those whose versions it depends on, `chip_packages` those besides where the configuration has a target,
+    and `uses_data` says whether it depends on the data index.
     `resources` is the class of its jobs: `light` or `training`. `artifacts` stand below `<output_dir>/` once it passed.
     `sources` are patterns of source files that it depends on besides those that `lifecycle/sources.py` finds.
     `after_long_run` says that it examines what the long run left, which must have passed. `own_keys` are keys of the
-    configuration that change nothing that is trained, but its verdict.
+    configuration that change nothing that is trained, but its verdict; with `target` also the content of its file.
     """
 
     number: int
@@ -96,6 +99,7 @@ class Gate:
     requirements: tuple[Requirement, ...] = ()
     run_directories: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    chip_packages: tuple[str, ...] = ()
     uses_data: bool = False
     resources: str = "training"
     sources: tuple[str, ...] = ()
@@ -114,7 +118,7 @@ class Gate:
 
     def steps(self, config: Config) -> list[list[Command]]:
         """Its commands under a configuration: steps one after another, and the commands of each step, side by side."""
-        return [command.split(config) for command in self.commands]
+        return [command.split(config) for command in self.commands if command.when(config)]
 
     def command_names(self, config: Config, of: Collection[str] | None = None) -> list[str]:
         """The names under which its commands are recorded, in order.
@@ -122,7 +126,7 @@ class Gate:
         `of` are the names of some of its commands before they are split; by default all.
         """
         chosen = [command for command in self.commands if of is None or command.name in of]
-        return [part.name for command in chosen for part in command.split(config)]
+        return [part.name for command in chosen if command.when(config) for part in command.split(config)]
 
     @property
     def publishes(self) -> tuple[str, ...]:
@@ -137,3 +141,10 @@ class Gate:
 # What gates that build networks depend on, and those that train them.
 MODEL_KEYS = ("seed", "network.", "search_space.", "train.supernet_mode", "train.precision")
 TRAINING_KEYS = (*MODEL_KEYS, "data.", "train.", "eval.")
+# Their own keys, where they say what a subnet takes on the chip.
+CHIP_KEYS = ("target", "deploy.output", "deploy.resize", "deploy.precision")
+
+
+def has_target(config: Config) -> bool:
+    """Whether a configuration says for which chip subnets are meant."""
+    return config["target"] is not None

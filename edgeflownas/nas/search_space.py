@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import PROJECT_ROOT, validate
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
-from edgeflownas.yaml_files import read_yaml
+from edgeflownas.yaml_files import read_yaml, yaml_path
 
 SEARCH_SPACE_FOLDER = PROJECT_ROOT / "config" / "search_spaces"
 DEFAULT_SEARCH_SPACE = "edgeflow_9x3"
@@ -70,11 +69,7 @@ def load_search_space(name_or_path: str = DEFAULT_SEARCH_SPACE) -> SearchSpace:
     Raises:
         UserError: no such space, or its file does not fit `schemas/search_space.schema.json`.
     """
-    is_path = name_or_path.endswith((".yaml", ".yml"))
-    path = Path(name_or_path) if is_path else SEARCH_SPACE_FOLDER / f"{name_or_path}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in SEARCH_SPACE_FOLDER.glob("*.yaml")))
-        raise UserError(f"search space {name_or_path!r}: no file {path}; known spaces: {known}")
+    path = yaml_path(name_or_path, SEARCH_SPACE_FOLDER, "search space")
     values = read_yaml(path)
     validate(values, "search_space.schema.json", where=str(path))
     blocks = tuple(

@@ -26,6 +26,8 @@ const signed = (value, digits) => (value < 0 ? "−" : "+") + plain(Math.abs(val
 const unitOf = (column) => (column.unit === "M" ? " million" : column.unit === "%" ? "%" : column.unit && ` ${column.unit}`);
 const shown = (column, row) => plain(column.values[row] * column.scale, column.digits) + unitOf(column);
 
+const costName = columns.get(space.cost).label;
+
 // What is shown now.
 const state = { across: byId("across").value, up: byId("up").value, colour: "", matched: null, view: null, chosen: null, hovered: null };
 const column = (axis) => columns.get(state[axis]);
@@ -331,9 +333,8 @@ function drawPoints() {
   clipped(context, () => painter.putOnto(context));
   if (state.up === "epe") guide(context, "y", space.zero, "predicting no motion");
   if (state.across === "epe") guide(context, "x", space.zero, "predicting no motion");
-  const budget = space.budget === null ? null : space.budget * 1e6;
-  if (budget !== null && state.across === space.cost) guide(context, "x", budget, "budget");
-  if (budget !== null && state.up === space.cost) guide(context, "y", budget, "budget");
+  if (space.budget !== null && state.across === space.cost) guide(context, "x", space.budget, "budget");
+  if (space.budget !== null && state.up === space.cost) guide(context, "y", space.budget, "budget");
 }
 
 // A step that shares no factor with the number of subnets goes through all of them.
@@ -475,7 +476,7 @@ function legend() {
     ? [entry("line dashed", "var(--front)", "front of all"), entry("line", "var(--front)", "front of what the filter finds")]
     : [usual ? "" : entry("line", "var(--front)", "front in these axes")];
   const beyond = hidden ? `<span>${plain(hidden, 0)} outside the plot</span>` : "";
-  byId("legend").innerHTML = [...cloud, entry("", "var(--front)", "on the front of EPE and MACs"), ...lines, beyond].join("");
+  byId("legend").innerHTML = [...cloud, entry("", "var(--front)", `on the front of EPE and ${costName}`), ...lines, beyond].join("");
 }
 
 function draw() {
@@ -516,7 +517,7 @@ function nearestOnFront(row) {
 }
 
 function differences(from, to) {
-  const lines = ["epe", space.cost, "params", "ms"].filter((key) => columns.has(key)).map((key) => {
+  const lines = [...new Set(["epe", space.cost, "macs", "params"])].map((key) => {
     const { label, values, scale, digits, unit } = columns.get(key);
     const change = values[to] - values[from];
     const share = values[from] ? ` (${signed((100 * change) / values[from], 1)}%)` : "";
@@ -536,7 +537,7 @@ function against(row) {
     let better = 0;
     for (let other = 0; other < size; other++) if (epe[other] <= epe[row] && cost[other] <= cost[row] && (epe[other] < epe[row] || cost[other] < cost[row])) better++;
     const near = nearestOnFront(row);
-    return `<p>${plain(better, 0)} subnet${better === 1 ? " is" : "s are"} better in both EPE and MACs. The nearest point of the front is ${link(near)}; going there:</p>${differences(row, near)}`;
+    return `<p>${plain(better, 0)} subnet${better === 1 ? " is" : "s are"} better in both EPE and ${costName}. The nearest point of the front is ${link(near)}; going there:</p>${differences(row, near)}`;
   }
   const side = (words, other) => (other === undefined ? "" : `<p>${words} on the front, ${link(other)}:</p>${differences(row, other)}`);
   return side("The next lighter", space.front[place - 1]) + side("The next heavier", space.front[place + 1]) || "<p>It is the whole front.</p>";
@@ -574,7 +575,7 @@ function choose(row, say = true) {
   const digits = digitsOf(row).join(Math.max(...counts) > 10 ? "_" : "");
   byId("commands").textContent = space.commands.map((line) => line.replaceAll("@code@", code).replaceAll("@digits@", digits)).join(" &&\n");
   for (const entry of document.querySelectorAll("#front-table tbody tr")) entry.classList.toggle("chosen", entry.cells[0].dataset.value === code);
-  if (say) byId("said").textContent = `${code}: ${shown(columns.get("epe"), row)}, ${shown(columns.get(space.cost), row)} MACs${roles.length ? `, ${roles.join(", ")}` : ""}`;
+  if (say) byId("said").textContent = `${code}: ${shown(columns.get("epe"), row)}, ${shown(columns.get(space.cost), row)} ${space.cost === "ms" ? "on chip" : costName}${roles.length ? `, ${roles.join(", ")}` : ""}`;
   drawMarks();
 }
 

@@ -46,8 +46,7 @@ class SelectionView:
     """What the page shows.
 
     columns: over all subnets in lexicographic order of codes. front_rows: of the front, lightest first.
-    selection, front: the content of `selection.json` and `pareto_front.json`. chip: that of `chip_costs.json`, None if
-    the columns have no milliseconds. commands: what takes a subnet further,
+    selection, front: the content of `selection.json` and `pareto_front.json`. commands: what takes a subnet further,
     with `@code@` and `@digits@` where its code goes. written_by: the command that wrote the page.
     """
 
@@ -57,10 +56,14 @@ class SelectionView:
     pick_rows: Sequence[int]
     selection: Mapping[str, Any]
     front: Mapping[str, Any]
-    chip: Mapping[str, Any] | None
     commands: Sequence[str]
     written_by: str
     pages: Sequence[PageLink]
+
+    @property
+    def cost(self) -> Column:
+        """What the front is taken over, besides EPE."""
+        return next(column for column in self.columns if column.key == self.selection["cost"])
 
     def options(self) -> list[tuple[str, list[str]]]:
         """Per block: its name, and its options as a table shows them."""
@@ -81,7 +84,7 @@ def selection_page(view: SelectionView) -> str:
         marks=MARKS,
         roles=_roles(view),
         # All blocks are drawn at one scale.
-        largest={key: max(abs(option[key]) for option in options) or 1.0 for key in ("epe", "macs")},
+        largest={key: max(abs(option[key]) for option in options) or 1.0 for key in ("epe", view.cost.key)},
         pairs=pairs,
         # What is next to nothing looks like it.
         largest_pair=max(0.01, *(pair["variance_share"] or 0 for pair in effects["pairs"]), 0),
@@ -99,6 +102,7 @@ def _roles(view: SelectionView) -> dict[str, list[str]]:
 
 def _embedded(view: SelectionView) -> Markup:
     """The whole space for the page's script: JSON, with the numbers as base64 of little-endian arrays."""
+    budget = view.selection["settings"]["budget"]
     value = {
         "name": view.space.name,
         "blocks": [
@@ -108,7 +112,8 @@ def _embedded(view: SelectionView) -> Markup:
         "columns": [_encoded(column) for column in view.columns],
         "cost": view.selection["cost"],
         "zero": view.selection["evaluation"]["zero_flow_epe"],
-        "budget": view.selection["settings"]["budget"],
+        # It is given as the cost is shown.
+        "budget": None if budget is None else budget / view.cost.scale,
         "front": list(map(int, view.front_rows)),
         "picks": [
             {"role": pick["role"], "row": int(row), "mark": MARKS[pick["role"]]}
@@ -122,7 +127,7 @@ def _embedded(view: SelectionView) -> Markup:
 
 def _encoded(column: Column) -> dict[str, Any]:
     values, kind = column.values, "f4"
-    if column.key == "epe":
+    if column.key in ("epe", "ms"):
         # The front is recomputed on the page, and must be the same.
         kind = "f8"
     elif np.issubdtype(values.dtype, np.integer):

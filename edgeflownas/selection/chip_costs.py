@@ -1,53 +1,56 @@
 """The command that says what every subnet of an evaluated search space takes on a chip.
 
-It compiles a few tens of subnets with untrained weights, predicts the others, and leaves in the folder
-
-- `chip_costs.csv`: the table of the evaluated space with `ms`, `compiled` (1 where the figure is the compiler's own)
-  and `on_ms_front`;
-- `chip_costs.json` (`schemas/chip_costs.schema.json`): target, additive model, its error, and what does not fit.
+It compiles a few tens of subnets with untrained weights, predicts the others, and leaves what
+`selection.chip_tables` describes.
 """
 
 import argparse
-import io
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeflownas.artifacts import read_json, sha256_file, write_json, write_text
+from edgeflownas.command_line import add_config_flags, config_from_flags
 from edgeflownas.deploy.additive import Surveyed, compiled_codes, survey
 from edgeflownas.deploy.chip_costs import DEFAULT_CACHE
-from edgeflownas.deploy.subnet import OUTPUTS, PRECISIONS, RESIZES, Subnet
+from edgeflownas.deploy.subnet import Subnet
 from edgeflownas.deploy.targets import Target, load_target
-from edgeflownas.deploy.vela import vela_version
+from edgeflownas.deploy.vela import ChipCost, vela_version
 from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import format_code
+from edgeflownas.nas.search_space import ArchCode
 from edgeflownas.parsers import command_parser
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from edgeflownas.selection.chip_tables import ChipSettings
     from edgeflownas.selection.tables import Evaluated
 
-TABLE, FACTS = "chip_costs.csv", "chip_costs.json"
-SCHEMA = "chip_costs.schema.json"
 EXACT, SHARED = 0.001, 0.03
 """Largest error of the additive model where the arena holds the peak, and where layers share it."""
 EXAMPLES = (
-    "--evaluated outputs/supernet/runs/supernet/selection --target grove_vision_ai_v2",
-    "--evaluated outputs/supernet/runs/supernet/selection --target my_board.yaml --out for_my_board",
+    "--evaluated outputs/supernet/runs/supernet/selection",
+    "--evaluated outputs/supernet/runs/supernet/selection --set target=my_board.yaml --out for_my_board",
 )
+
+
+def allowed_error(chip: Mapping[str, Any], sram_kib: float) -> float:
+    """How far a prediction of the additive model may be off, as a share.
+
+    Args:
+        chip: as `Target.facts`.
+        sram_kib: the peak. Where Vela optimises for speed and the arena holds it, it plans every layer for itself.
+    """
+    return EXACT if chip["optimise"] == "Performance" and sram_kib <= chip["sram_kib"] else SHARED
 
 
 def costs_of_space(
     evaluated: "Evaluated",
-    target: Target,
-    output: str,
-    resize: str,
-    precision: str,
+    settings: "ChipSettings",
+    named: Sequence[ArchCode],
     cache: Path,
     say: Callable[[str], None],
 ) -> tuple["pd.DataFrame", dict[str, Any]]:
@@ -55,25 +58,26 @@ def costs_of_space(
 
     Args:
         evaluated: the space.
-        target: the chip.
-        output: as `deploy.output`.
-        resize: as `deploy.resize`.
-        precision: as `deploy.precision`.
+        settings: which chip, and in which form subnets go there.
+        named: other subnets that are compiled themselves.
         cache: where results of compilations are kept.
         say: called with a line about what happens.
 
     Returns:
-        The table of `chip_costs.csv`, and the content of `chip_costs.json` without `files`.
+        The table and the facts that `write_chip_costs` takes.
 
     Raises:
-        UserError: the compiler or the converter is not installed, or operators run on the CPU.
+        UserError: there is no target, the compiler or the converter is not installed, or operators run on the CPU.
     """
     from edgeflownas.selection.front import front_rows
-    from edgeflownas.selection.tables import all_codes
+    from edgeflownas.selection.tables import TABLE, all_codes
 
+    if settings.target is None:
+        raise UserError("target is null: name a chip, for example --set target=grove_vision_ai_v2")
+    target = load_target(settings.target)
     facts, space = evaluated.facts, evaluated.space
     size = (facts["init_neurons"], facts["height"], facts["width"])
-    subnet = Subnet(space, space.reference, *size, output, resize, precision)
+    subnet = Subnet(space, space.reference, *size, settings.output, settings.resize, settings.precision)
     surveyed = survey(subnet, target, cache, say)
     codes = all_codes(space)
     rows = {code: row for row, code in enumerate(codes)}
@@ -83,81 +87,57 @@ def costs_of_space(
     for code, cost in compiled.items():
         cycles[rows[code]] = cost.cycles
     # Compiling the front moves it a little, so that others may come to lie on it: until all of it is compiled.
-    while missing := [codes[row] for row in front_rows(cycles, epe) if codes[row] not in compiled]:
-        say(f"{len(missing)} subnets of the front are compiled themselves")
-        compiled |= compiled_codes(subnet, missing, target, cache, say)
+    wanted = [code for code in named if code not in compiled]
+    while missing := [*wanted, *(codes[row] for row in front_rows(cycles, epe) if codes[row] not in compiled)]:
+        say(f"{len(missing)} subnets of the front, or picked by name, are compiled themselves")
+        compiled |= compiled_codes(subnet, list(dict.fromkeys(missing)), target, cache, say)
         for code in missing:
             cycles[rows[code]] = compiled[code].cycles
+        wanted = []
     table = evaluated.table.copy()
     table["ms"] = cycles / target.clock_mhz / 1e3
-    table["compiled"] = 0
-    table.loc[[rows[code] for code in compiled], "compiled"] = 1
-    table["on_ms_front"] = 0
-    table.loc[front_rows(cycles, epe), "on_ms_front"] = 1
-    table["on_front"] = table["on_front"].astype(int)
-    return table, _facts(subnet, target, surveyed, compiled)
+    for column, marked in (("compiled", [rows[code] for code in compiled]), ("on_front", front_rows(cycles, epe))):
+        table[column] = False
+        table.loc[marked, column] = True
+    found = {"evaluated": facts["files"][TABLE], **settings.facts()}
+    return table, found | _facts(subnet, target, surveyed, compiled)
 
 
-@dataclass(frozen=True)
-class ChipTable:
-    """What `chip_costs.csv` and `chip_costs.json` hold. ms: (subnets,) in the order of the evaluated table."""
-
-    ms: np.ndarray
-    facts: dict[str, Any]
-
-
-def read_chip_costs(folder: Path, evaluated: "Evaluated") -> ChipTable:
-    """Read what the command wrote about an evaluated space.
-
-    Raises:
-        UserError: a file is missing, was changed since, or is of another evaluation.
-    """
-    import pandas as pd
-
-    facts = read_json(folder / FACTS, schema=SCHEMA)
-    path = folder / TABLE
-    if not path.is_file():
-        raise UserError(f"{path}: is missing, {FACTS} names it; compute the costs again")
-    if sha256_file(path) != facts["files"].get(TABLE):
-        raise UserError(f"{path}: was changed since it was computed; compute the costs again")
-    table = pd.read_csv(path, dtype={"code": str})
-    same = all(evaluated.facts[key] == facts[key] for key in ("init_neurons", "height", "width"))
-    if not (same and table["code"].equals(evaluated.table["code"]) and table["macs"].equals(evaluated.table["macs"])):
-        raise UserError(f"{path}: is of another search space or network than was evaluated; compute the costs again")
-    return ChipTable(table["ms"].to_numpy(np.float64), facts)
-
-
-def _facts(subnet: Subnet, target: Target, surveyed: Surveyed, compiled: dict[Any, Any]) -> dict[str, Any]:
+def _facts(subnet: Subnet, target: Target, surveyed: Surveyed, compiled: Mapping[ArchCode, ChipCost]) -> dict[str, Any]:
     held_out = [
         {"code": format_code(one.code), "cycles": one.compiled, "predicted": one.predicted, "error": one.error}
         for one in surveyed.held_out
     ]
     errors = [one.error for one in surveyed.held_out]
     faults = sorted({fault for cost in compiled.values() for fault in cost.misfits(target)})
-    bound = EXACT if target.optimise == "Performance" and not faults else SHARED
+    sram_kib = max(cost.sram_kib for cost in compiled.values())
+    bound = allowed_error(target.facts(), sram_kib)
     if errors and max(errors) > bound:
         faults.append(f"predicted cycles of held-out subnets are off by up to {max(errors):.2%}, expected {bound:.1%}")
-    blocks = {
-        block.name: list(differences)
-        for block, differences in zip(subnet.space.blocks, surveyed.cycles.differences, strict=True)
-    }
     return {
-        "target": target.name,
         "vela": vela_version(),
-        "clock_mhz": target.clock_mhz,
-        "output": subnet.output,
-        "resize": subnet.resize,
-        "precision": subnet.precision,
         "init_neurons": subnet.init_neurons,
         "height": subnet.height,
         "width": subnet.width,
         "reference": {"code": format_code(subnet.space.reference), "cycles": surveyed.cycles.reference},
-        "differences": blocks,
+        "differences": {
+            block.name: list(differences)
+            for block, differences in zip(subnet.space.blocks, surveyed.cycles.differences, strict=True)
+        },
         "held_out": held_out,
         "mean_error": float(np.mean(errors)) if errors else 0.0,
         "max_error": max(errors, default=0.0),
-        "compiled": len(compiled),
-        "sram_kib": max(cost.sram_kib for cost in compiled.values()),
+        "compiled": [
+            {
+                "code": format_code(code),
+                "cycles": cost.cycles,
+                "sram_kib": cost.sram_kib,
+                "flash_kib": cost.flash_kib,
+                "cpu_operators": list(cost.cpu_operators),
+            }
+            for code, cost in sorted(compiled.items())
+        ],
+        "sram_kib": sram_kib,
         "flash_kib": max(cost.flash_kib for cost in compiled.values()),
         "faults": faults,
     }
@@ -166,16 +146,14 @@ def _facts(subnet: Subnet, target: Target, surveyed: Surveyed, compiled: dict[An
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "edgeflownas.selection.chip_costs",
-        "Add milliseconds on a chip to the table of an evaluated search space: a few tens of subnets are compiled, the "
-        "others predicted from them. Exit code 1 if they do not fit the chip, or the prediction is too far off.",
+        "Add milliseconds on the target of the configuration to the table of an evaluated search space: a few tens of "
+        "subnets are compiled, the others predicted from them. Exit code 1 if they do not fit the chip, or the "
+        "prediction is too far off.",
         EXAMPLES,
     )
+    add_config_flags(parser)
     add = parser.add_argument
     add("--evaluated", type=Path, required=True, metavar="FOLDER", help="where nas.space_eval wrote subnets.csv")
-    add("--target", required=True, metavar="NAME|FILE", help="the chip: name of a file in config/targets/, or a .yaml")
-    add("--output", choices=OUTPUTS, default="sum", help="as deploy.output (%(default)s)")
-    add("--resize", choices=RESIZES, default="exact", help="as deploy.resize (%(default)s)")
-    add("--precision", choices=PRECISIONS, default="int8", help="as deploy.precision (%(default)s)")
     add("--out", type=Path, metavar="FOLDER", help="where to write (the folder of --evaluated)")
     cache = "where results of compilations are kept, and found again (%(default)s)"
     add("--cache", type=require_writable, default=DEFAULT_CACHE, metavar="FOLDER", help=cache)
@@ -185,29 +163,24 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command `python -m edgeflownas.selection.chip_costs`."""
     arguments = _parser().parse_args(argv)
-    target = load_target(arguments.target)
-    out = arguments.out or arguments.evaluated
-    require_writable(out / TABLE)
+    config = config_from_flags(arguments, {})
 
+    from edgeflownas.selection.chip_tables import TABLE, ChipSettings, write_chip_costs
+    from edgeflownas.selection.selecting import SelectionSettings, named_codes
     from edgeflownas.selection.tables import read_evaluated
 
+    out = arguments.out or arguments.evaluated
+    require_writable(out / TABLE)
     evaluated = read_evaluated(arguments.evaluated)
+    named = named_codes(config.view(SelectionSettings).picks, evaluated.space)
+    settings = config.view(ChipSettings)
     table, facts = costs_of_space(
-        evaluated,
-        target,
-        arguments.output,
-        arguments.resize,
-        arguments.precision,
-        arguments.cache,
-        lambda line: print(line, file=sys.stderr),
+        evaluated, settings, named, arguments.cache, lambda line: print(line, file=sys.stderr)
     )
-    text = io.StringIO()
-    table.to_csv(text, index=False, lineterminator="\n")
-    write_text(out / TABLE, text.getvalue())
-    write_json(out / FACTS, {**facts, "files": {TABLE: sha256_file(out / TABLE)}}, schema=SCHEMA)
+    write_chip_costs(out, table, facts)
     print(
-        f"{len(table)} subnets take {table['ms'].min():.1f} to {table['ms'].max():.1f} ms on {target.name}; "
-        f"{facts['compiled']} compiled, error of the prediction {facts['mean_error']:.2%} on average, "
+        f"{len(table)} subnets take {table['ms'].min():.1f} to {table['ms'].max():.1f} ms on {facts['target']}; "
+        f"{len(facts['compiled'])} compiled, error of the prediction {facts['mean_error']:.2%} on average, "
         f"{facts['max_error']:.2%} at most over {len(facts['held_out'])} held-out subnets"
     )
     print(f"at most {facts['sram_kib']:,.0f} KiB of SRAM and {facts['flash_kib']:,.0f} KiB of flash")

@@ -36,11 +36,11 @@ def compare(one: "Evaluated", other: "Evaluated") -> dict[str, Any]:
     from edgeflownas.nas.ranking import kendall_tau, spearman_rho
     from edgeflownas.selection.front import front_rows
     from edgeflownas.selection.noise import halves
-    from edgeflownas.selection.selecting import COST
+    from edgeflownas.selection.selecting import MACS
 
     _refuse_unlike(one, other)
     epes = [evaluated.table["epe"].to_numpy() for evaluated in (one, other)]
-    cost = one.table[COST].to_numpy()
+    cost = one.table[MACS].to_numpy()
     fronts = [front_rows(cost, epe) for epe in epes]
     taus = [
         halves(evaluated.sample_epes, cost, epe)["tau"] if evaluated.sample_epes.shape[1] > 1 else None

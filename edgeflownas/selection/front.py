@@ -97,14 +97,15 @@ def knee(cost: np.ndarray, epe: np.ndarray) -> int:
     return int(rows[np.argmax(np.where(below > 1e-12, below, 0))])
 
 
-def automatic_picks(cost: np.ndarray, epe: np.ndarray, reference: int, budget: float | None) -> list[Pick]:
+def automatic_picks(cost: np.ndarray, epe: np.ndarray, reference: int, budget: float | None, unit: str) -> list[Pick]:
     """The picks that need no name. All but the reference subnet are on the front.
 
     Args:
-        cost: (subnets,) millions of multiply-accumulates.
+        cost: (subnets,) in the unit of the budget.
         epe: (subnets,) pixels.
         reference: the row of the search space's reference subnet.
         budget: `selection.budget`, the largest cost for `WITHIN_BUDGET`; None leaves that pick out.
+        unit: of the cost, as a message names it.
 
     Raises:
         UserError: a budget that no subnet keeps to.
@@ -116,7 +117,7 @@ def automatic_picks(cost: np.ndarray, epe: np.ndarray, reference: int, budget: f
         if not len(affordable):
             raise UserError(
                 f"selection.budget {budget:g} is below the lightest subnet, which takes {np.asarray(cost)[rows[0]]:g} "
-                "million multiply-accumulates: raise it, or leave it out"
+                f"{unit}: raise it, or leave it out"
             )
         picks.append(Pick(WITHIN_BUDGET, int(affordable[-1])))
     return [*picks, Pick(REFERENCE, reference)]

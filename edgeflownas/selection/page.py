@@ -11,8 +11,8 @@ from edgeflownas.errors import UserError
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, load_search_space
 from edgeflownas.reporting.pages import SELECTION, PageLink, page_links
 from edgeflownas.reporting.selection_page import Column, SelectionView
-from edgeflownas.selection.chip_costs import ChipTable
-from edgeflownas.selection.selecting import Selection
+from edgeflownas.selection.chip_tables import ChipTable
+from edgeflownas.selection.selecting import MS, Selection
 from edgeflownas.selection.tables import Evaluated
 
 # Facts of an evaluation -> the config's keys of what they must be to train such a subnet alone.
@@ -49,7 +49,6 @@ def view_of(
         pick_rows=[pick.row for pick in found.picks],
         selection=found.selection,
         front=found.front,
-        chip=None if chip is None else chip.facts,
         commands=further_commands(evaluated, config, config_flags),
         written_by=written_by,
         pages=_pages(out.resolve()),
@@ -96,7 +95,7 @@ def further_commands(evaluated: Evaluated, config: Config, config_flags: Sequenc
 
 def _columns(evaluated: Evaluated, chip: ChipTable | None) -> list[Column]:
     table = evaluated.table
-    on_chip = [] if chip is None else [Column("ms", "time on chip", "ms", chip.ms, digits=2)]
+    on_chip = [] if chip is None else [Column(MS, "time on chip", "ms", chip.ms, digits=2)]
 
     def values(key: str) -> np.ndarray:
         return np.asarray(table[key].to_numpy())

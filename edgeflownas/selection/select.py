@@ -16,7 +16,7 @@ MODULE = "edgeflownas.selection.select"
 FRONT, FRONT_SCHEMA = "pareto_front.json", "pareto_front.schema.json"
 SELECTION, SELECTION_SCHEMA = "selection.json", "selection.schema.json"
 # What the command line may set that says nothing about a subnet's own training.
-NOT_FOR_TRAINING = ("selection.", "network.search_space=")
+NOT_FOR_TRAINING = ("selection.", "target=", "deploy.", "network.search_space=")
 EVALUATED = "outputs/supernet/runs/supernet/selection"
 
 
@@ -24,10 +24,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         MODULE,
         "Pareto front, effects of blocks, noise and picks of an evaluated search space: pareto_front.json, "
-        "selection.json and selection.html.",
+        "selection.json and selection.html. By milliseconds on the target of the configuration if it has one, or else "
+        "by multiply-accumulates.",
         (
             f"--evaluated {EVALUATED}",
-            f"--evaluated {EVALUATED} --set selection.budget=150 --chip for_my_board --out picked",
+            f"--evaluated {EVALUATED} --set selection.budget=150 --set target=null --out by_macs",
+            f"--evaluated {EVALUATED} --set selection.budget=40 --set target=my_board.yaml --chip for_my_board",
         ),
     )
     add_config_flags(parser)
@@ -38,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         "--chip",
         type=Path,
         metavar="FOLDER",
-        help="where selection.chip_costs wrote milliseconds, for the page to show",
+        help="where selection.chip_costs wrote milliseconds on the target (the folder of --evaluated)",
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (the folder of --evaluated)")
     add_json_flag(parser)
@@ -46,13 +48,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _print(selection: dict[str, Any]) -> None:
-    evaluation, reach = selection["evaluation"], selection["noise"]
+    evaluation, reach, chip = selection["evaluation"], selection["noise"], selection["chip"]
     size = math.prod(len(block["options"]) for block in evaluation["search_space"]["blocks"])
-    print(f"{selection['front']['subnets']} of {size} subnets are on the Pareto front")
+    over = "multiply-accumulates" if chip is None else f"milliseconds on {chip['target']}"
+    print(f"{selection['front']['subnets']} of {size} subnets are on the Pareto front of EPE and {over}")
     for pick in selection["picks"]:
         error = "" if reach is None else f" ± {pick['epe_error']:.4f}"
         tie = f", tied with {pick['tied_with']['code']}" if pick["tied_with"] else ""
-        print(f"{pick['role']:18s} {pick['code']}  {pick['epe']:.4f}{error} px  {pick['macs'] / 1e6:.1f} M MACs{tie}")
+        ms = "" if chip is None else f"{pick['ms']:.2f} ms  "
+        cost = f"{ms}{pick['macs'] / 1e6:.1f} M MACs"
+        print(f"{pick['role']:18s} {pick['code']}  {pick['epe']:.4f}{error} px  {cost}{tie}")
     shares = selection["effects"]["variance_shares"]
     if shares["additive"] is not None:
         print(f"the blocks' effects add up: they explain {shares['additive']:.1%} of the variance of EPE")
@@ -71,14 +76,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from edgeflownas.reporting.pages import SELECTION as PAGE
     from edgeflownas.reporting.selection_page import selection_page
-    from edgeflownas.selection.chip_costs import read_chip_costs
+    from edgeflownas.selection.chip_tables import ChipSettings, chip_of
     from edgeflownas.selection.page import view_of
     from edgeflownas.selection.selecting import SelectionSettings, select
     from edgeflownas.selection.tables import read_evaluated
 
     evaluated = read_evaluated(arguments.evaluated)
-    chip = read_chip_costs(arguments.chip, evaluated) if arguments.chip else None
-    found = select(evaluated, config.view(SelectionSettings))
+    settings = config.view(ChipSettings)
+    if arguments.chip and settings.target is None:
+        raise UserError("--chip needs a target: name the chip, for example --set target=grove_vision_ai_v2")
+    chip = chip_of(settings, arguments.chip or arguments.evaluated, evaluated)
+    found = select(evaluated, config.view(SelectionSettings), chip)
     which = [word for text in arguments.assignments for word in ("--set", text)]
     config_flags = ["--config", str(arguments.config)]
     written_by = ["python", "-m", MODULE, *config_flags, *which, "--evaluated", str(arguments.evaluated)]

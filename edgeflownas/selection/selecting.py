@@ -9,15 +9,15 @@ from edgeflownas.errors import UserError
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.search_space import ArchCode, SearchSpace
 from edgeflownas.runs.records import METRICS
+from edgeflownas.selection.chip_tables import ChipTable
 from edgeflownas.selection.effects import effects
 from edgeflownas.selection.front import Pick, automatic_picks, front_rows, hypervolume, named_picks
 from edgeflownas.selection.noise import front_ties, noise
 from edgeflownas.selection.tables import Evaluated
 
-# What the front is taken over, besides EPE, and what the budget is in.
-COST = "macs"
+MACS, MS = "macs", "ms"
 MILLION = 1e6
-COSTS = ("params", "macs")
+COSTS = ("params", MACS)
 FEW_SAMPLES = 100
 MANY_WORSE = 0.1
 
@@ -28,6 +28,27 @@ class SelectionSettings:
 
     budget: Annotated[float | None, "selection.budget"]
     picks: Annotated[str | None, "selection.picks"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the front is taken over, besides EPE: multiply-accumulates, or milliseconds where a chip is known.
+
+    key: its name in tables. values: (subnets,). of_budget: how many of them `selection.budget` counts as one, and
+    `unit` what that one is called.
+    """
+
+    key: str
+    values: np.ndarray
+    of_budget: float
+    unit: str
+
+
+def cost_of(evaluated: Evaluated, chip: ChipTable | None) -> Cost:
+    """What the subnets of an evaluated space cost."""
+    if chip is None:
+        return Cost(MACS, evaluated.table[MACS].to_numpy(), MILLION, "million multiply-accumulates")
+    return Cost(MS, chip.ms, 1.0, f"ms on {chip.facts['target']}")
 
 
 @dataclass(frozen=True)
@@ -55,23 +76,30 @@ def code_of(row: int, space: SearchSpace) -> ArchCode:
     return tuple(map(int, np.unravel_index(row, [len(block.options) for block in space.blocks])))
 
 
-def select(evaluated: Evaluated, settings: SelectionSettings) -> Selection:
+def select(evaluated: Evaluated, settings: SelectionSettings, chip: ChipTable | None = None) -> Selection:
     """Front, effects, noise and picks of an evaluated space.
+
+    Args:
+        evaluated: the space.
+        settings: what decides about picks.
+        chip: what its subnets take on a chip; cost is multiply-accumulates without.
 
     Raises:
         UserError: a budget below the lightest subnet, a pick that is no arch code of the space, or an EPE that is not
             finite.
     """
     space, table, sample_epes = evaluated.space, evaluated.table, evaluated.sample_epes
-    epe, cost = table["epe"].to_numpy(), table[COST].to_numpy()
+    epe, cost_is = table["epe"].to_numpy(), cost_of(evaluated, chip)
+    cost = cost_is.values
     if bad := np.flatnonzero(~np.isfinite(epe)).tolist():
         raise UserError(
             f"the EPE of {len(bad)} subnets is not finite, first of {format_code(code_of(bad[0], space))}: the "
             "supernet has diverged; evaluate another checkpoint"
         )
-    named = _named_codes(settings.picks, space)
+    named = named_codes(settings.picks, space)
     rows = front_rows(cost, epe)
-    picks = automatic_picks(cost / MILLION, epe, row_of(space.reference, space), settings.budget)
+    reference, scaled = row_of(space.reference, space), cost / cost_is.of_budget
+    picks = automatic_picks(scaled, epe, reference, settings.budget, cost_is.unit)
     picks += named_picks([row_of(code, space) for code in named])
     several = sample_epes.shape[1] > 1
     ties = front_ties(sample_epes, rows) if several else [None] * len(rows)
@@ -80,25 +108,28 @@ def select(evaluated: Evaluated, settings: SelectionSettings) -> Selection:
     def subnet(row: int) -> dict[str, Any]:
         numbers = {name: float(table[name].iloc[row]) for name in ("epe", "epe_error", *METRICS[1:])}
         costs = {name: int(table[name].iloc[row]) for name in COSTS}
+        ms = None if chip is None else float(chip.ms[row])
         tie = tied_rows.get(row)
         tied = None
         if tie is not None:
             tied = {"code": format_code(code_of(tie[0], space)), "epe": tie[1].epe, "epe_error": tie[1].error}
-        return {"code": format_code(code_of(row, space)), **numbers, **costs, "tied_with": tied}
+        return {"code": format_code(code_of(row, space)), **numbers, **costs, MS: ms, "tied_with": tied}
 
-    quality = _quality(cost, epe, evaluated.facts["zero_flow_epe"])
+    quality = _quality(cost_is, epe, evaluated.facts["zero_flow_epe"])
     reach = noise(sample_epes, cost, epe)
-    worth = effects(space, epe, sample_epes, {name: table[name].to_numpy() for name in COSTS})
+    costs = {name: table[name].to_numpy() for name in COSTS} | ({} if chip is None else {MS: chip.ms})
+    worth = effects(space, epe, sample_epes, costs)
     front = {
         "search_space": space.name,
         "checkpoint": evaluated.facts["checkpoint"],
-        "cost": COST,
+        "cost": cost_is.key,
         "hypervolume": quality,
         "subnets": [subnet(int(row)) for row in rows],
     }
     selection = {
         "evaluation": evaluated.facts,
-        "cost": COST,
+        "chip": None if chip is None else {key: value for key, value in chip.facts.items() if key != "files"},
+        "cost": cost_is.key,
         "settings": {"budget": settings.budget, "picks": [format_code(code) for code in named]},
         "front": {"subnets": len(rows), "hypervolume": quality["share"] if quality else None},
         "picks": [{"role": pick.role, **subnet(pick.row), "on_front": pick.row in tied_rows} for pick in picks],
@@ -109,19 +140,26 @@ def select(evaluated: Evaluated, settings: SelectionSettings) -> Selection:
     return Selection(rows, picks, [None if tie is None else tie[0] for tie in ties], front, selection)
 
 
-def _named_codes(text: str | None, space: SearchSpace) -> list[ArchCode]:
+def named_codes(text: str | None, space: SearchSpace) -> list[ArchCode]:
+    """The codes that `selection.picks` names, each once.
+
+    Raises:
+        UserError: one is no arch code of the space.
+    """
     try:
         return list(dict.fromkeys(parse_code(word, space) for word in (text or "").split()))
     except UserError as error:
         raise UserError(f"selection.picks: {error}") from error
 
 
-def _quality(cost: np.ndarray, epe: np.ndarray, zero_flow_epe: float) -> dict[str, Any] | None:
+def _quality(cost_is: Cost, epe: np.ndarray, zero_flow_epe: float) -> dict[str, Any] | None:
     """The hypervolume between what is known without any training, so that two supernets can be compared by it."""
+    cost = cost_is.values
     ideal, worst = (float(cost.min()), 0.0), (float(cost.max()), zero_flow_epe)
     if not (worst[0] > ideal[0] and worst[1] > 0):
         return None
-    corners = {name: {COST: corner[0], "epe": corner[1]} for name, corner in (("ideal", ideal), ("worst", worst))}
+    named = (("ideal", ideal), ("worst", worst))
+    corners = {name: {cost_is.key: corner[0], "epe": corner[1]} for name, corner in named}
     return {"share": hypervolume(cost, epe, ideal, worst), **corners}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from edgeflownas.artifacts import write_json
 from edgeflownas.deploy.peak import FitSettings, fit_of
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
-from edgeflownas.gates.gate import Command, Context, Gate
+from edgeflownas.gates.gate import CHIP_KEYS, Command, Context, Gate, has_target
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact
 from edgeflownas.gates.settings import GateSettings
@@ -50,6 +50,11 @@ def _dry_run_builds_no_graph(evidence: Evidence) -> Finding:
     return none_of(graph, f"{len(imported)} imported modules")
 
 
+def _dry_run_says_it_fits(evidence: Evidence) -> Finding:
+    said = [line for line in evidence.log("dry_run").splitlines() if line.startswith("target ")]
+    return Finding("; ".join(said) or "nothing", "target …: fits", any(": fits, " in line for line in said))
+
+
 def _codec_survives(evidence: Evidence) -> Finding:
     said = evidence.log("self_test").strip().splitlines()[-1]
     return Finding(said, f"{evidence.space.size} subnets … ok", f"{evidence.space.size} subnets" in said)
@@ -86,6 +91,12 @@ CRITERIA = (
         "the dry run builds no graph: it imports neither Keras nor a backend",
         _dry_run_builds_no_graph,
         ("dry_run_imports",),
+    ),
+    Criterion(
+        "the subnets can fit the target: the dry run says with how much SRAM",
+        _dry_run_says_it_fits,
+        ("dry_run",),
+        when=lambda evidence: has_target(evidence.config),
     ),
     Criterion("the arch codec survives its self-test on its search space", _codec_survives, ("self_test",)),
     Criterion(
@@ -144,5 +155,6 @@ GATE = Gate(
     artifacts=(Artifact("config.json", "resolved_config.schema.json", _resolved_config),),
     config_keys=("",),
     requirements=(_fits_target,),
+    own_keys=CHIP_KEYS,
     resources="light",
 )

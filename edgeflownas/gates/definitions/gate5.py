@@ -1,4 +1,7 @@
-"""Gate 5, selection: every subnet of the search space evaluated with the long run's weights, and the front of them."""
+"""Gate 5, selection: every subnet of the search space evaluated with the long run's weights, and the front of them.
+
+Where the configuration names a target, subnets are compiled for it, and the front is of milliseconds there.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -8,9 +11,12 @@ import numpy as np
 
 from edgeflownas.artifacts import read_json, write_text
 from edgeflownas.config import Config
+from edgeflownas.deploy.converter import require_converter
+from edgeflownas.deploy.targets import Target, load_target
+from edgeflownas.deploy.vela import vela_version
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, none_of
-from edgeflownas.gates.gate import TRAINING_KEYS, Command, Context, Gate
+from edgeflownas.gates.gate import CHIP_KEYS, TRAINING_KEYS, Command, Context, Gate, has_target
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
 from edgeflownas.gates.settings import GateSettings
@@ -18,9 +24,11 @@ from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import ArchCode, SearchSpace, load_search_space
-from edgeflownas.network.cost import space_costs, subnet_cost
-from edgeflownas.provenance import COMPUTING_PACKAGES
+from edgeflownas.network.cost import option_cost, space_costs, subnet_cost
+from edgeflownas.network.stages import network_stages
+from edgeflownas.provenance import CHIP_PACKAGES, COMPUTING_PACKAGES
 from edgeflownas.reporting.pages import rebased_page
+from edgeflownas.selection import chip_checks, chip_tables
 from edgeflownas.selection.front import NAMED, REFERENCE
 from edgeflownas.selection.parts import PARTS
 from edgeflownas.selection.tables import COLUMNS, TABLE, Evaluated, all_codes, code_text, read_evaluated
@@ -38,6 +46,9 @@ TOLERANCE_PX = 1e-5
 # So many parts the space is cut into for the one that is evaluated again.
 REPEATED_OF = 27
 MILLION, TERA = 1e6, 1e12
+# Below the output directory: results of compilations.
+CACHE = "chip_costs"
+MEMORIES = ("sram_kib", "flash_kib")
 
 
 def drawn_codes(space: SearchSpace) -> list[ArchCode]:
@@ -55,6 +66,11 @@ def compared_codes(space: SearchSpace) -> list[ArchCode]:
 
 def _evaluated(evidence: Evidence) -> Evaluated:
     return read_evaluated(evidence.run(RUN))
+
+
+def _chip(evidence: Evidence) -> chip_tables.ChipTable | None:
+    settings = evidence.config.view(chip_tables.ChipSettings)
+    return chip_tables.chip_of(settings, evidence.run(RUN), _evaluated(evidence))
 
 
 def _of_the_long_run(evidence: Evidence) -> Finding:
@@ -138,21 +154,22 @@ def _part_repeats(evidence: Evidence) -> Finding:
 
 def _front_not_dominated(evidence: Evidence) -> Finding:
     """By comparing every subnet with every subnet of the front, not by the way in which the front was found."""
-    table = _evaluated(evidence).table
-    macs, epe, on_front = (table[name].to_numpy() for name in ("macs", "epe", "on_front"))
+    chip = _chip(evidence)
+    name, table = (TABLE, _evaluated(evidence).table) if chip is None else (chip_tables.TABLE, chip.table)
+    cost, epe, on_front = (table[column].to_numpy() for column in ("macs" if chip is None else "ms", "epe", "on_front"))
     faults, dominated = [], np.zeros(len(table), bool)
     for row in np.flatnonzero(on_front):
-        better = (macs <= macs[row]) & (epe <= epe[row]) & ((macs < macs[row]) | (epe < epe[row]))
+        better = (cost <= cost[row]) & (epe <= epe[row]) & ((cost < cost[row]) | (epe < epe[row]))
         faults += [
             f"{table['code'][other]} is better than {table['code'][row]}" for other in np.flatnonzero(better)[:1]
         ]
-        dominated |= (macs >= macs[row]) & (epe >= epe[row])
+        dominated |= (cost >= cost[row]) & (epe >= epe[row])
     left_out = np.flatnonzero(~on_front & ~dominated)
     faults += [f"no subnet of the front is as good as {table['code'][row]}" for row in left_out[:3]]
     listed = [parse_code(subnet["code"], evidence.space) for subnet in _front(evidence)["subnets"]]
     expected = set(table["code"][on_front])
     if {code_text(code) for code in listed} != expected or len(listed) != len(expected):
-        faults.append(f"{FRONT} lists {len(listed)} subnets, {TABLE} {len(expected)}, or others")
+        faults.append(f"{FRONT} lists {len(listed)} subnets, {name} {len(expected)}, or others")
     return none_of(faults, f"{int(on_front.sum())} of {len(table)} subnets")
 
 
@@ -215,6 +232,44 @@ def _page_names_picks(evidence: Evidence) -> Finding:
     return none_of(missing, f"{len(picks)} picks")
 
 
+def _on_target(evidence: Evidence) -> bool:
+    return has_target(evidence.config)
+
+
+def _on_chip(evidence: Evidence) -> chip_tables.ChipTable:
+    chip = _chip(evidence)
+    assert chip is not None
+    return chip
+
+
+def _wholly_on_the_npu(evidence: Evidence) -> Finding:
+    chip = _on_chip(evidence)
+    return none_of(chip_checks.off_the_npu(chip), f"{len(chip.facts['compiled'])} compiled subnets")
+
+
+def _fits_the_chip(evidence: Evidence) -> Finding:
+    chip = _on_chip(evidence)
+    if faults := chip_checks.too_large(chip):
+        return none_of(faults, f"{len(chip.facts['compiled'])} compiled subnets")
+    most = " and ".join(f"{chip.facts[key]:,.0f} KiB of {key[:-4].replace('sram', 'SRAM')}" for key in MEMORIES)
+    room = " and ".join(f"{chip.facts['chip'][key]:,.0f}" for key in MEMORIES)
+    return Finding(f"at most {most}", f"at most {room} on {chip.facts['target']}", True)
+
+
+def _prediction_right(evidence: Evidence) -> Finding:
+    chip = _on_chip(evidence)
+    error, allowed = chip_checks.largest_error(chip, evidence.space)
+    observed = f"off by at most {error:.2%} on {len(chip.facts['held_out'])} held-out subnets"
+    # Written so that an error that is no number is too large.
+    return Finding(observed, f"at most {allowed:.1%}", bool(error <= allowed))
+
+
+def _milliseconds_right(evidence: Evidence) -> Finding:
+    chip = _on_chip(evidence)
+    compiled = len(chip.facts["compiled"])
+    return none_of(chip_checks.unlike_cycles(chip, evidence.space), f"{compiled} compiled of {len(chip.table)} subnets")
+
+
 CRITERIA = (
     Criterion(
         "what was evaluated are the weights, and on the data, of the long run's best checkpoint",
@@ -236,6 +291,28 @@ CRITERIA = (
     ),
     Criterion(f"parameters and MACs of {DRAWN} subnets are those that nas.cost gives", _costs_right, ("merge",)),
     Criterion(
+        "every compiled subnet runs wholly on the target's NPU: no operator on the CPU, cycles above 0",
+        _wholly_on_the_npu,
+        ("chip_costs",),
+        when=_on_target,
+    ),
+    Criterion(
+        "every compiled subnet fits the target's SRAM and flash", _fits_the_chip, ("chip_costs",), when=_on_target
+    ),
+    Criterion(
+        "predicted cycles of held-out subnets are those of their compilation, to 0.1% where the arena holds the peak, "
+        "to 3% where not",
+        _prediction_right,
+        ("chip_costs",),
+        when=_on_target,
+    ),
+    Criterion(
+        "all subnets of the front were compiled themselves, and every subnet's milliseconds are those of its cycles",
+        _milliseconds_right,
+        ("chip_costs",),
+        when=_on_target,
+    ),
+    Criterion(
         "every pick is on the front, or the reference subnet, or named by the user", _picks_on_front, ("select",)
     ),
     Criterion("the front spreads further than the noise of the evaluation", _spread_told_apart, ("select",)),
@@ -254,14 +331,48 @@ def _picks_are_codes(settings: GateSettings, steps: int | None) -> str | None:
 
 
 def _budget_is_kept_by_some(settings: GateSettings, steps: int | None) -> str | None:
+    if settings.budget is None:
+        return None
+    if settings.target is not None:
+        return _budget_is_possible(settings, load_target(settings.target))
     space, sizes = load_search_space(settings.search_space), (settings.height, settings.width, settings.init_neurons)
     lightest = min(space_costs(space, *sizes)["macs"]) / MILLION
-    if settings.budget is None or settings.budget >= lightest:
+    if settings.budget >= lightest:
         return None
     return (
         f"selection.budget is {settings.budget:g}, and the lightest subnet takes {lightest:.6g} million "
         "multiply-accumulates; raise it, or leave it out"
     )
+
+
+def _budget_is_possible(settings: GateSettings, target: Target) -> str | None:
+    """Whether a chip could keep to the budget if it did nothing but multiply; what it really takes is only known once
+    subnets are compiled."""
+    stages = network_stages(load_search_space(settings.search_space), settings.init_neurons)
+    macs = sum(
+        min(option_cost(stage, option, settings.height, settings.width)[1] for option in range(len(stage.options)))
+        for stage in stages
+        # Of the heads, the chip gets a part.
+        if not stage.head
+    )
+    least = macs / target.macs_per_cycle / target.clock_mhz / 1e3
+    if settings.budget is None or settings.budget >= least:
+        return None
+    return (
+        f"selection.budget is {settings.budget:g}, and on target {target.name} the lightest subnet takes more than "
+        f"{least:.3g} ms; raise it, or leave it out"
+    )
+
+
+def _chip_can_be_compiled_for(settings: GateSettings, steps: int | None) -> str | None:
+    if settings.target is None:
+        return None
+    try:
+        vela_version()
+        require_converter()
+    except UserError as error:
+        return f"target is {settings.target}, for which gate 5 compiles subnets, and {error}; or set target to null"
+    return None
 
 
 def _space_is_small_enough(settings: GateSettings, steps: int | None) -> str | None:
@@ -300,6 +411,12 @@ def _one_by_one(context: Context) -> list[Any]:
     return [*context.data_flags, *flags, "--out", f"{context.run(RUN)}/{EVALUATION}", "--arch", *codes]
 
 
+def _chip_costs(context: Context) -> list[Any]:
+    # What was compiled stays there, whatever becomes of the attempt.
+    cache = f"{context.output_dir}/{CACHE}"
+    return [*context.config_flags, "--evaluated", context.run(RUN), "--cache", cache]
+
+
 COMMANDS = (
     Command(
         "evaluate",
@@ -308,6 +425,7 @@ COMMANDS = (
         parts=_shards,
     ),
     Command("merge", SPACE_EVAL, lambda context: _space_eval(context, RUN, "--merge")),
+    Command("chip_costs", "edgeflownas.selection.chip_costs", _chip_costs, when=has_target),
     Command("repeat", SPACE_EVAL, lambda context: _space_eval(context, REPEAT_RUN, "--shard", f"1/{REPEATED_OF}")),
     Command("one_by_one", SUPERNET_EVAL, _one_by_one),
     Command(
@@ -324,22 +442,28 @@ def _rebased_page(evidence: Evidence, target: Path) -> None:
     write_text(target, rebased_page((run / PAGE).read_text(encoding="utf-8"), run, target.parent))
 
 
+def _table(evidence: Evidence, target: Path) -> None:
+    """The table of all subnets; with a target, the one that has their milliseconds."""
+    copy_of(RUN, chip_tables.TABLE if has_target(evidence.config) else TABLE)(evidence, target)
+
+
 GATE = Gate(
     number=5,
     title="selection",
     commands=COMMANDS,
     criteria=CRITERIA,
     artifacts=(
-        Artifact(TABLE, None, copy_of(RUN, TABLE)),
+        Artifact(TABLE, None, _table),
         Artifact(FRONT, "pareto_front.schema.json", copy_of(RUN, FRONT)),
         Artifact(SELECTION, "selection.schema.json", copy_of(RUN, SELECTION)),
         Artifact(PAGE, None, _rebased_page),
     ),
     config_keys=(*TRAINING_KEYS, "fast_mode.", "workflow."),
-    requirements=(_picks_are_codes, _budget_is_kept_by_some, _space_is_small_enough),
-    own_keys=("selection.samples", "selection.budget", "selection.picks"),
+    requirements=(_picks_are_codes, _chip_can_be_compiled_for, _budget_is_kept_by_some, _space_is_small_enough),
+    own_keys=(*CHIP_KEYS, "selection.samples", "selection.budget", "selection.picks"),
     run_directories=(RUN, REPEAT_RUN),
     packages=COMPUTING_PACKAGES,
+    chip_packages=CHIP_PACKAGES,
     uses_data=True,
     after_long_run=True,
 )

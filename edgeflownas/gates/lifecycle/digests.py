@@ -8,13 +8,14 @@ from typing import Any
 
 from edgeflownas.artifacts import PROJECT_ROOT, read_json, sha256_file, sha256_of
 from edgeflownas.config import Config
+from edgeflownas.deploy.targets import load_target
 from edgeflownas.devices import backend_name
 from edgeflownas.errors import UserError
 from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle.sources import depends_on
 from edgeflownas.gates.registry import LONG_RUN
 from edgeflownas.nas.search_space import result_values
-from edgeflownas.provenance import COMPUTING_PACKAGES, that_compute, versions_of
+from edgeflownas.provenance import VERDICT_PACKAGES, that_compute, versions_of
 
 SOURCE_PATTERNS = (
     "Snakefile",
@@ -50,27 +51,41 @@ def relevant_source_of(gate: Gate, start: Mapping[str, Any]) -> dict[str, str]:
 def relevant_config(gate: Gate, config: Config) -> dict[str, Any]:
     """The configuration values that the gate's verdict depends on, by dotted key: never paths of the data.
 
+    Where the chip counts, the content of the target's file is among them, as `target.clock_mhz` and so on.
+
     Raises:
-        UserError: the search space cannot be read.
+        UserError: the search space or the target cannot be read.
     """
     values = result_values(config) | {
         key: value for key, value in config.values.items() if key.startswith("workflow.gate")
     }
     relevant = {key: value for key, value in values.items() if key.startswith(gate.config_keys)}
-    return relevant | {key: config.values[key] for key in gate.own_keys}
+    relevant |= {key: config.values[key] for key in gate.own_keys}
+    if relevant.get("target") is not None:
+        relevant |= {f"target.{key}": value for key, value in load_target(relevant["target"]).facts().items()}
+    return relevant
 
 
-def relevant_versions(gate: Gate, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """The backend and the versions of packages that the gate's verdict depends on, of those of an attempt's start."""
+def relevant_versions(gate: Gate, provenance: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, str]:
+    """The backend and the versions of packages that the gate's verdict depends on.
+
+    Args:
+        gate: the gate.
+        provenance: backend and versions, as an attempt's start has them.
+        values: the gate's `relevant_config`.
+    """
     if not gate.packages:
         return {}
-    backend = provenance.get("backend")
-    return {"backend": str(backend), **that_compute(provenance["versions"], backend, gate.packages)}
+    backend, versions = provenance.get("backend"), provenance["versions"]
+    found = {"backend": str(backend), **that_compute(versions, backend, gate.packages)}
+    if values.get("target") is not None:
+        found |= {name: versions[name] for name in gate.chip_packages if name in versions}
+    return found
 
 
 def computing_now() -> dict[str, Any]:
     """What `relevant_versions` looks at, as it is installed now."""
-    return {"backend": backend_name(), "versions": versions_of(COMPUTING_PACKAGES)}
+    return {"backend": backend_name(), "versions": versions_of(VERDICT_PACKAGES)}
 
 
 def data_digest(output_dir: Path) -> str | None:
@@ -117,10 +132,11 @@ def long_run_digest(output_dir: Path) -> str | None:
 
 def gate_digests(gate: Gate, files: dict[str, str], config: Config, output_dir: Path) -> dict[str, str | None]:
     """The digests that a verdict of this gate rests on: code, config, data, versions of packages, and the long run."""
+    values = relevant_config(gate, config)
     return {
         "code": sha256_of(relevant_source(gate, files)),
-        "config": sha256_of(relevant_config(gate, config)),
+        "config": sha256_of(values),
         "data": data_digest(output_dir) if gate.uses_data else None,
-        "versions": sha256_of(relevant_versions(gate, computing_now())) if gate.packages else None,
+        "versions": sha256_of(relevant_versions(gate, computing_now(), values)) if gate.packages else None,
         **({"long_run": long_run_digest(output_dir)} if gate.after_long_run else {}),
     }

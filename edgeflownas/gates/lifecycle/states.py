@@ -184,7 +184,8 @@ def _stale_reasons(
     if digests.get("long_run") != report["digests"].get("long_run"):
         why.append("the long run reached something else since")
     if digests["versions"] != report["digests"].get("versions"):
-        before, now = (relevant_versions(gate, found) for found in (report["provenance"], computing_now()))
+        before = relevant_versions(gate, report["provenance"], report["config"]["values"])
+        now = relevant_versions(gate, computing_now(), relevant_config(gate, config))
         why += [f"version of what computes: {change}" for change in differences(before, now)]
     return why
 

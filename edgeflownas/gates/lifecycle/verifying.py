@@ -56,7 +56,8 @@ def _record_faults(gate: Gate, attempt: Attempt, report: dict[str, Any], output_
         faults.append(f"the config values of attempt {attempt.number} do not have the digest claimed for them")
     if sha256_of(relevant_source_of(gate, start)) != report["digests"]["code"]:
         faults.append(f"the source files of attempt {attempt.number} do not have the digest claimed for them")
-    if gate.packages and sha256_of(relevant_versions(gate, start["provenance"])) != report["digests"].get("versions"):
+    versions = relevant_versions(gate, start["provenance"], start["config"]["values"])
+    if gate.packages and sha256_of(versions) != report["digests"].get("versions"):
         faults.append(f"the versions of attempt {attempt.number} do not have the digest claimed for them")
     before = report["before"]
     if before is not None:
