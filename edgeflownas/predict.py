@@ -12,11 +12,19 @@ import cv2
 import numpy as np
 
 from edgeflownas.artifacts import read_json, write_bytes
+from edgeflownas.data.fitting import WAYS, Fit
 from edgeflownas.data.flow_colours import flow_colours
 from edgeflownas.data.flow_files import LARGEST_KNOWN, write_flow
-from edgeflownas.data.order import centre_crop
 from edgeflownas.data.pipeline import scale_frames
 from edgeflownas.data.readers import FRAMES, open_flow, open_frame, read_flow, read_frame
+from edgeflownas.data.video_files import (
+    CODECS,
+    FRAMES_PER_SECOND,
+    frames_per_second,
+    read_frames,
+    require_codec,
+    write_video,
+)
 from edgeflownas.errors import EXIT_DONE, UserError, make_folder, require_writable, run_command, writing
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.search_space import ArchCode, SearchSpace, load_search_space
@@ -30,7 +38,7 @@ EXAMPLES = (
     "--run_dir outputs/supernet/runs/gate4 frame_0001.png frame_0002.png",
     "--run_dir outputs/supernet/runs/supernet --arch 0,0,0,0,2,1,2,2,2 --fit crop --flow frame_0001.flo "
     "frame_0001.png frame_0002.png",
-    "--run_dir outputs/supernet/runs/supernet --video walk.mp4 --out flow",
+    "--run_dir outputs/supernet/runs/supernet --fit tiles --video walk.mp4 --out flow --video_out flow.mp4",
 )
 
 
@@ -52,43 +60,6 @@ class Pair:
     frame_1: np.ndarray
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How frames of any size become the network's, (height, width), and flow comes back.
-
-    "resize" takes the whole frame, "crop" its middle, as the evaluation does, and "full" leaves it at its own size.
-    """
-
-    way: str
-    size: tuple[int, int]
-
-    def frame(self, frame: np.ndarray) -> np.ndarray:
-        """A frame, (H, W, 3), at the network's size."""
-        if self.way == "resize":
-            shrinks = frame.shape[0] > self.size[0] or frame.shape[1] > self.size[1]
-            return _resized(frame, self.size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        return frame[self._window(frame)] if self.way == "crop" else frame
-
-    def truth(self, flow: np.ndarray) -> np.ndarray:
-        """The true flow, (H, W, 2), of the part of the frame that is predicted."""
-        return flow[self._window(flow)] if self.way == "crop" else flow
-
-    def predicted(self, flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Predicted flow, (h, w, 2), at the size of the truth and in its pixels."""
-        if flow.shape[:2] == size:
-            return flow
-        scale = np.array([size[1] / flow.shape[1], size[0] / flow.shape[0]], np.float32)
-        return _resized(flow, size, cv2.INTER_LINEAR) * scale
-
-    def _window(self, values: np.ndarray) -> tuple[slice, slice]:
-        top, left = centre_crop((values.shape[0], values.shape[1]), self.size)
-        return slice(top, top + self.size[0]), slice(left, left + self.size[1])
-
-
-def _resized(values: np.ndarray, size: tuple[int, int], way: int) -> np.ndarray:
-    return np.asarray(cv2.resize(values, size[::-1], interpolation=way))
-
-
 def pairs_of(frames: Sequence[Path], video: Path | None) -> Iterator[Pair]:
     """Pairs of neighbouring frames: of two files, of a folder of them in the order of their names, or of a video.
 
@@ -98,7 +69,7 @@ def pairs_of(frames: Sequence[Path], video: Path | None) -> Iterator[Pair]:
     if video is not None:
         if frames:
             raise UserError("give frames or --video, not both")
-        named = _frames_of_video(video)
+        named = ((f"{video.stem}_{number:06d}", frame) for number, frame in enumerate(read_frames(video), start=1))
     else:
         named = ((path.stem, read_frame(path)) for path in _frame_files(frames))
     for (name, frame_0), (other, frame_1) in pairwise(named):
@@ -120,22 +91,6 @@ def _frame_files(frames: Sequence[Path]) -> list[Path]:
     if len(frames) != 2:
         raise UserError(f"expected two frames, a folder of frames or --video FILE, got {len(frames)} name(s)")
     return list(frames)
-
-
-def _frames_of_video(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    video = cv2.VideoCapture(str(path))
-    count = 0
-    while True:
-        there, frame = video.read()
-        if not there:
-            break
-        count += 1
-        yield f"{path.stem}_{count:06d}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    video.release()
-    if count < 2:
-        raise UserError(f"{path}: OpenCV reads {count} frame(s) of it; expected a video of at least two")
 
 
 def end_point_errors(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
@@ -164,9 +119,16 @@ def chosen_code(run: RunDirectory, arch: str | None, space: SearchSpace) -> Arch
 def predict_pair(subnet: "SubnetModel", pair: Pair, fit: Fit) -> np.ndarray:
     """Flow of a pair at the size that it is fitted to, (h, w, 2) float32, pixels of that size."""
     frame_0, frame_1 = fit.frame(pair.frame_0), fit.frame(pair.frame_1)
-    frames = np.empty((1, *frame_0.shape[:2], 6), np.float32)
-    scale_frames(frame_0, frame_1, frames[0])
-    return np.asarray(subnet.predict_on_batch(frames)[0])
+    frames = np.empty((*frame_0.shape[:2], 6), np.float32)
+    scale_frames(frame_0, frame_1, frames)
+    return fit.flow(subnet.predict_on_batch, frames)
+
+
+def write_flow_video(path: Path, flows: Sequence[Path], rate: float, radius: float | None) -> float:
+    """Write the pictures of some .flo files as a video, all on one scale; returns the length of full colour, pixels."""
+    full = radius or max(1.0, *(float(np.linalg.norm(read_flow(flow), axis=-1).max()) for flow in flows))
+    write_video(path, (flow_colours(read_flow(flow), full) for flow in flows), rate)
+    return full
 
 
 def save(folder: Path, name: str, flow: np.ndarray, radius: float | None) -> tuple[Path, Path, float]:
@@ -185,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     description = (
         "Predict the flow between two frames, the frames of a folder, or those of a video, with one subnet of a run's "
         "checkpoint, recalibrated as in the evaluation on the run's training data. Writes NAME_flow.flo and "
-        "NAME_flow.png for each pair, in pixels of the size that was predicted."
+        "NAME_flow.png for each pair, in pixels of the size that was predicted, and a video of the pictures if asked."
     )
     parser = command_parser("edgeflownas.predict", description, EXAMPLES)
     add = parser.add_argument
@@ -196,13 +158,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--arch", metavar="CODE", help="arch code (the best of the run's last evaluation)")
     add(
         "--fit",
-        choices=("resize", "crop", "full"),
+        choices=WAYS,
         default="resize",
-        help="resize: the whole frame at the network's size; crop: its middle, as evaluated; full: the frame at its "
-        "own size, which takes more memory (%(default)s)",
+        help="resize: the whole frame at the network's size; crop: its middle, as evaluated; tiles: the frame at its "
+        "own size, by overlapping windows of the network's size; full: all of it at once, which takes more memory "
+        "(%(default)s)",
     )
     add("--flow", type=Path, metavar="TRUTH", help="the true flow of the two frames (flo, pfm, KITTI's png): print EPE")
     add("--radius", type=float, metavar="PIXELS", help="length of full colour in the pictures (the longest of each)")
+    add(
+        "--video_out",
+        type=require_writable,
+        metavar="FILE",
+        help=f"also write the pictures as a video ({' or '.join(CODECS)}), all with the same --radius, as fast as "
+        f"--video, or {FRAMES_PER_SECOND:g} a second",
+    )
     add("--out", type=require_writable, metavar="FOLDER", help="where it goes (predictions/ in the run directory)")
     return parser
 
@@ -220,9 +190,11 @@ def _check_inputs(arguments: argparse.Namespace, fit: Fit) -> None:
                     f"{arguments.flow}: is {flow.width}x{flow.height} pixels, but {frame.path} is "
                     f"{frame.width}x{frame.height} (width x height)"
                 )
+    if arguments.video_out is not None:
+        require_codec(arguments.video_out)
     first = next(pairs_of(arguments.frames, arguments.video))
     height, width = first.frame_0.shape[:2]
-    if fit.way == "crop" and (height < fit.size[0] or width < fit.size[1]):
+    if not fit.takes_smaller and (height < fit.size[0] or width < fit.size[1]):
         raise UserError(
             f"{first.name}: is {height}x{width} pixels (height x width), smaller than the network's "
             f"{fit.size[0]}x{fit.size[1]}; take --fit resize"
@@ -248,12 +220,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.perf_counter()
     subnet = evaluator.subnet(code, data.recalibration())
     print(f"subnet {format_code(code)} of {path}, recalibrated in {time.perf_counter() - began:.1f} s")
-    seconds = []
+    seconds, flows = [], []
     for pair in pairs_of(arguments.frames, arguments.video):
         began = time.perf_counter()
         flow = predict_pair(subnet, pair, fit)
         seconds.append(time.perf_counter() - began)
         flo, picture, full = save(folder, pair.name, flow, arguments.radius)
+        flows.append(flo)
         length = float(np.linalg.norm(flow, axis=-1).mean())
         print(f"{flo} and {picture.name}: mean length {length:.2f} px, full colour at {full:.1f} px")
         if arguments.flow is not None:
@@ -262,6 +235,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             epe, zero, share = end_point_errors(fit.predicted(flow, size), truth)
             print(f"EPE {epe:.4f} px, zero-flow {zero:.4f} px, of {size[1]}x{size[0]} pixels {share:.1%} known")
     print(_times(seconds, flow.shape))
+    if arguments.video_out is not None:
+        rate = frames_per_second(arguments.video) if arguments.video else FRAMES_PER_SECOND
+        full = write_flow_video(arguments.video_out, flows, rate, arguments.radius)
+        print(f"{arguments.video_out}: {len(flows)} pictures, full colour at {full:.1f} px")
     return EXIT_DONE
 
 
