@@ -1,5 +1,5 @@
-# Does the supernet rank subnets as they rank when each is trained alone? And what decides how well it learns? Both on the
-# scenes of rules/learning.smk, and its generalising run is the first row of both tables.
+# Does the supernet rank subnets as they rank when each is trained alone? And what decides how well it learns? Both by
+# config/learning_<fidelity.size>.yaml, in which a network learns within a minute.
 import json
 import re
 
@@ -9,6 +9,14 @@ from edgeflownas.gates.workflow.plan import yaml_text
 FIDELITY = f"{OUT}/fidelity.json"
 ABLATION = f"{OUT}/ablation.json"
 CANDIDATES, CHOSEN = f"{OUT}/fidelity/candidates.json", f"{OUT}/fidelity/subnets.json"
+RANKED_STUDY = study_plan(f"learning_{STUDIES.fidelity_size}.yaml")
+RANKED = RANKED_STUDY.config_flags()
+RANKED_SCENES = RANKED_STUDY.config
+RANKED_SCENES_MADE = scenes_made("fidelity_scenes", RANKED_SCENES)
+RANKED_GPU = TRAINING | {"gpu": int(RANKED_SCENES["train.require_gpu"])}
+# Without a GPU networks this small are trained side by side, each on one core: two threads would wait for one another.
+ALONE_THREADS = TRAINING["threads"] if RANKED_GPU["gpu"] else 1
+ON_THEIR_CORES = "export TF_NUM_INTRAOP_THREADS={threads}; "
 # Not the supernet's seed, 42: training alone shares nothing with it.
 ALONE_SEEDS = range(1, STUDIES.fidelity_seeds + 1)
 ABLATION_SEEDS = range(42, 42 + STUDIES.ablation_seeds)
@@ -30,7 +38,7 @@ def are_configs(name, rows):
     def nothing(wildcards):
         for row, changes in rows.items():
             try:
-                resolve_config(GENERALISE_STUDY.config_path, {**GENERALISE_STUDY.overrides, **changes})
+                resolve_config(RANKED_STUDY.config_path, {**RANKED_STUDY.overrides, **changes})
             except UserError as error:
                 refuse(f"config/{name}, row {row}: {str(error).removeprefix('command line: ')}")
         return []
@@ -48,39 +56,37 @@ def done_file_at(rule, *names):
     return f"{OUT}/done/{rule}/" + "/".join(f"{{{name}}}" for name in names) + "/{done}"
 
 
-# The supernets that are compared, and their rankings.
+# The supernets that are compared, and their rankings. The first one proposes the subnets.
+FIRST = next(iter(FIDELITY_ROWS))
 
 
 def supernet_run(row):
-    """Where a row's supernet is trained: the first one is trained by `snakemake learning`."""
-    first = next(iter(FIDELITY_ROWS))
-    return run_dir(f"fidelity/{row}") if row != first and trains(FIDELITY_ROWS[row]) else GENERALISE_RUN
+    """Where a row's supernet is trained: a row of evaluation alone uses the first one's."""
+    return run_dir(f"fidelity/{row if trains(FIDELITY_ROWS[row]) else FIRST}")
 
 
 def supernet_command(row):
     """What trains a row's supernet."""
-    return study_run(supernet_run(row), *GENERALISE, *settings(FIDELITY_ROWS[row]))
+    return study_run(supernet_run(row), *RANKED, *settings(FIDELITY_ROWS[row]))
 
 
 def supernet_trained(row):
     """The done file of a row's supernet."""
-    run = supernet_run(row)
-    if run == GENERALISE_RUN:
-        return GENERALISED
-    return trained(f"fidelity_train/{row}", GENERALISE_STUDY, run, supernet_command(row), LEARNING_SCENES_MADE)
+    row = row if trains(FIDELITY_ROWS[row]) else FIRST
+    return trained(f"fidelity_train/{row}", RANKED_STUDY, supernet_run(row), supernet_command(row), RANKED_SCENES_MADE)
 
 
 def judge_subnets(run, changes, out, *subnets):
     """The command that evaluates subnets of a supernet."""
-    command = ["-m", "edgeflownas.nas.supernet_eval", *GENERALISE, *settings(changes), "--quiet"]
+    command = ["-m", "edgeflownas.nas.supernet_eval", *RANKED, *settings(changes), "--quiet"]
     return [*command, "--output_dir", run, "--out", out, *subnets]
 
 
-CANDIDATES_COMMAND = judge_subnets(GENERALISE_RUN, {}, CANDIDATES, "--cycles", str(STUDIES.fidelity_cycles))
-CANDIDATES_JUDGED = DONE.of("fidelity_candidates", decides=[CANDIDATES_COMMAND, GENERALISED], result=CANDIDATES)
+CANDIDATES_COMMAND = judge_subnets(supernet_run(FIRST), {}, CANDIDATES, "--cycles", str(STUDIES.fidelity_cycles))
+CANDIDATES_JUDGED = DONE.of("fidelity_candidates", decides=[CANDIDATES_COMMAND, supernet_trained(FIRST)], result=CANDIDATES)
 CHOOSE_COMMAND = [
     *("-m", "edgeflownas.studies.single_subnet", "choose", "--evaluated", CANDIDATES),
-    *("--space", SCENES["network.search_space"], "--count", str(STUDIES.fidelity_subnets), "--out", CHOSEN),
+    *("--space", RANKED_SCENES["network.search_space"], "--count", str(STUDIES.fidelity_subnets), "--out", CHOSEN),
 ]
 SUBNETS_CHOSEN = DONE.of("fidelity_subnets", decides=[CHOOSE_COMMAND, CANDIDATES_JUDGED], result=CHOSEN)
 
@@ -98,7 +104,7 @@ def alone_space(digits):
 
 def alone_command(digits, seed):
     """What trains a subnet alone."""
-    flags = GENERALISE_STUDY.config_flags(network__search_space=alone_space(digits), train__num_epochs=STUDIES.fidelity_epochs)
+    flags = RANKED_STUDY.config_flags(network__search_space=alone_space(digits), train__num_epochs=STUDIES.fidelity_epochs)
     run = run_dir(f"fidelity_alone/{digits}_seed{seed}")
     # All held-out scenes, once at its end: what the supernets are compared with must not be the noise of a few.
     return study_run(run, *flags, *settings({"eval.max_samples": None}), "--seed", str(seed))
@@ -107,7 +113,7 @@ def alone_command(digits, seed):
 def alone_trained(digits, seed):
     """The done file of a subnet trained alone."""
     run, command = run_dir(f"fidelity_alone/{digits}_seed{seed}"), alone_command(digits, seed)
-    return trained(f"fidelity_alone/{digits}/{seed}", GENERALISE_STUDY, run, command, LEARNING_SCENES_MADE)
+    return trained(f"fidelity_alone/{digits}/{seed}", RANKED_STUDY, run, command, RANKED_SCENES_MADE)
 
 
 def ranking(row):
@@ -122,7 +128,7 @@ def ranked(row, subnets):
 
 
 FIDELITY_COMMAND = [
-    *("-m", "edgeflownas.studies.fidelity", "--space", SCENES["network.search_space"]),
+    *("-m", "edgeflownas.studies.fidelity", "--space", RANKED_SCENES["network.search_space"]),
     *("--alone", run_dir("fidelity_alone"), "--seeds", *map(str, ALONE_SEEDS), "--out", FIDELITY),
     *("--supernet", *(f"{row}={ranking(row)}" for row in FIDELITY_ROWS)),
 ]
@@ -136,9 +142,23 @@ wildcard_constraints:
     row="|".join(map(re.escape, {**FIDELITY_ROWS, **ABLATION_ROWS})),
 
 
+rule fidelity_scenes:
+    output:
+        touch(RANKED_SCENES_MADE),
+    params:
+        command=synthetic_command(RANKED_SCENES),
+    log:
+        f"{OUT}/logs/fidelity_scenes.log",
+    threads: 2
+    resources:
+        **asked(LIGHT),
+    shell:
+        RUN
+
+
 rule fidelity_train:
     input:
-        LEARNING_SCENES_MADE,
+        RANKED_SCENES_MADE,
     output:
         touch(done_file_at("fidelity_train", "row")),
     params:
@@ -147,14 +167,14 @@ rule fidelity_train:
         f"{OUT}/logs/fidelity_train/{{row}}/{{done}}.log",
     threads: TRAINING["threads"]
     resources:
-        **asked(STUDY_GPU),
+        **asked(RANKED_GPU),
     shell:
         QUIETLY
 
 
 rule fidelity_candidates:
     input:
-        GENERALISED,
+        supernet_trained(FIRST),
     output:
         touch(CANDIDATES_JUDGED),
     params:
@@ -163,7 +183,7 @@ rule fidelity_candidates:
         f"{OUT}/logs/fidelity_candidates.log",
     threads: TRAINING["threads"]
     resources:
-        **asked(STUDY_GPU),
+        **asked(RANKED_GPU),
     shell:
         QUIETLY
 
@@ -189,7 +209,7 @@ rule fidelity_space:
         alone_space("{digits}"),
     params:
         command=lambda wildcards, output: [
-            *("-m", "edgeflownas.studies.single_subnet", "alone", "--space", SCENES["network.search_space"]),
+            *("-m", "edgeflownas.studies.single_subnet", "alone", "--space", RANKED_SCENES["network.search_space"]),
             *("--arch", wildcards.digits, "--out", output[0]),
         ],
     threads: 1
@@ -201,7 +221,7 @@ rule fidelity_space:
 
 rule fidelity_alone:
     input:
-        LEARNING_SCENES_MADE,
+        RANKED_SCENES_MADE,
         alone_space("{digits}"),
     output:
         touch(done_file_at("fidelity_alone", "digits", "seed")),
@@ -209,11 +229,11 @@ rule fidelity_alone:
         command=lambda wildcards: alone_command(wildcards.digits, wildcards.seed),
     log:
         f"{OUT}/logs/fidelity_alone/{{digits}}_seed{{seed}}/{{done}}.log",
-    threads: TRAINING["threads"]
+    threads: ALONE_THREADS
     resources:
-        **asked(STUDY_GPU),
+        **asked(RANKED_GPU),
     shell:
-        QUIETLY
+        ON_THEIR_CORES + QUIETLY
 
 
 rule fidelity_rank:
@@ -234,7 +254,7 @@ rule fidelity_rank:
         f"{OUT}/logs/fidelity_rank/{{row}}/{{done}}.log",
     threads: TRAINING["threads"]
     resources:
-        **asked(STUDY_GPU),
+        **asked(RANKED_GPU),
     shell:
         QUIETLY
 
@@ -263,14 +283,14 @@ rule fidelity_report:
 
 def ablation_command(row, seed):
     """What trains a row of the ablation."""
-    flags = [*GENERALISE, *settings({**ABLATED, **ABLATION_ROWS[row]}), "--debug_trace", "--seed", str(seed)]
+    flags = [*RANKED, *settings({**ABLATED, **ABLATION_ROWS[row]}), "--debug_trace", "--seed", str(seed)]
     return study_run(run_dir(f"ablation/{row}_seed{seed}"), *flags)
 
 
 def ablation_trained(row, seed):
     """The done file of a row of the ablation."""
     run, command = run_dir(f"ablation/{row}_seed{seed}"), ablation_command(row, seed)
-    return trained(f"ablation_run/{row}/{seed}", GENERALISE_STUDY, run, command, LEARNING_SCENES_MADE)
+    return trained(f"ablation_run/{row}/{seed}", RANKED_STUDY, run, command, RANKED_SCENES_MADE)
 
 
 ABLATION_COMMAND = [
@@ -282,18 +302,18 @@ ABLATION_REPORTED = DONE.of("ablation_report", decides=[ABLATION_COMMAND, ABLATI
 
 rule ablation_run:
     input:
-        LEARNING_SCENES_MADE,
+        RANKED_SCENES_MADE,
     output:
         touch(done_file_at("ablation_run", "row", "seed")),
     params:
         command=lambda wildcards: ablation_command(wildcards.row, wildcards.seed),
     log:
         f"{OUT}/logs/ablation/{{row}}_seed{{seed}}/{{done}}.log",
-    threads: TRAINING["threads"]
+    threads: ALONE_THREADS
     resources:
-        **asked(STUDY_GPU),
+        **asked(RANKED_GPU),
     shell:
-        QUIETLY
+        ON_THEIR_CORES + QUIETLY
 
 
 rule ablation_report:

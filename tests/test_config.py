@@ -375,8 +375,8 @@ def test_a_view_has_the_values_in_force():
 
 def test_the_keys_of_studies_have_defaults_and_are_no_keys_of_a_training():
     assert study_settings({}) == StudySettings(
-        **{"size": "laptop", "ablation_seeds": 2, "ablation_steps": 480},
-        **{"fidelity_subnets": 16, "fidelity_seeds": 2, "fidelity_epochs": 12, "fidelity_cycles": 64},
+        **{"size": "laptop", "fidelity_size": "small", "ablation_seeds": 2, "ablation_steps": 400},
+        **{"fidelity_subnets": 16, "fidelity_seeds": 2, "fidelity_epochs": 4, "fidelity_cycles": 64},
     )
     assert study_settings({"learning.size": "full"}).size == "full"
     assert schema_leaves().keys().isdisjoint(schema_leaves(STUDIES_SCHEMA))
@@ -391,7 +391,7 @@ def test_the_keys_of_studies_have_defaults_and_are_no_keys_of_a_training():
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"learning.size": "huge"}, 'command line: learning.size: expected one of laptop, full, got "huge"'),
+        ({"learning.size": "huge"}, 'command line: learning.size: expected one of small, laptop, full, got "huge"'),
         (
             {"fidelity.seeds": 0},
             "command line: fidelity.seeds: expected a whole number, at least 1, at most 100",

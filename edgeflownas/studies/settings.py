@@ -13,6 +13,7 @@ class StudySettings:
     """The keys of `schemas/studies.schema.json`."""
 
     size: Annotated[str, "learning.size"]
+    fidelity_size: Annotated[str, "fidelity.size"]
     fidelity_subnets: Annotated[int, "fidelity.subnets"]
     fidelity_seeds: Annotated[int, "fidelity.seeds"]
     fidelity_epochs: Annotated[int, "fidelity.epochs"]
