@@ -1,13 +1,20 @@
 """Cost on a chip: targets, Vela in its own process, results kept by digest, and the peak told before training."""
 
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+from edgeflownas.artifacts import PROJECT_ROOT
 from edgeflownas.config import resolve_config
 from edgeflownas.deploy import chip_costs as costs
 from edgeflownas.deploy.chip_costs import chip_costs
@@ -23,7 +30,8 @@ from edgeflownas.gates.requirements import require_passable
 from edgeflownas.nas.cost import main as cost_command
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.train_supernet import main as train_command
-from tests.spaces import eleven_block_space
+from tests.handmade_spaces import make_evaluated
+from tests.spaces import eleven_block_space, small_space
 
 SPACE = load_search_space()
 SMALL = load_target("arm_deep_embedded")
@@ -189,10 +197,58 @@ def test_results_are_kept_by_digest_and_damaged_ones_made_again(kept, tmp_path, 
     assert chip_costs([TINY], SMALL, tmp_path / "kept") == first[:1]
     with pytest.raises(ConvertedAgain):
         chip_costs([TINY], load_target("arm_high_end"), tmp_path / "kept")
-    for path in (tmp_path / "kept").iterdir():
-        path.write_text("{")
-    with pytest.raises(ConvertedAgain):
-        chip_costs([TINY], SMALL, tmp_path / "kept")
+    for old, new in (('"cycles": 1', '"cycles": 2'), ("}", "")):
+        for path in (tmp_path / "kept").iterdir():
+            assert old in path.read_text()
+            path.write_text(path.read_text().replace(old, new, 1))
+        with pytest.raises(ConvertedAgain):
+            chip_costs([TINY], SMALL, tmp_path / "kept")
+
+
+def test_what_ends_the_compilations_loses_none_that_is_done(tiny_file, tmp_path, monkeypatch):
+    subnets = [replace(TINY, code=(digit,) * 9) for digit in range(3)]
+    asked, ended = [], []
+
+    def convert(some, seed):
+        asked.append(len(some))
+        try:
+            yield tiny_file
+            while not [*tmp_path.glob("*.json")]:
+                time.sleep(0.05)
+            raise KeyboardInterrupt
+        finally:
+            ended.append("converter")
+
+    monkeypatch.setattr(costs, "convert_untrained", convert)
+    for left in (3, 2):
+        with pytest.raises(KeyboardInterrupt):
+            chip_costs(subnets, SMALL, tmp_path, workers=2)
+        assert (asked.pop(), ended.pop()) == (left, "converter")
+    assert len([*tmp_path.glob("*.json")]) == 2
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_from_what_was_compiled(tmp_path):
+    make_evaluated(tmp_path, load_search_space(str(small_space(tmp_path))))
+    flags = ["--set", "target=arm_high_end", "--evaluated", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    command = [sys.executable, "-m", "edgeflownas.selection.chip_costs", *flags]
+
+    def run(then):
+        with subprocess.Popen(command, cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True) as child:
+            while child.poll() is None and then and len([*(tmp_path / "cache").glob("*.json")]) < then[0]:
+                time.sleep(0.05)
+            if then:
+                child.send_signal(then[1])
+            said = child.communicate()[1]
+            return child.returncode, int(re.search(r"compiling (\d+) subnets", said)[1])
+
+    assert run((3, signal.SIGKILL)) == (-signal.SIGKILL, 16)
+    code, left = run((6, signal.SIGTERM))
+    assert (code, left <= 13) == (3, True)
+    assert not [*tmp_path.glob("chip_costs.*")]
+    code, rest = run(None)
+    assert (code, rest < left) == (0, True)
+    assert pd.read_csv(tmp_path / "chip_costs.csv")["compiled"].all()
 
 
 def test_the_same_file_compiles_to_the_same_bytes(tiny_file):

@@ -1,6 +1,7 @@
 """A config that a gate can never pass is told before anything runs; one that only looks like it is not."""
 
 import os
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,12 @@ def refusal(config: Config, gate: int, index: Path = Path("nowhere")) -> str:
             "gate5 is refused: selection.budget is 2000, and the lightest subnet takes 2006.42 million",
         ),
         (
+            # At 128 multiply-accumulates per cycle and 500 MHz; compiled, it takes 48.6 ms.
+            {"selection.budget": 30, "target": "arm_high_end"},
+            5,
+            "gate5 is refused: selection.budget is 30, and on target arm_high_end the lightest .* more than 30.7 ms",
+        ),
+        (
             {"selection.max_tmacs": 20, "data.source": "synthetic"},
             5,
             "gate5 is refused: selection.max_tmacs is 20, and evaluating the 19683 subnets of edgeflow_9x3 takes",
@@ -102,6 +109,7 @@ def test_everything_that_is_wrong_comes_at_once_and_only_once() -> None:
         {"train.batch_size": 97, "data.source": "synthetic", "train.steps_per_epoch": 2},
         {"workflow.gate4_batch_size": 4096, "data.source": "synthetic", "train.batch_size": 1},
         {"selection.picks": "000000000  2,2,2,2,2,2,2,2,2", "selection.budget": 2006.5},
+        {"target": "arm_high_end", "selection.budget": 49},
     ],
 )
 def test_what_can_pass_is_not_refused(overrides: dict[str, Any]) -> None:
@@ -111,6 +119,31 @@ def test_what_can_pass_is_not_refused(overrides: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["config.yaml", "supernet_fc2_180x240.yaml", "supernet_fc2_144x192.yaml"])
 def test_the_projects_own_configs_for_gates_can_pass(name: str) -> None:
     require_passable(GATES, resolve_config(f"config/{name}", {}), Path("nowhere"))
+
+
+def test_without_a_converter_only_what_compiles_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeflownas.deploy.converter.find_spec", lambda name: None)
+    config = resolve_config("config/config.yaml", {})
+    require_passable(GATES[:4], config, Path("nowhere"))
+    words = (
+        "gate5 is refused: target is grove_vision_ai_v2, for which gate 5 compiles subnets, and the converter to LiteRT"
+    )
+    assert words in refusal(config, 5)
+    require_passable(GATES[:5], resolve_config("config/config.yaml", {"target": None}), Path("nowhere"))
+
+
+def test_without_the_compiler_gate_1_still_tells_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("edgeflownas.deploy.vela.version", missing)
+    monkeypatch.setattr("edgeflownas.deploy.targets.find_spec", lambda name: None)
+    config = resolve_config("config/supernet_fc2_180x240.yaml", {})
+    require_passable(GATES[:4], config, Path("nowhere"))
+    assert "the compiler Vela is not installed here; install ethos-u-vela" in refusal(config, 5)
+    assert "gate1 is refused: at 360×480" in refusal(
+        resolve_config("config/supernet_fc2_180x240.yaml", {"network.height": 360, "network.width": 480}), 4
+    )
 
 
 def test_gate_1_asks_nothing_of_the_training() -> None:

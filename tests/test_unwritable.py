@@ -176,6 +176,23 @@ def test_a_compiler_without_space_for_its_files_is_told_in_the_same_words(full: 
         run_child([sys.executable, "-c", program], full)
 
 
+def test_costs_on_a_chip_that_cannot_be_kept_are_told_in_the_same_words(full: Path, monkeypatch) -> None:
+    from edgeflownas.deploy import chip_costs
+    from edgeflownas.deploy.subnet import Subnet
+    from edgeflownas.deploy.targets import load_target
+    from edgeflownas.deploy.vela import ChipCost, Layer
+    from edgeflownas.nas.search_space import load_search_space
+
+    # The compiler's own answer to this is another test's matter.
+    cost = ChipCost(1, 500.0, 26.0, 90.0, (), tuple(Layer(f"layer {number}", 1, 1.0) for number in range(200)))
+    monkeypatch.setattr(chip_costs, "convert_untrained", lambda subnets, seed: iter([b""] * len(subnets)))
+    monkeypatch.setattr(chip_costs, "compile_model", lambda *arguments: (b"", cost))
+    subnet = Subnet(load_search_space(), (0,) * 9, 4, 45, 60, "sum")
+    with pytest.raises(CannotWrite, match=r"cannot be written: No space left on device"):
+        chip_costs.chip_costs([subnet], load_target("arm_high_end"), full / "cache")
+    assert not [path for path in full.rglob("*") if path.suffix == ".json"]
+
+
 @pytest.mark.slow
 def test_a_tensorboard_log_on_a_full_disk_is_told_in_the_same_words(full: Path) -> None:
     pytest.importorskip("tensorflow")

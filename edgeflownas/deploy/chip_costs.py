@@ -85,7 +85,7 @@ def _raise_of(futures: Iterable[Future[None]]) -> None:
 def _compile_one(path: Path, subnet: Subnet, content: bytes, target: Target) -> None:
     cost = compile_model(content, target, f"subnet {format_code(subnet.code)}")[1]
     facts = {"code": format_code(subnet.code), "target": target.name, **cost.facts()}
-    write_json(path, facts, schema=SCHEMA)
+    write_json(path, facts | {"sha256": sha256_of(facts)}, schema=SCHEMA)
 
 
 def _kept(path: Path) -> ChipCost | None:
@@ -95,6 +95,8 @@ def _kept(path: Path) -> ChipCost | None:
     try:
         facts = read_json(path, schema=SCHEMA)
     except UserError:
+        return None
+    if facts.pop("sha256") != sha256_of(facts):
         return None
     return ChipCost.of_facts({key: value for key, value in facts.items() if key not in ("code", "target")})
 

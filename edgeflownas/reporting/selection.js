@@ -246,11 +246,13 @@ function guide(context, axis, value, words) {
   context.lineTo(axis === "x" ? place : width - margin.right, axis === "x" ? height - margin.bottom : place);
   context.stroke();
   context.setLineDash([]);
-  context.textAlign = axis === "x" ? "left" : "right";
+  // Beside the line, on its left where there is no room on its right.
+  const fits = place + 5 + context.measureText(words).width <= width - margin.right;
+  context.textAlign = axis === "x" && fits ? "left" : "right";
   context.strokeStyle = colour("card");
   context.lineWidth = 4;
   context.lineJoin = "round";
-  const where = axis === "x" ? [place + 5, height - margin.bottom - 7] : [width - margin.right - 6, place - 6];
+  const where = axis === "x" ? [fits ? place + 5 : place - 5, height - margin.bottom - 7] : [width - margin.right - 6, place - 6];
   context.strokeText(words, ...where);
   context.fillText(words, ...where);
   context.restore();

@@ -1,1 +1,0 @@
-"""The picks of a selection, each trained alone by the ordinary trainer."""
