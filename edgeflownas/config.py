@@ -16,6 +16,8 @@ from edgeflownas.errors import UserError
 from edgeflownas.yaml_files import parse_yaml, read_yaml
 
 View = TypeVar("View")
+# The key that holds other keys of the configuration, as the picks' own training has them.
+VARIANT = "retrain.set"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,25 @@ def resolve_config(path: Path | str | None, overrides: Mapping[str, Any]) -> Con
     draft.merge(overrides.items(), COMMAND_LINE)
     if sentence := unclear_root(of_file, draft.values, overrides):
         draft.faults.append(f"{COMMAND_LINE}: {sentence}")
+    config = _checked(draft)
+    # What the picks are to be trained with is told now, not after the supernet was.
+    changed_config(config, config[VARIANT], VARIANT)
+    return config
+
+
+def changed_config(config: Config, changes: Mapping[str, Any], where: str) -> Config:
+    """The configuration with some keys changed, validated as a whole; `where` is said to be the changes' origin.
+
+    Raises:
+        UserError: unknown key, wrong type or range, or a contradiction; all faults in one message.
+    """
+    draft = Draft()
+    draft.values, draft.origins = dict(config.values), dict(config.origins)
+    draft.merge(changes.items(), where)
+    return _checked(draft)
+
+
+def _checked(draft: Draft) -> Config:
     wrong = draft.check()
     for rule in RULES:
         if wrong.isdisjoint(rule.keys) and (sentence := rule.contradiction(*map(draft.values.get, rule.keys))):

@@ -75,6 +75,45 @@ def _gates_apart_from_data(root: str | None, output: str) -> str | None:
     return f"data.root {root} and workflow.output_dir {output}: expected neither to lie where the other is written"
 
 
+def _begins_outside_its_folder(init_from: str | None, output: str) -> str | None:
+    if init_from is None or not _within(init_from, output):
+        return None
+    return (
+        f"train.init_from {init_from} lies in train.output_dir {output}; expected another folder, because an earlier "
+        "run in the run directory is moved aside whole"
+    )
+
+
+# What a retraining may have otherwise than the supernet, and what of that is not its own to say.
+RETRAINABLE = ("seed", "network.height", "network.width", "data.", "train.", "eval.", "fast_mode.")
+NOT_RETRAINABLE = {
+    "data.index": "the index is built of data.root",
+    "train.output_dir": "it follows from workflow.output_dir",
+    "train.init_from": "retrain.init decides from which weights a pick is trained",
+    "train.max_epochs": "a retraining is as long as its train.num_epochs",
+    "train.max_steps": "a retraining is as long as its train.num_epochs",
+}
+
+
+def _retraining_is_of_training(changes: Mapping[str, Any]) -> str | None:
+    for key in changes:
+        if key in NOT_RETRAINABLE:
+            return f"retrain.set has {key}: {NOT_RETRAINABLE[key]}; leave it out"
+        if not key.startswith(RETRAINABLE):
+            allowed = ", ".join(f"{name}*" if name.endswith(".") else name for name in RETRAINABLE)
+            return f"retrain.set has {key}, which a pick shares with its supernet; expected keys of {allowed}"
+    return None
+
+
+def _inherited_flow_has_its_scale(init: str, changes: Mapping[str, Any], flow_scale: float) -> str | None:
+    if init != "supernet" or changes.get("data.flow_scale", flow_scale) == flow_scale:
+        return None
+    return (
+        f"retrain.set has data.flow_scale {changes['data.flow_scale']}, but the supernet's weights, from which a pick "
+        f"is trained, predict flow divided by {flow_scale:g}: leave it out, or set retrain.init to scratch"
+    )
+
+
 def _within(path: str, folder: str) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
@@ -87,4 +126,7 @@ RULES = (
     Rule(("train.distribution", "train.execution"), _sharing_needs_fusing),
     Rule(("data.root", "train.output_dir"), _run_apart_from_data),
     Rule(("data.root", "workflow.output_dir"), _gates_apart_from_data),
+    Rule(("train.init_from", "train.output_dir"), _begins_outside_its_folder),
+    Rule(("retrain.set",), _retraining_is_of_training),
+    Rule(("retrain.init", "retrain.set", "data.flow_scale"), _inherited_flow_has_its_scale),
 )

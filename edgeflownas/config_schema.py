@@ -50,10 +50,15 @@ def dotted(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 class Draft:
-    """Values by dotted key, first the defaults of a schema, with where each came from and the faults found so far."""
+    """Values by dotted key, first the defaults of a schema, with where each came from and the faults found so far.
+
+    A key whose value is a mapping (type object) takes dotted keys of its own: `retrain.set.train.lr` is `train.lr` in
+    `retrain.set`. A later place adds to it.
+    """
 
     def __init__(self, schema: str = SCHEMA) -> None:
         self.leaves = schema_leaves(schema)
+        self.mappings = tuple(key for key, leaf in self.leaves.items() if leaf.get("type") == "object")
         self.values = {key: copy.deepcopy(leaf.get("default")) for key, leaf in self.leaves.items()}
         self.origins = dict.fromkeys(self.values, DEFAULT)
         self.faults: list[str] = []
@@ -64,6 +69,14 @@ class Draft:
         for key, value in pairs:
             if key in given:
                 self.faults.append(f"{where}: {key} is given twice, once with its section and once without")
+            elif mapping := next((name for name in self.mappings if key == name or key.startswith(f"{name}.")), None):
+                given.add(key)
+                held, within = self.values[mapping], key.removeprefix(mapping).removeprefix(".")
+                if within or isinstance(value, Mapping):
+                    self.values[mapping] = {**(held if isinstance(held, Mapping) else {}), **_entries(within, value)}
+                else:
+                    self.values[mapping] = value
+                self.origins[mapping] = where
             elif key in self.values:
                 given.add(key)
                 self.values[key] = value
@@ -91,6 +104,13 @@ class Draft:
             more = [f"and {len(self.faults) - MAX_FAULTS} more"] if len(self.faults) > MAX_FAULTS else []
             raise UserError("; ".join(self.faults[:MAX_FAULTS] + more))
         return {key: _as_typed(value, self.leaves[key]) for key, value in self.values.items()}
+
+
+def _entries(key: str, value: Any) -> dict[str, Any]:
+    """A value of a mapping as dotted keys, and the mapping itself where `key` is empty."""
+    if isinstance(value, Mapping):
+        return flatten(value, f"{key}." if key else "")
+    return {key: value}
 
 
 def _hint(key: str, own: Iterable[str]) -> str:
@@ -139,6 +159,7 @@ def _allowed(leaf: Mapping[str, Any]) -> str:
         "integer": "a whole number",
         "number": "a number",
         "boolean": "true or false",
+        "object": "a mapping of keys to values",
         "string": f"text of 1 to {leaf.get('maxLength')} characters, without control characters",
     }[kind]
     bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}

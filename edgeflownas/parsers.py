@@ -25,6 +25,8 @@ COMMANDS = (
     "edgeflownas.reporting.flow_pictures",
     "edgeflownas.reporting.launch_scripts",
     "edgeflownas.reporting.training_report",
+    "edgeflownas.retraining.merge",
+    "edgeflownas.retraining.train",
     "edgeflownas.selection.chip_costs",
     "edgeflownas.selection.compare",
     "edgeflownas.selection.select",

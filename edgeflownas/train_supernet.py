@@ -11,7 +11,7 @@ from edgeflownas.console.printer import Printer, Verbosity
 from edgeflownas.deploy.peak import FitSettings, fit_of
 from edgeflownas.errors import EXIT_DONE, EXIT_INTERRUPTED, UserError, run_command
 from edgeflownas.nas.eval_pool import eval_pool
-from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.nas.search_space import initial_weights_facts, load_search_space
 from edgeflownas.network.stages import network_stages
 from edgeflownas.parsers import command_parser, print_json
 from edgeflownas.source_code import training_source
@@ -116,6 +116,7 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     """
     from edgeflownas.devices import check_backend, check_device, prepare_backend
     from edgeflownas.runs.data_index import find_index
+    from edgeflownas.runs.initial_checkpoint import read_initial_weights, recorded_initial_weights
     from edgeflownas.runs.recovery import holds_same_run
     from edgeflownas.runs.run_directory import RunDirectory, run_identity
 
@@ -128,8 +129,11 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
         run.refuse_foreign_folder()
     space = load_search_space(config["network.search_space"])
     index = find_index(config, run.data_index if resuming else None)
+    initial = recorded_initial_weights(config, run) if resuming else initial_weights_facts(config)
+    identity = run_identity(config, space, index["digest"], initial)
     if resume == "same":
-        resuming = resuming and holds_same_run(run, run_identity(config, space, index["digest"]), training_source())
+        resuming = resuming and holds_same_run(run, identity, training_source())
+    begin_with = None if resuming else read_initial_weights(config, space)
 
     prepare_backend(config)
 
@@ -147,10 +151,12 @@ def train(config: Config, resume: str | None, verbosity: Verbosity) -> int:
     with run.claimed(fresh=not resuming) as aside, stop_requests() as stop:
         if aside:
             printer.print(f"an earlier run in {run.path} was moved to {aside}")
-        trainer = Trainer(config, space, data, run, printer, stop, device)
+        trainer = Trainer(config, space, data, run, printer, stop, device, identity)
         with trainer.told_when_it_fails():
             if resuming:
                 trainer.resume()
+            elif begin_with is not None:
+                trainer.begin_with(begin_with)
             write_json(run.data_index, data.index, schema="data_index.schema.json")
             run.write_config(config)
             write_json(run.eval_pool(trainer.pool_names), pool_report(space), schema="eval_pool.schema.json")

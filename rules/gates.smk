@@ -24,8 +24,9 @@ def recorded_by_gate(gate, command):
     return made
 
 
+CLASSES = {"light": LIGHT, "training": TRAINING, "long": LONG}
+
 for gate in GATES:
-    CLASS = {"light": LIGHT, "training": TRAINING}[gate.resources]
 
     rule:
         name:
@@ -55,6 +56,7 @@ for gate in GATES:
     WAITED_FOR = [done_file_of(gate.name, "start")]
     for step in gate.steps(CONFIG):
         for command in step:
+            CLASS = CLASSES[command.resources or gate.resources]
 
             rule:
                 name:

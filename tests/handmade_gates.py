@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.config import Config
-from edgeflownas.gates.definitions import gate5
+from edgeflownas.gates.definitions import gate5, gate6
 from edgeflownas.gates.lifecycle import starting
 from edgeflownas.gates.lifecycle.attempts import Attempt, next_attempt
 from edgeflownas.gates.lifecycle.digests import (
@@ -24,18 +24,33 @@ from edgeflownas.gates.lifecycle.digests import (
     source_files,
 )
 from edgeflownas.gates.lifecycle.evaluation import evaluate_gate
-from edgeflownas.gates.lifecycle.evidence import Evidence
+from edgeflownas.gates.lifecycle.evidence import BEST, Evidence
 from edgeflownas.gates.lifecycle.long_run import evaluate_long_run
 from edgeflownas.gates.registry import GATES, LONG_RUN, STAGES, find_gate
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.fair_sampler import check_sampler, fair_cycle
-from edgeflownas.nas.search_space import result_values
+from edgeflownas.nas.search_space import load_search_space, result_values
+from edgeflownas.nas.single_subnet import write_space_of_one
 from edgeflownas.network.cost import space_costs
 from edgeflownas.reporting.launch_scripts import Resources, render_scripts
 from edgeflownas.reporting.training_report import write_report
+from edgeflownas.retraining.merge import merged
+from edgeflownas.retraining.picks import picks_of, read_selection
+from edgeflownas.retraining.settings import own_config, space_file
+from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
+from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.selection import select
 from edgeflownas.selection.tables import all_codes, write_evaluated
-from tests.handmade_runs import OVERRIDES, SPACE, make_config, make_evaluation, make_index, make_run
+from tests.handmade_runs import (
+    OVERRIDES,
+    SPACE,
+    edit_history,
+    edit_json,
+    make_config,
+    make_evaluation,
+    make_index,
+    make_run,
+)
 from tests.handmade_spaces import handmade_epes, handmade_facts, make_chip_costs
 
 
@@ -46,6 +61,8 @@ def make_evidence(gate_name: str, output_dir: Path, **overrides: Any) -> Evidenc
     make_index(output_dir / "data_index.json")
     if gate.after_long_run:
         make_run(output_dir / "runs" / LONG_RUN, 6, config)
+    if gate.built_on and not (output_dir / "selection.json").is_file():
+        shutil.copy(_evaluated_space(config["target"]) / gate5.RUN / "selection.json", output_dir)
     attempt = next_attempt(output_dir, gate_name)
     digests = gate_digests(gate, source_files(), config, output_dir)
     given = OVERRIDES | {key.replace("__", "."): value for key, value in overrides.items()}
@@ -75,6 +92,7 @@ def make_evidence(gate_name: str, output_dir: Path, **overrides: Any) -> Evidenc
         "gate3": _fill_gate3,
         "gate4": _fill_gate4,
         "gate5": _fill_gate5,
+        "gate6": _fill_gate6,
     }
     fill[gate_name](evidence)
     return evidence
@@ -248,6 +266,40 @@ def _evaluated_space(target: str | None) -> Path:
         make_chip_costs(run, run, *settings)
     assert select.main(["--evaluated", str(run), *settings]) == 0
     return runs
+
+
+def _fill_gate6(evidence: Evidence) -> None:
+    runs, supernet = evidence.run(gate6.RUN), evidence.run(LONG_RUN) / BEST
+    selected = evidence.output_dir / "selection.json"
+    picks = picks_of(read_selection(selected), SPACE, evidence.settings.retrain_subnets)
+    for pick in picks:
+        write_space_of_one(space_file(runs, pick), SPACE, pick.code)
+        make_retrained(own_config(evidence.config, pick, runs, supernet), pick.epe)
+    write_json(runs / gate6.RETRAINED, merged(evidence.config, selected, runs), schema="retrained.schema.json")
+
+
+def make_retrained(config: Config, start_epe: float) -> None:
+    """The run of a pick that began with a supernet's weights, at that EPE, and was a pixel better at its best."""
+    run = RunDirectory(config["train.output_dir"])
+    supernet = Path(config["train.init_from"])
+    make_run(run.path, config["train.num_epochs"], config)
+    space = load_search_space(config["network.search_space"])
+    digest = sha256_file(supernet)
+    identity = {**config.result_values(), **space.facts(), "train.init_from": digest}
+    for path in (run.best, run.last):
+        checkpoint = load_checkpoint(path)
+        save_checkpoint(path, checkpoint.header | {"identity": identity}, checkpoint.arrays)
+    manifest = json.loads(run.manifest.read_text())
+    edit_history(run.path, manifest["best"]["epoch"], mean_epe_1=start_epe - 1.0)
+    edit_json(run.pool_results, samples=SAMPLES)
+    code = format_code(space.reference)
+    initial = {"path": str(supernet), "sha256": digest, "config_hash": config.hash, "epoch": 4, "global_step": 16}
+    initial["subnets"] = [{"code": code, "epe": start_epe}]
+    manifest |= {"init_from": initial, "best": manifest["best"] | {"mean_epe_1": start_epe - 1.0}}
+    for entry in manifest["files"].values():
+        path = run.path / entry["path"]
+        entry |= {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    write_json(run.manifest, manifest, schema="train_manifest.schema.json")
 
 
 def _one_by_one(config: Config, epes: np.ndarray, facts: dict[str, Any]) -> dict[str, Any]:

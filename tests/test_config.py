@@ -7,7 +7,7 @@ import operator
 import time
 import tracemalloc
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -192,7 +192,7 @@ def test_all_faults_come_at_once(tmp_path):
         f"{path}: unknown key train.patience",
         f"train has {train_keys}",
         f"{path}: unknown key nonsense",
-        "there are seed, target, network, data, train, eval, fast_mode, selection, deploy, workflow",
+        "there are seed, target, network, data, train, eval, fast_mode, selection, retrain, deploy, workflow",
         'command line: train.execution: expected one of fused, sequential, got "masked"',
         f"{path}: train.batch_size: expected a whole number, at least 1, at most 65536, got 0",
         f"{path}: data.synthetic.width 100 is smaller than network.width 240",
@@ -350,7 +350,14 @@ def settings_dataclasses():
 def python_type(leaf):
     """What a valid value of a leaf of the schema is in Python."""
     kinds = leaf["type"] if isinstance(leaf.get("type"), list) else [leaf.get("type", "string")]
-    types = {"integer": int, "number": float, "boolean": bool, "string": str, "null": type(None)}
+    types = {
+        "integer": int,
+        "number": float,
+        "boolean": bool,
+        "string": str,
+        "null": type(None),
+        "object": dict[str, Any],
+    }
     return functools.reduce(operator.or_, (types[kind] for kind in kinds))
 
 

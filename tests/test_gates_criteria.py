@@ -169,6 +169,35 @@ def other_pick(evidence: Evidence) -> None:
     edit_json(path, picks=[pick | ({"code": "1,0,0,0,0,0,0,0,2"} if pick["role"] == "knee" else {}) for pick in picks])
 
 
+KNEE = "gate6/210111010"
+
+
+def pick(**changes: object) -> Break:
+    """Change what `retrained.json` says of the first pick, the knee."""
+
+    def changed(evidence: Evidence) -> None:
+        path = evidence.run("gate6") / "retrained.json"
+        first, *others = json.loads(path.read_text())["picks"]
+        edit_json(path, picks=[first | changes, *others])
+
+    return changed
+
+
+def begun_elsewhere(evidence: Evidence) -> None:
+    """Pretend that a pick's run began with the weights of another checkpoint."""
+    path = evidence.run(KNEE) / "checkpoints/supernet_best.ckpt"
+    checkpoint = load_checkpoint(path)
+    identity = checkpoint.header["identity"] | {"train.init_from": "0" * 64}
+    save_checkpoint(path, checkpoint.header | {"identity": identity}, checkpoint.arrays)
+
+
+def selected_again(evidence: Evidence) -> None:
+    """Name another subnet for the knee."""
+    path = evidence.output_dir / "selection.json"
+    picks = json.loads(path.read_text())["picks"]
+    edit_json(path, picks=[pick | ({"code": "1,0,0,0,0,0,0,0,2"} if pick["role"] == "knee" else {}) for pick in picks])
+
+
 HISTORY3, EVAL = "gate3_epochs", "supernet_eval.json"
 # (gate, what is broken, a part of the sentence of the criterion that must fail)
 BREAKS: list[tuple[str, Break, str]] = [
@@ -245,6 +274,17 @@ BREAKS: list[tuple[str, Break, str]] = [
     ("gate5", other_pick, "every pick is on the front"),
     ("gate5", lambda e: (e.run("gate5") / "selection.json").unlink(), "further than the noise"),
     ("gate5", text("gate5", "selection.html", "0,0,0,0,2,1,2,2,2", "?"), "names every pick"),
+    ("gate6", selected_again, "first ones of the selection in force"),
+    ("gate6", lambda e: edit_json(e.output_dir / "selection.json", cautions=["other"]), "selection in force"),
+    ("gate6", file("gate6", "retrained.json", init="scratch"), "first ones of the selection"),
+    ("gate6", begun_elsewhere, "from the weights that retrain.init names"),
+    ("gate6", pick(checkpoint={"name": "best", "sha256": "0" * 64}), "trained its pick's subnet alone"),
+    ("gate6", text(KNEE, "eval_epe_history.csv", "8.5", "8.6"), "every manifest"),
+    ("gate6", pick(start_epe=6.2177), "has the EPE that it had in the selection"),
+    ("gate6", pick(epe=6.3), "better than it was in the supernet"),
+    ("gate6", pick(start_epe=None, epe=6.3), "better than it was in the supernet"),
+    ("gate6", pick(epe=9.1), "better than predicting no motion"),
+    ("gate6", lambda e: (e.run("gate6") / "retrained.json").unlink(), "order differs"),
 ]
 
 
@@ -316,6 +356,25 @@ CHIP_BREAKS: list[tuple[str, Break, str]] = [
     ("gate5", file("gate5", "chip_costs.json", resize="subpixel"), "were compiled themselves"),
 ]
 ALL_BREAKS = [*((*entry, {}) for entry in BREAKS), *((*entry, CHIP) for entry in CHIP_BREAKS)]
+
+
+def test_a_retraining_that_is_too_short_to_learn_is_stated_where_it_need_not_improve(tmp_path: Path) -> None:
+    evidence = make_evidence("gate6", tmp_path, retrain__must_improve=False)
+    pick(epe=9.5)(evidence)
+    (better, beats) = [c for c in find_gate("gate6").criteria if "ends better" in c.sentence]
+    for criterion in (better, beats):
+        finding = criterion.check(evidence)
+        assert finding.passed
+        assert finding.warning.startswith("no better at the end: knee (210111010): 9.5000 px, ")
+
+
+def test_what_is_evaluated_otherwise_is_not_held_against_the_selection(tmp_path: Path) -> None:
+    evidence = make_evidence("gate6", tmp_path)
+    pick(start_epe=8.0, epe=7.0, otherwise=["network.height: 45 -> 90"])(evidence)
+    (begins,) = [c for c in find_gate("gate6").criteria if "before its first step" in c.sentence]
+    found = begins.check(evidence)
+    assert found.passed
+    assert "8.0000 px, evaluated otherwise (network.height: 45 -> 90)" in found.observed
 
 
 GOOD = [*((gate.name, {}) for gate in GATES), *((name, CHIP) for name in ("gate1", "gate5"))]

@@ -32,7 +32,7 @@ from edgeflownas.gates.lifecycle.recorder import now
 from edgeflownas.gates.lifecycle.reports import failures_since
 from edgeflownas.gates.lifecycle.starting import close_ended, close_interrupted, start_gate, start_lock
 from edgeflownas.gates.lifecycle.states import GateState, gate_states, require_up_to_date, verdict_path
-from edgeflownas.gates.registry import GATES, find_gate
+from edgeflownas.gates.registry import GATES, STAGES, find_gate
 from edgeflownas.nas.search_space import SEARCH_SPACE_FOLDER
 from edgeflownas.processes import this_process
 from edgeflownas.source_code import reached_from
@@ -260,7 +260,7 @@ def test_damaged_report_is_shown_beside_the_other_gates_and_the_gate_runs_again(
     settings = [word for key, value in OVERRIDES.items() for word in ("--set", f"{key}={value}")]
     assert main(["status", "--output_dir", str(tmp_path), *settings]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines[1:]] == ["passed", "damaged", *["never"] * 4]
+    assert [line.split()[1] for line in lines[1:]] == ["passed", "damaged", *["never"] * (len(STAGES) - 2)]
     assert f"{attempt.folder / 'report.json'}: " in lines[2]
     assert state(tmp_path, 2).trigger == 2
     with pytest.raises(UserError, match="gate3 is refused: gate2 is damaged"):
@@ -335,15 +335,15 @@ def stale_gates(output_dir: Path) -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize(
     ("path", "stale"),
     [
-        ("edgeflownas/training/losses.py", ["gate3", "gate4", "gate5"]),
-        ("edgeflownas/devices.py", ["gate2", "gate3", "gate4", "gate5"]),
+        ("edgeflownas/training/losses.py", ["gate3", "gate4", "gate5", "gate6"]),
+        ("edgeflownas/devices.py", ["gate2", "gate3", "gate4", "gate5", "gate6"]),
         ("edgeflownas/console/printer.py", []),
         ("edgeflownas/runs/monitor.py", []),
         ("edgeflownas/console/terminal.py", []),
-        ("edgeflownas/reporting/report.html.jinja", ["gate4", "gate5"]),
-        ("edgeflownas/reporting/report.js", ["gate4", "gate5"]),
-        ("edgeflownas/reporting/page.css.jinja", ["gate4", "gate5"]),
-        ("edgeflownas/reporting/navigation.html.jinja", ["gate4", "gate5"]),
+        ("edgeflownas/reporting/report.html.jinja", ["gate4", "gate5", "gate6"]),
+        ("edgeflownas/reporting/report.js", ["gate4", "gate5", "gate6"]),
+        ("edgeflownas/reporting/page.css.jinja", ["gate4", "gate5", "gate6"]),
+        ("edgeflownas/reporting/navigation.html.jinja", ["gate4", "gate5", "gate6"]),
         ("edgeflownas/reporting/provenance.html.jinja", []),
     ],
 )
@@ -364,6 +364,7 @@ def test_a_changed_file_makes_those_gates_stale_that_depend_on_it(
         ("gate4", ("nas/check_manifest.py", "reporting/launch_scripts.py", "reporting/training_report.py")),
         ("gate4", ("gates/definitions/gate4.py", "gates/lifecycle/publishing.py")),
         ("gate5", ("nas/space_eval.py", "selection/select.py", "nas/supernet_eval.py", "gates/definitions/gate5.py")),
+        ("gate6", ("retraining/train.py", "retraining/merge.py", "train_supernet.py", "gates/definitions/gate6.py")),
     ],
 )
 def test_a_gate_depends_on_all_that_its_commands_and_criteria_import(gate: str, entries: tuple[str, ...]) -> None:
@@ -380,10 +381,10 @@ def test_every_template_and_script_of_the_package_is_in_the_source() -> None:
 @pytest.mark.parametrize(
     ("package", "stale"),
     [
-        ("keras", ["gate2", "gate3", "gate4", "gate5"]),
-        ("tensorflow", ["gate2", "gate3", "gate4", "gate5"]),
-        ("numpy", ["gate2", "gate3", "gate4", "gate5"]),
-        ("opencv-python-headless", ["gate3", "gate4", "gate5"]),
+        ("keras", ["gate2", "gate3", "gate4", "gate5", "gate6"]),
+        ("tensorflow", ["gate2", "gate3", "gate4", "gate5", "gate6"]),
+        ("numpy", ["gate2", "gate3", "gate4", "gate5", "gate6"]),
+        ("opencv-python-headless", ["gate3", "gate4", "gate5", "gate6"]),
         ("jax", []),
         ("matplotlib", []),
     ],
@@ -424,6 +425,10 @@ def test_another_content_of_the_search_space_under_the_same_name_makes_stale(tmp
     assert changed == ["search_space.order", "search_space.reference"]
 
 
+# Gates that say what fits or takes how long on the chip, and those that take what was picked by it.
+ON_CHIP = ["gate1", "gate5", "gate6"]
+
+
 @pytest.fixture
 def board(tmp_path: Path) -> Path:
     """A target of one's own, with its ini."""
@@ -444,16 +449,16 @@ def test_another_content_of_the_targets_file_or_its_ini_makes_stale_what_depends
     board.write_text("# only a comment\n" + board.read_text())
     assert changed() == {}
     board.write_text(board.read_text().replace("sram_kib: 1432", "sram_kib: 1431"))
-    assert changed() == {"gate1": ["target.sram_kib"], "gate5": ["target.sram_kib"]}
+    assert changed() == {name: ["target.sram_kib"] for name in ON_CHIP}
     ini.write_text(ini.read_text().replace("Sram_read_latency=16", "Sram_read_latency=17"))
-    assert changed() == {name: ["target.ini", "target.sram_kib"] for name in ("gate1", "gate5")}
+    assert changed() == {name: ["target.ini", "target.sram_kib"] for name in ON_CHIP}
 
 
 def test_another_target_or_form_of_export_makes_stale_what_depends_on_the_chip() -> None:
     for overrides in ({"target": "arm_high_end"}, {"deploy__resize": "subpixel"}, {"deploy__precision": "int16x8"}):
         config = make_config(**overrides)
         stale = [gate.name for gate in GATES if relevant_config(gate, config) != relevant_config(gate, CONFIG)]
-        assert stale == ["gate1", "gate5"]
+        assert stale == ON_CHIP
     assert make_config(target="arm_high_end").hash == CONFIG.hash  # so what was trained is as it was
 
 
@@ -500,7 +505,7 @@ def test_status_command_prints_every_gate(tmp_path: Path, capsys: pytest.Capture
     passed_gate(tmp_path, "gate2")
     assert main(["status", "--output_dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["gate", "gate1", "gate2", "gate3", "gate4", "supernet", "gate5"]
+    assert [line.split()[0] for line in lines] == ["gate", *STAGES]
     assert "passed" in lines[2]
 
 

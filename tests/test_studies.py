@@ -22,6 +22,7 @@ from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import evaluate_criteria
 from edgeflownas.nas.ranking import agreement, ceiling, kendall_tau, spearman_rho
 from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.nas.single_subnet import space_of_one
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.studies.ablation import compare
@@ -30,7 +31,7 @@ from edgeflownas.studies.learning import CRITERIA, Evidence, colour_difference
 from edgeflownas.studies.overfit_set import make_overfit_set, write_sample
 from edgeflownas.studies.rows import read_rows, trains
 from edgeflownas.studies.runs import Run, read_run
-from edgeflownas.studies.single_subnet import choose, space_of_one, spread
+from edgeflownas.studies.single_subnet import choose, spread
 from tests import layouts_on_disk as disk
 from tests.handmade_runs import SPACE, edit_history, initial_kernels, make_config, make_run
 

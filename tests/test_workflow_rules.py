@@ -470,8 +470,8 @@ def test_a_gate_after_the_long_run_starts_once_that_has_passed(toy: ToyWorkflow)
     ran = toy.ran()
     assert (run.returncode, sorted(ran[:3]), ran[3:]) == (0, PARTS, ["gate5"])
     assert "gate5 passed" in run.stdout
-    assert "next:" not in run.stdout
-    assert [line.split()[:2] for line in toy.gates("status").splitlines()[1:]] == [
+    assert "next: `snakemake gate6 --profile local`" in run.stdout
+    assert [line.split()[:2] for line in toy.gates("status").splitlines()[1:7]] == [
         [stage, "passed"] for stage in (*ALL, "supernet", "gate5")
     ]
     report = toy.report("gate5", 1)
@@ -515,6 +515,35 @@ def test_a_gate_after_the_long_run_goes_stale_with_what_it_certified(toy: ToyWor
     assert toy.snakemake("gate4", "--config", "train={lr: 2e-4}").returncode == 0
     run = toy.snakemake("gate5", "--config", "train={lr: 2e-4}")
     assert "the long run is stale (config train.lr: 0.002 -> 0.0002" in run.stdout
+
+
+# It takes the codes of a file that an earlier gate after the long run publishes.
+BUILT_ON = """
+from pathlib import Path
+def _toy_picks(output_dir, config):
+    path = Path("picks.txt")
+    return path.read_text() if path.is_file() else None
+GATES = tuple(dataclasses.replace(g, built_on=_toy_picks) if g.name == "gate6" else g for g in GATES)
+"""
+TRAINED = ["gate6_part_1", "gate6_part_2", "gate6_part_3"]
+
+
+@pytest.mark.slow
+def test_a_gate_that_takes_of_another_runs_again_with_it_and_goes_stale_when_that_is_something_else(
+    toy: ToyWorkflow,
+) -> None:
+    with open(toy.root / "edgeflownas/gates/registry.py", "a") as file:
+        file.write(BUILT_ON)
+    for target in ("gate4", "supernet", "gate6"):
+        assert toy.snakemake(target).returncode == 0
+    assert sorted(toy.ran()[5:]) == ["gate5", *PARTS, "gate6", *TRAINED]
+    assert (toy.snakemake("gate6").returncode, toy.ran()) == (0, [])
+    # A gate before it that must run again may publish something else: in the same call, not only in the next one.
+    (toy.root / "outputs/supernet/gates/gate5.json").unlink()
+    assert (toy.snakemake("gate6").returncode, sorted(toy.ran())) == (0, ["gate5", *PARTS, "gate6", *TRAINED])
+    (toy.root / "picks.txt").write_text("222222222")
+    assert "what it takes of the gates before it is something else since" in toy.gates("status").splitlines()[7]
+    assert (toy.snakemake("gate6").returncode, sorted(toy.ran())) == (0, ["gate6", *TRAINED])
 
 
 # The second part fails once all run, and the others end after its failure was recorded.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
@@ -51,7 +52,8 @@ class Command:
     `options` are Python's own, `expect` is the exit code that it should have, `quiet` keeps it off the terminal.
     `when` says of a configuration whether the command is run at all.
     `parts` splits it: of a configuration it makes the parts, which run side by side, as `name_part`, on a cluster each
-    in a job of its own. The next command waits for all of them.
+    in a job of its own. The next command waits for all of them. `resources` is the class of its own job where it is
+    another than the gate's.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Command:
     when: Callable[[Config], bool] = lambda config: True
     parts: Callable[[Config], Sequence[str]] | None = None
     part: str | None = None
+    resources: str | None = None
 
     def split(self, config: Config) -> list["Command"]:
         """Its parts under a configuration; a command that is not split is its only one."""
@@ -84,10 +87,13 @@ class Gate:
     `config_keys` are the dotted prefixes of the configuration that its verdict depends on ("" is everything),
     `packages` those whose versions it depends on, `chip_packages` those besides where the configuration has a target,
     and `uses_data` says whether it depends on the data index.
-    `resources` is the class of its jobs: `light` or `training`. `artifacts` stand below `<output_dir>/` once it passed.
+    `resources` is the class of its jobs: `light`, `training`, or `long` as the long run's. `artifacts` stand below
+    `<output_dir>/` once it passed.
     `sources` are patterns of source files that it depends on besides those that `lifecycle/sources.py` finds.
     `after_long_run` says that it examines what the long run left, which must have passed. `own_keys` are keys of the
     configuration that change nothing that is trained, but its verdict; with `target` also the content of its file.
+    `built_on` says, of the output directory and a configuration, what it takes of the gates before it that also come
+    after the long run, as a JSON value: with another one it is stale, and it runs again when they do.
     """
 
     number: int
@@ -105,6 +111,7 @@ class Gate:
     sources: tuple[str, ...] = ()
     after_long_run: bool = False
     own_keys: tuple[str, ...] = ()
+    built_on: Callable[[Path, Config], Any] | None = None
 
     @property
     def name(self) -> str:
@@ -143,6 +150,8 @@ MODEL_KEYS = ("seed", "network.", "search_space.", "train.supernet_mode", "train
 TRAINING_KEYS = (*MODEL_KEYS, "data.", "train.", "eval.")
 # Their own keys, where they say what a subnet takes on the chip.
 CHIP_KEYS = ("target", "deploy.output", "deploy.resize", "deploy.precision")
+# What decides which subnets a selection picks, besides what is trained: gates from the fifth on depend on it.
+SELECTION_KEYS = (*CHIP_KEYS, "selection.samples", "selection.budget", "selection.picks")
 
 
 def has_target(config: Config) -> bool:

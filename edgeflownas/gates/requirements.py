@@ -31,6 +31,17 @@ def strict_fairness(settings: GateSettings, steps: int | None) -> str | None:
     )
 
 
+def own_initial_weights(settings: GateSettings, steps: int | None) -> str | None:
+    """Whether training begins with random weights: against those of the seed it is checked what was trained."""
+    if settings.init_from is None:
+        return None
+    return (
+        f"train.init_from is {settings.init_from}, and what a gate trains begins with the random weights of the seed, "
+        "against which it is checked; leave it out (`python -m edgeflownas.train_supernet` takes it, and retrain.init "
+        "is what gate 6 begins with)"
+    )
+
+
 def steps_for(epochs: int, settings: GateSettings, steps: int | None) -> str | None:
     """Whether `train.max_steps` lets so many epochs end; each has at least one step."""
     limit, needed = settings.max_steps, epochs * (steps or 1)

@@ -2,15 +2,17 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from edgeflownas.artifacts import PROJECT_ROOT, validate
+from edgeflownas.artifacts import PROJECT_ROOT, sha256_file, validate
 from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.yaml_files import read_yaml, yaml_path
 
 SEARCH_SPACE_FOLDER = PROJECT_ROOT / "config" / "search_spaces"
 DEFAULT_SEARCH_SPACE = "edgeflow_9x3"
+INIT_FROM = "train.init_from"
 
 ArchCode = tuple[int, ...]
 
@@ -55,12 +57,31 @@ class SearchSpace:
 
 
 def result_values(config: Config) -> dict[str, Any]:
-    """The values that change what a run computes, with the current content of its search-space file.
+    """The values that change what a run computes, with the current content of the files that they name: its search
+    space, and the checkpoint that it begins from, if it does.
 
     Raises:
-        UserError: the search space cannot be read.
+        UserError: one of them cannot be read.
     """
-    return {**config.result_values(), **load_search_space(config["network.search_space"]).facts()}
+    return {
+        **config.result_values(),
+        **load_search_space(config["network.search_space"]).facts(),
+        **initial_weights_facts(config),
+    }
+
+
+def initial_weights_facts(config: Config) -> dict[str, Any]:
+    """The digest of the checkpoint from whose weights a run begins, as JSON values by dotted key; empty without one.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = config[INIT_FROM]
+    if path is None:
+        return {}
+    if not Path(path).is_file():
+        raise UserError(f"{INIT_FROM} {path}: no such checkpoint; name one of another run, or leave it out")
+    return {INIT_FROM: sha256_file(path)}
 
 
 def load_search_space(name_or_path: str = DEFAULT_SEARCH_SPACE) -> SearchSpace:

@@ -84,6 +84,7 @@ def write_manifest(
     manifest = {
         "seed": settings.seed,
         "config_hash": config.hash,
+        **({"init_from": _initial_facts(state.initial)} if state.initial else {}),
         "git_commit": last["git_commit"],
         "git_dirty": last["git_dirty"],
         **({"git_unknown": last["git_unknown"]} if "git_unknown" in last else {}),
@@ -120,6 +121,15 @@ def write_manifest(
         "files": _file_entries(run, names),
     }
     write_json(run.manifest, manifest, schema="train_manifest.schema.json")
+
+
+def _initial_facts(initial: Mapping[str, Any]) -> dict[str, Any]:
+    """Whose weights a run began with, and how good they were; a run that was stopped at once does not know it."""
+    subnets = [{"code": subnet["code"], "epe": subnet["epe"]} for subnet in initial.get("subnets", ())]
+    return {
+        **{key: initial[key] for key in ("path", "sha256", "config_hash", "epoch", "global_step")},
+        "subnets": subnets,
+    }
 
 
 def _data_facts(source: str, index: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,14 @@ LOCK = ".lock"
 HISTORY = "eval_epe_history"
 
 
-def run_identity(config: Config, space: SearchSpace, data_digest: str) -> dict[str, Any]:
-    """What must be the same for a resumed run to give the same result."""
-    return {**config.result_values(), **space.facts(), "data.digest": data_digest}
+def run_identity(
+    config: Config, space: SearchSpace, data_digest: str, initial_weights: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What must be the same for a resumed run to give the same result.
+
+    `initial_weights` is what `nas.search_space.initial_weights_facts` gives: which checkpoint the run begins from.
+    """
+    return {**config.result_values(), **space.facts(), **initial_weights, "data.digest": data_digest}
 
 
 class RunDirectory:

@@ -24,6 +24,7 @@ class RunState:
     pool_results: metrics of every subnet of the eval pool after the last completed epoch.
     counts: how often each option of each block was trained: executed in a cycle that made an update.
     skipped: what was found in each cycle whose loss or gradient was not finite, and which made no update.
+    initial: whose weights the run began with, and their metrics on the eval pool; None if with random ones.
     epoch_*: what the updates of the unfinished epoch gave, and the seconds that its phases took (`timing.PHASES`).
     """
 
@@ -37,6 +38,7 @@ class RunState:
     patience_reference: float | None = None
     epochs_without_improvement: int = 0
     skipped: list[dict[str, Any]] = field(default_factory=list)
+    initial: dict[str, Any] | None = None
     epoch_losses: list[float] = field(default_factory=list)
     epoch_norms: list[float] = field(default_factory=list)
     epoch_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))

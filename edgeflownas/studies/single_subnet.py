@@ -6,15 +6,14 @@ The trainer then trains that subnet from scratch as it trains a supernet: its fa
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
-from edgeflownas.artifacts import read_json, validate, write_json, write_text
+from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
-from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, ArchCode, SearchSpace, load_search_space
+from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, SearchSpace, load_search_space
+from edgeflownas.nas.single_subnet import write_space_of_one
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.parsers import command_parser
 
@@ -44,15 +43,6 @@ def spread(macs: Sequence[float], epes: Sequence[float], count: int) -> list[int
             left.remove(nearest)
             taken.append(int(group[nearest]))
     return sorted(taken, key=lambda place: (macs[place], place))
-
-
-def space_of_one(space: SearchSpace, code: ArchCode) -> dict[str, Any]:
-    """The subnet as a search space with one option per block: the content of a file in `config/search_spaces/`."""
-    blocks = [
-        {"name": block.name, "kind": block.kind, "options": [block.options[digit]]}
-        for block, digit in zip(space.blocks, code, strict=True)
-    ]
-    return {"name": f"{space.name}_{''.join(map(str, code))}", "blocks": blocks, "reference": [0] * len(blocks)}
 
 
 def choose(evaluated: Path, space: SearchSpace, count: int) -> list[str]:
@@ -98,9 +88,7 @@ def main() -> int:
             raise UserError(f"--count is {arguments.count}; a ranking needs at least 2 subnets")
         write_json(arguments.out, {"subnets": choose(arguments.evaluated, space, arguments.count)})
         return EXIT_DONE
-    content = space_of_one(space, parse_code(arguments.arch, space))
-    validate(content, "search_space.schema.json", where=str(arguments.out))
-    write_text(arguments.out, yaml.safe_dump(content, sort_keys=False))
+    write_space_of_one(arguments.out, space, parse_code(arguments.arch, space))
     return EXIT_DONE
 
 

@@ -26,13 +26,14 @@ from edgeflownas.network.flow_network import network_of
 from edgeflownas.runs.checkpoints import Checkpoint, save_checkpoint
 from edgeflownas.runs.epoch_row import epoch_row, further_row
 from edgeflownas.runs.flow_samples import FlowSamples, save_flow_samples
+from edgeflownas.runs.initial_checkpoint import InitialWeights
 from edgeflownas.runs.monitor import RunLength, RunMonitor
 from edgeflownas.runs.nonfinite import epes_in_words, in_words, nonfinite_finding, without_nonfinite
 from edgeflownas.runs.observers import Observer, RecordsWriter
 from edgeflownas.runs.pool_names import pool_names
 from edgeflownas.runs.records import COMPLETED
 from edgeflownas.runs.recovery import find_checkpoint
-from edgeflownas.runs.run_directory import RunDirectory, run_identity
+from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.runs.segments import continued, first_segment
 from edgeflownas.runs.state import RunState
 from edgeflownas.runs.timing import PhaseTimer
@@ -61,8 +62,11 @@ class Trainer:
         printer: Printer,
         stop: StopRequest,
         device: Mapping[str, Any],
+        identity: Mapping[str, Any],
     ) -> None:
+        """identity: what `run_identity` gives, which a checkpoint must agree in to be continued."""
         self.config = config
+        self._identity = dict(identity)
         self.settings = settings = config.view(TrainSettings)
         self.space = space
         self.data = data
@@ -107,7 +111,7 @@ class Trainer:
         Raises:
             UserError: all are damaged, or were written under a config, data or source that would give other results.
         """
-        checkpoint = find_checkpoint(self.run, self._identity(), self.print, self._continue_segments)
+        checkpoint = find_checkpoint(self.run, self._identity, self.print, self._continue_segments)
         restore_weights(self.network, checkpoint.arrays, str(checkpoint.path))
         restore_optimizer(self.model.optimizer, checkpoint.arrays, str(checkpoint.path))
         self.state = RunState.from_header(checkpoint.header["progress"])
@@ -116,6 +120,15 @@ class Trainer:
         self.run.cut_trace(self.state.global_step)
         self._records.epoch(self.state)
         self.print(f"resumed at step {self.state.global_step}")
+
+    def begin_with(self, initial: InitialWeights) -> None:
+        """Begin a new run with the weights of another one; everything else is as in any new run.
+
+        Raises:
+            UserError: a weight is missing or of another shape.
+        """
+        restore_weights(self.network, initial.arrays, initial.facts["path"])
+        self.state.initial = dict(initial.facts)
 
     def _continue_segments(self, checkpoint: Checkpoint) -> None:
         self.segments = continued(checkpoint, self.segments[0], self._source, self.settings.accept_changed_code)
@@ -138,6 +151,8 @@ class Trainer:
         return reason
 
     def _train(self) -> str:
+        if self.state.initial is not None and "subnets" not in self.state.initial:
+            self._evaluate_beginning(self.state.initial)
         if self.state.awaits_evaluation(self.steps_per_epoch):
             self._evaluate_epoch()
         self.stop.check()
@@ -246,6 +261,22 @@ class Trainer:
         for observer in self.observers:
             observer.epoch(state)
 
+    def _evaluate_beginning(self, initial: dict[str, Any]) -> None:
+        """Evaluate the weights that the run begins with, as an epoch is evaluated, and save the result.
+
+        Raises:
+            Stopped: before anything was recorded; a resumed run then does it first.
+            CheckFailed: an EPE is not finite.
+        """
+        batches = self.data.recalibration(), self.data.validation()
+        results = self.evaluator.evaluate(self.pool, *batches, watch=lambda where: self.stop.check())
+        mean, *_ = pool_summary(results)
+        if not np.isfinite(mean):
+            raise CheckFailed(f"{initial['path']}: its weights give an EPE that is not finite; begin with others")
+        initial |= {self.pool_names.mean_epe: mean, "subnets": results}
+        self._save_last()
+        self.print(f"begins with the weights of {initial['path']}: mean EPE {mean:.4f} px before the first step")
+
     def _judging(self, where: dict[str, Any]) -> None:
         self._enter(where["part"])
         for observer in self.observers:
@@ -285,16 +316,13 @@ class Trainer:
             "global_step": self.state.global_step,
             "config_hash": self.config.hash,
             "best": self.state.best,
-            "identity": self._identity(),
+            "identity": self._identity,
             "segments": self.segments,
             "source_files": self._source,
             "progress": self.state.to_header(),
         }
         arrays = checkpoint_arrays(self.network, self.model.optimizer)
         save_checkpoint(path, header, arrays, keep=self.run.previous if path == self.run.last else None)
-
-    def _identity(self) -> dict[str, Any]:
-        return run_identity(self.config, self.space, self.data.digest)
 
     @contextmanager
     def told_when_it_fails(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
 from edgeflownas.gates.gate import TRAINING_KEYS, Command, Context, Gate
 from edgeflownas.gates.lifecycle.evidence import BEST, LAST, TRACE, Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
-from edgeflownas.gates.requirements import patience_for, steps_for, strict_fairness
+from edgeflownas.gates.requirements import own_initial_weights, patience_for, steps_for, strict_fairness
 from edgeflownas.gates.settings import GateSettings
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.fair_sampler import add_counts, empty_counts, fairness_gap
@@ -325,6 +325,7 @@ def _resumed_run_is_not_stopped_early(settings: GateSettings, steps: int | None)
 
 REQUIREMENTS = (
     strict_fairness,
+    own_initial_weights,
     _recalibration_as_judged,
     _epochs_left_to_resume,
     _full_batch,

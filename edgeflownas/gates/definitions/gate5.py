@@ -16,7 +16,7 @@ from edgeflownas.deploy.targets import Target, load_target
 from edgeflownas.deploy.vela import vela_version
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, none_of
-from edgeflownas.gates.gate import CHIP_KEYS, TRAINING_KEYS, Command, Context, Gate, has_target
+from edgeflownas.gates.gate import SELECTION_KEYS, TRAINING_KEYS, Command, Context, Gate, has_target
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
 from edgeflownas.gates.settings import GateSettings
@@ -460,7 +460,7 @@ GATE = Gate(
     ),
     config_keys=(*TRAINING_KEYS, "fast_mode.", "workflow."),
     requirements=(_picks_are_codes, _chip_can_be_compiled_for, _budget_is_kept_by_some, _space_is_small_enough),
-    own_keys=(*CHIP_KEYS, "selection.samples", "selection.budget", "selection.picks"),
+    own_keys=SELECTION_KEYS,
     run_directories=(RUN, REPEAT_RUN),
     packages=COMPUTING_PACKAGES,
     chip_packages=CHIP_PACKAGES,

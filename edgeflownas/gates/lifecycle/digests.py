@@ -131,7 +131,9 @@ def long_run_digest(output_dir: Path) -> str | None:
 
 
 def gate_digests(gate: Gate, files: dict[str, str], config: Config, output_dir: Path) -> dict[str, str | None]:
-    """The digests that a verdict of this gate rests on: code, config, data, versions of packages, and the long run."""
+    """The digests that a verdict rests on: code, config, data, versions of packages, the long run, and what it takes of
+    gates before it.
+    """
     values = relevant_config(gate, config)
     return {
         "code": sha256_of(relevant_source(gate, files)),
@@ -139,4 +141,5 @@ def gate_digests(gate: Gate, files: dict[str, str], config: Config, output_dir: 
         "data": data_digest(output_dir) if gate.uses_data else None,
         "versions": sha256_of(relevant_versions(gate, computing_now(), values)) if gate.packages else None,
         **({"long_run": long_run_digest(output_dir)} if gate.after_long_run else {}),
+        **({"built_on": sha256_of(gate.built_on(output_dir, config))} if gate.built_on else {}),
     }

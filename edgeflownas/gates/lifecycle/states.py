@@ -183,6 +183,8 @@ def _stale_reasons(
         why.append("data_index.json changed")
     if digests.get("long_run") != report["digests"].get("long_run"):
         why.append("the long run reached something else since")
+    if digests.get("built_on") != report["digests"].get("built_on"):
+        why.append("what it takes of the gates before it is something else since")
     if digests["versions"] != report["digests"].get("versions"):
         before = relevant_versions(gate, report["provenance"], report["config"]["values"])
         now = relevant_versions(gate, computing_now(), relevant_config(gate, config))

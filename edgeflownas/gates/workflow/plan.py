@@ -166,6 +166,10 @@ def plan_workflow(
     config = resolve_config(config_path, overrides)
     states = gate_states(Path(config["workflow.output_dir"]), config)
     again = {state.gate.name for state in states if state.state != "passed" or state.gate.name in forced}
+    for number, state in enumerate(states):
+        # What they publish may become something else, and then it is too late to ask this one.
+        if state.gate.built_on and any(s.gate.after_long_run and s.gate.name in again for s in states[:number]):
+            again.add(state.gate.name)
     triggers = {s.gate.name: s.next_number if s.gate.name in again else s.trigger for s in states}
     up_to_date = frozenset(triggers) - again
     next_numbers = {state.gate.name: state.next_number for state in states}

@@ -1,0 +1,1 @@
+"""The picks of a selection, each trained alone by the ordinary trainer."""
