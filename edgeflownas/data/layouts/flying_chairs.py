@@ -6,7 +6,7 @@ A. Dosovitskiy et al.: FlowNet: Learning Optical Flow with Convolutional Network
 import re
 from pathlib import Path
 
-from edgeflownas.data.layouts.layout import Candidate, Layout, Scan, listed, scan_of, split_by_group
+from edgeflownas.data.layouts.layout import Candidate, Layout, Names, Scan, scan_of, split_by_group
 from edgeflownas.data.other_files import names_in
 from edgeflownas.errors import UserError
 
@@ -23,13 +23,8 @@ def _fits(root: Path) -> bool:
 
 
 def _scan(root: Path, split: str, passes: str) -> Scan:
-    there, other, numbers = set(), [], set()
-    for name in listed(root, "data"):
-        if match := _FILE.fullmatch(name):
-            there.add(f"data/{name}")
-            numbers.add(match[1])
-        else:
-            other.append(name)
+    names = Names(root)
+    numbers = {match[1] for match in names.matching("data", _FILE)}
     candidates = [
         Candidate(number, tuple(f"data/{number}_{kind}" for kind in KINDS), group=number) for number in sorted(numbers)
     ]
@@ -43,7 +38,7 @@ def _scan(root: Path, split: str, passes: str) -> Scan:
         candidates = [candidate for candidate in candidates if splits[int(candidate.name) - 1] == split]
     elif candidates:
         candidates = split_by_group(root, split, candidates)
-    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE)
+    return scan_of(root, split, candidates, names.there, [] if split == "val" else names.other, TREE)
 
 
 def _official(path: Path) -> list[str]:

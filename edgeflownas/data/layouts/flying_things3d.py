@@ -11,10 +11,10 @@ from pathlib import Path
 from edgeflownas.data.layouts.layout import (
     Candidate,
     Layout,
+    Names,
     Scan,
     chosen_passes,
     has_folder,
-    listed,
     scan_of,
     subfolders,
 )
@@ -36,29 +36,9 @@ def _fits(root: Path) -> bool:
     return any(has_folder(root, folder) for folder in (FLOWS, *PASSES.values()))
 
 
-class _Names:
-    """The files of a split that are there, and those that belong to none of its samples."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.there: set[str] = set()
-        self.other: list[str] = []
-
-    def numbers(self, folder: str, pattern: re.Pattern[str]) -> set[int]:
-        """The numbers in a folder's names."""
-        numbers = set()
-        for name in listed(self.root, folder):
-            if match := pattern.fullmatch(name):
-                self.there.add(f"{folder}/{name}")
-                numbers.add(int(match[1]))
-            else:
-                self.other.append(name)
-        return numbers
-
-
 def _scan(root: Path, split: str, passes: str) -> Scan:
     used, part = chosen_passes(root, passes, PASSES), _SPLITS[split]
-    names = _Names(root)
+    names = Names(root)
     scenes = sorted(
         {
             f"{part}/{letter}/{scene}"
@@ -71,11 +51,11 @@ def _scan(root: Path, split: str, passes: str) -> Scan:
     return scan_of(root, split, candidates, names.there, names.other, TREE)
 
 
-def _of_camera(names: _Names, passes: list[str], scene: str, side: str) -> Iterator[Candidate]:
-    frames = {folder: names.numbers(f"{folder}/{scene}/{side}", _FRAME) for folder in passes}
+def _of_camera(names: Names, passes: list[str], scene: str, side: str) -> Iterator[Candidate]:
+    frames = {folder: _numbers(names, f"{folder}/{scene}/{side}", _FRAME) for folder in passes}
     for direction, (word, step) in DIRECTIONS.items():
         flow_folder = f"{FLOWS}/{scene}/{direction}/{side}"
-        flows = names.numbers(flow_folder, _FLOW)
+        flows = _numbers(names, flow_folder, _FLOW)
         for folder, numbers in frames.items():
             # The flow out of a scene's last (or first) frame is there, and the frame that it leads to is not.
             known = numbers or flows
@@ -89,6 +69,10 @@ def _of_camera(names: _Names, passes: list[str], scene: str, side: str) -> Itera
                     f"{flow_folder}/OpticalFlow{word}_{number:04d}_{SIDES[side]}.pfm",
                 )
                 yield Candidate(f"{folder}/{scene}/{direction}/{side}/{number:04d}", parts, group=scene)
+
+
+def _numbers(names: Names, folder: str, pattern: re.Pattern[str]) -> set[int]:
+    return {int(match[1]) for match in names.matching(folder, pattern)}
 
 
 LAYOUT = Layout(

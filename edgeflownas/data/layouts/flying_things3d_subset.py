@@ -7,7 +7,7 @@ all scenes are numbered through, and a flow file is there where the next (or pre
 import re
 from pathlib import Path
 
-from edgeflownas.data.layouts.layout import SPLITS, Candidate, Layout, Scan, chosen_passes, has_folder, listed, scan_of
+from edgeflownas.data.layouts.layout import SPLITS, Candidate, Layout, Names, Scan, chosen_passes, has_folder, scan_of
 
 DIRECTIONS = {"into_future": 1, "into_past": -1}
 SIDES = ("left", "right")
@@ -27,31 +27,23 @@ def subset_folders(root: Path) -> bool:
 
 def _scan(root: Path, split: str, passes: str) -> Scan:
     used = chosen_passes(root, passes, {"clean": f"{split}/image_clean", "final": f"{split}/image_final"})
-    there, other, candidates = set(), [], []
+    names, candidates = Names(root), []
     for side in SIDES:
         for folder in used:
-            for name in listed(root, f"{folder}/{side}"):
-                if _FRAME.fullmatch(name):
-                    there.add(f"{folder}/{side}/{name}")
-                else:
-                    other.append(name)
+            names.matching(f"{folder}/{side}", _FRAME)
         for direction, step in DIRECTIONS.items():
             flows = f"{split}/flow/{side}/{direction}"
-            for name in listed(root, flows):
-                if not (match := _FLOW.fullmatch(name)):
-                    other.append(name)
-                    continue
-                there.add(f"{flows}/{name}")
+            for match in names.matching(flows, _FLOW):
                 number = int(match[1])
                 for folder in used:
                     parts = (
                         f"{folder}/{side}/{number:07d}.png",
                         f"{folder}/{side}/{number + step:07d}.png",
-                        f"{flows}/{name}",
+                        f"{flows}/{match[0]}",
                     )
                     label = f"{Path(folder).name}/{side}/{direction}/{number:07d}"
                     candidates.append(Candidate(label, parts, group=f"{number:07d}"))
-    return scan_of(root, split, candidates, there, other, TREE)
+    return scan_of(root, split, candidates, names.there, names.other, TREE)
 
 
 LAYOUT = Layout(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeflownas.data.flow_files import LARGEST_KNOWN
-from edgeflownas.data.layouts.layout import Candidate, Layout, Scan, has_folder, listed, scan_of, split_by_group
+from edgeflownas.data.layouts.layout import Candidate, Layout, Names, Scan, has_folder, scan_of, split_by_group
 from edgeflownas.data.readers import read_flow
 from edgeflownas.data.samples import Sample
 
@@ -35,14 +35,10 @@ def _fits(root: Path) -> bool:
 
 def _scan(root: Path, split: str, passes: str) -> Scan:
     frames, flows = _first(root, FRAMES) or "training/image_2", _first(root, FLOWS) or "training/flow_occ"
-    there, other, numbers = set(), [], set()
-    for folder, pattern in ((frames, _FRAME), (flows, _FLOW)):
-        for name in listed(root, folder):
-            if match := pattern.fullmatch(name):
-                there.add(f"{folder}/{name}")
-                numbers.add(match[1])
-            else:
-                other.append(name)
+    names = Names(root)
+    numbers = {
+        match[1] for folder, pattern in ((frames, _FRAME), (flows, _FLOW)) for match in names.matching(folder, pattern)
+    }
     candidates = [
         Candidate(
             f"{number}_10",
@@ -53,7 +49,7 @@ def _scan(root: Path, split: str, passes: str) -> Scan:
     ]
     if candidates:
         candidates = split_by_group(root, split, candidates)
-    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE, unknown=True)
+    return scan_of(root, split, candidates, names.there, [] if split == "val" else names.other, TREE, unknown=True)
 
 
 def _matched(sample: Sample) -> np.ndarray | None:

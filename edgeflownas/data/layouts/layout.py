@@ -100,6 +100,31 @@ def further_sets(splits: Iterable[str]) -> list[str]:
     return [split.removeprefix(_FURTHER) for split in splits if split.startswith(_FURTHER)]
 
 
+class Names:
+    """The files of a data set that are there, and those that belong to none of its samples.
+
+    Attributes:
+        there: names relative to the root.
+        other: names alone.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.there: set[str] = set()
+        self.other: list[str] = []
+
+    def matching(self, folder: str, pattern: re.Pattern[str]) -> list[re.Match[str]]:
+        """Those in a folder that are of samples, by name: what matches a pattern whole."""
+        found = []
+        for name in listed(self._root, folder):
+            if match := pattern.fullmatch(name):
+                self.there.add(f"{folder}/{name}")
+                found.append(match)
+            else:
+                self.other.append(name)
+        return found
+
+
 def require_root(root: Path | str) -> None:
     """Refuse a root that is not there.
 

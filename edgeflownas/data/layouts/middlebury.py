@@ -10,9 +10,9 @@ from pathlib import Path
 from edgeflownas.data.layouts.layout import (
     Candidate,
     Layout,
+    Names,
     Scan,
     has_folder,
-    listed,
     scan_of,
     split_by_group,
     subfolders,
@@ -20,7 +20,7 @@ from edgeflownas.data.layouts.layout import (
 
 FRAMES, FLOWS = "other-data", "other-gt-flow"
 TREE = f"the layout is <root>/{FRAMES}/SEQUENCE/frame10.png, frame11.png and {FLOWS}/SEQUENCE/flow10.flo"
-_USED = {FRAMES: ("frame10.png", "frame11.png"), FLOWS: ("flow10.flo",)}
+_USED = {FRAMES: re.compile(r"frame1[01]\.png"), FLOWS: re.compile(r"flow10\.flo")}
 
 
 def _fits(root: Path) -> bool:
@@ -28,14 +28,10 @@ def _fits(root: Path) -> bool:
 
 
 def _scan(root: Path, split: str, passes: str) -> Scan:
-    there, other = set(), []
-    for folder, used in _USED.items():
+    names = Names(root)
+    for folder, pattern in _USED.items():
         for sequence in subfolders(root, folder):
-            for name in listed(root, f"{folder}/{sequence}"):
-                if name in used:
-                    there.add(f"{folder}/{sequence}/{name}")
-                else:
-                    other.append(name)
+            names.matching(f"{folder}/{sequence}", pattern)
     candidates = [
         Candidate(
             sequence,
@@ -46,7 +42,7 @@ def _scan(root: Path, split: str, passes: str) -> Scan:
     ]
     if candidates:
         candidates = split_by_group(root, split, candidates)
-    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE, unknown=True)
+    return scan_of(root, split, candidates, names.there, [] if split == "val" else names.other, TREE, unknown=True)
 
 
 LAYOUT = Layout(

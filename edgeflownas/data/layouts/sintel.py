@@ -12,10 +12,10 @@ import numpy as np
 from edgeflownas.data.layouts.layout import (
     Candidate,
     Layout,
+    Names,
     Scan,
     chosen_passes,
     has_folder,
-    listed,
     scan_of,
     split_by_group,
     subfolders,
@@ -38,34 +38,28 @@ def _fits(root: Path) -> bool:
 def _scan(root: Path, split: str, passes: str) -> Scan:
     used = chosen_passes(root, passes, {"clean": "training/clean", "final": "training/final"})
     masked = has_folder(root, "training/invalid")
-    there: set[str] = set()
-    other: list[str] = []
-    flows = _numbers(root, "training/flow", there, other)
+    names = Names(root)
+    flows = _numbers(root, "training/flow", names)
     if masked:
-        _numbers(root, "training/invalid", there, other)
+        _numbers(root, "training/invalid", names)
     candidates = []
     for folder in used:
-        frames = _numbers(root, folder, there, other)
+        frames = _numbers(root, folder, names)
         for scene in sorted(frames.keys() | flows.keys()):
             pictures = frames.get(scene, set())
             pairs = flows.get(scene, set()) | {number for number in pictures if number + 1 in pictures}
             candidates += [_candidate(folder, scene, number, masked) for number in sorted(pairs)]
     if candidates:
         candidates = split_by_group(root, split, candidates)
-    return scan_of(root, split, candidates, there, [] if split == "val" else other, TREE, unknown=True)
+    return scan_of(root, split, candidates, names.there, [] if split == "val" else names.other, TREE, unknown=True)
 
 
-def _numbers(root: Path, folder: str, there: set[str], other: list[str]) -> dict[str, set[int]]:
-    """By scene, the numbers of a folder's frames; their names are added to `there`, and all else to `other`."""
-    numbers: dict[str, set[int]] = {}
-    for scene in subfolders(root, folder):
-        for name in listed(root, f"{folder}/{scene}"):
-            if match := _FRAME.fullmatch(name):
-                there.add(f"{folder}/{scene}/{name}")
-                numbers.setdefault(scene, set()).add(int(match[1]))
-            else:
-                other.append(name)
-    return numbers
+def _numbers(root: Path, folder: str, names: Names) -> dict[str, set[int]]:
+    """By scene, the numbers of a folder's frames."""
+    return {
+        scene: {int(match[1]) for match in names.matching(f"{folder}/{scene}", _FRAME)}
+        for scene in subfolders(root, folder)
+    }
 
 
 def _candidate(folder: str, scene: str, number: int, masked: bool) -> Candidate:
