@@ -49,7 +49,8 @@ def _fusing_needs_cycles(mode: str, execution: str) -> str | None:
     if mode == "strict_fairness" or execution != "fused":
         return None
     return (
-        f"train.supernet_mode {mode} draws independent paths, which cannot be fused: set train.execution to sequential"
+        f"train.supernet_mode {mode} draws paths that form no fair cycle and cannot be fused: set train.execution to "
+        "sequential"
     )
 
 

@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max_steps", type=int, metavar="N", help="stop after this many steps, schedule unchanged")
     add("--batch_size", type=int, metavar="N", help="pairs per step")
     add("--lr", type=float, metavar="RATE", help="initial learning rate")
-    add("--supernet_mode", choices=("strict_fairness", "expectation_fairness"), help="how paths are drawn")
+    add("--supernet_mode", choices=("strict_fairness", "expectation_fairness", "sandwich"), help="how paths are drawn")
     add("--execution", choices=("fused", "sequential"), help="a cycle as one graph, or path after path (less memory)")
     add("--seed", type=int, metavar="N", help="seed of weights, cycles, order and crops")
     add_data_root_flag(parser)

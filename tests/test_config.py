@@ -106,7 +106,7 @@ def test_the_hash_ignores_comments_order_and_paths_and_nothing_else(tmp_path):
         ({"train.lr": float("nan")}, "train.lr: expected a number, above 0, at most 100, got NaN"),
         ({"data.max_flow": float("inf")}, "got Infinity"),
         ({"train.fast_mode": "yes"}, 'train.fast_mode: expected true or false, got "yes"'),
-        ({"train.supernet_mode": "unfair"}, "expected one of strict_fairness, expectation_fairness, got"),
+        ({"train.supernet_mode": "unfair"}, "expected one of strict_fairness, expectation_fairness, sandwich, got"),
         ({"data.root": ""}, "data.root: expected text of 1 to 1024 characters"),
         (
             {"data.root": "a\nb"},

@@ -18,6 +18,7 @@ from edgeflownas.nas.fair_sampler import (
     fair_cycle,
     independent_paths,
     main,
+    sandwich_paths,
     unfair_blocks,
 )
 from edgeflownas.nas.search_space import load_search_space
@@ -64,6 +65,14 @@ def test_independent_paths_are_not_fair_but_uniform():
     counts = np.stack([np.bincount(column, minlength=3) for column in codes.T])
     assert counts.min() > 1800
     assert (counts.max(axis=1) - counts.min(axis=1)).max() > 0
+
+
+def test_a_sandwich_always_holds_the_lightest_and_the_heaviest_and_a_uniform_path():
+    cycles = np.array([sandwich_paths(SPACE, 0, step) for step in range(2000)])
+    assert (cycles[:, 0] == 0).all()
+    assert (cycles[:, 2] == 2).all()
+    assert np.bincount(cycles[:, 1].ravel()) == pytest.approx([6000] * 3, rel=0.05)
+    assert (sandwich_paths(SPACE, 1, 5) != sandwich_paths(SPACE, 0, 5)).any()
 
 
 def test_options_of_unequal_number_are_fair_within_a_cycle_of_the_least_common_multiple(tmp_path):

@@ -26,7 +26,7 @@ def strict_fairness(settings: GateSettings, steps: int | None) -> str | None:
     if settings.supernet_mode == "strict_fairness":
         return None
     return (
-        f"train.supernet_mode is {settings.supernet_mode}, an ablation whose option counts are equal only on average; "
+        f"train.supernet_mode is {settings.supernet_mode}, an ablation that does not train all options equally often; "
         "strict_fairness is what is certified"
     )
 

@@ -47,13 +47,28 @@ def independent_paths(space: SearchSpace, seed: int, step: int) -> np.ndarray:
     return (words % option_counts).astype(np.int32)
 
 
+def sandwich_paths(space: SearchSpace, seed: int, step: int) -> np.ndarray:
+    """The lightest and the heaviest subnet, and independent uniform paths between them: the sandwich rule.
+
+    Yu and Huang, "Universally Slimmable Networks", arXiv:1903.05134, section 3.3. Held to fair cycles, it would train
+    three subnets alone: beside the first and the last option of every block only the middle ones are left.
+
+    Returns:
+        (paths, blocks) int32 digits, as many paths as a fair cycle has; middle options occur least.
+    """
+    paths = independent_paths(space, seed, step)
+    paths[-1] = [len(block.options) - 1 for block in space.blocks]
+    paths[0] = 0
+    return paths
+
+
 def _philox_words(seed: int, step: int, count: int) -> np.ndarray:
     # The step sits in the counter's top word: streams of different steps never overlap.
     raw = np.random.Philox(key=seed, counter=[0, 0, 0, step]).random_raw(count)
     return np.asarray(raw, dtype=np.uint64)
 
 
-SAMPLERS = {"strict_fairness": fair_cycle, "expectation_fairness": independent_paths}
+SAMPLERS = {"strict_fairness": fair_cycle, "expectation_fairness": independent_paths, "sandwich": sandwich_paths}
 
 
 def complete_cycle(code: ArchCode, space: SearchSpace) -> np.ndarray:
