@@ -145,8 +145,10 @@ def test_fidelity_ranks_by_the_mean_over_seeds(tmp_path: Path) -> None:
     assert report["agreement"]["strict"]["tau"] == 1.0
     assert report["ceiling_tau"] == pytest.approx(1 / 3)
     assert report["agreement"]["strict"]["regret"] == 0.0
-    # Deviations of 1, 0 and 0.25 px from the mean of two: the root of the mean variance, over the root of two.
-    assert report["alone"]["error"] == pytest.approx(np.sqrt((2.0 + 0.0 + 0.125) / 3 / 2))
+    # From seed 1 to 2 they change by 2, 0 and 0.5 px; by 0.833 on average, which ranks none of them.
+    apart = np.array([2.0, 0.0, 0.5]) - 2.5 / 3
+    assert report["alone"]["error"] == pytest.approx(np.sqrt(np.sum(2 * (apart / 2) ** 2) / 2 / 2))
+    assert report["agreement"]["strict"]["tau_first"] == 1.0
     assert report["alone"]["spread"] == pytest.approx(2.75)
     assert report["steps"] == {"alone": 4, "strict": 7}
     assert report["config_hash"] == {"strict": "b"}

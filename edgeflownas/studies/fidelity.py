@@ -15,7 +15,7 @@ import numpy as np
 from edgeflownas.artifacts import read_json, write_json, write_text
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
-from edgeflownas.nas.ranking import agreement, ceiling
+from edgeflownas.nas.ranking import agreement, ceiling, kendall_tau
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.parsers import command_parser
@@ -74,19 +74,33 @@ def fidelity_report(
         "alone": {
             "spread": float(np.ptp(means)),
             "std": float(means.std(ddof=1)),
-            # Of the mean over the seeds, from how far they lie apart.
-            "error": float(np.sqrt(epes.var(axis=1, ddof=1).mean() / len(seeds))) if len(seeds) > 1 else None,
+            "error": seeds_error(epes) if len(seeds) > 1 else None,
         },
         "agreement": {
             name: {
                 **agreement(values, means.tolist()).to_json(),
                 **regret(values, means),
+                "tau_first": kendall_tau(values, next(iter(judged.values()))),
                 **{key: supernets[name][key] for key in ("std_epe", "noise_epe", "samples", "bn_recal_batches")},
             }
             for name, values in judged.items()
         },
         "subnets": subnets,
     }
+
+
+def seeds_error(epes: np.ndarray) -> float:
+    """Standard error of a subnet's mean over its seeds, relative to the other subnets, pixels.
+
+    What a seed does to all subnets alike (its order of samples, its crops) ranks none of them and is left out: the
+    residuals are those of a two-way table without replication.
+
+    Args:
+        epes: (subnets, seeds), two or more of each.
+    """
+    subnets, seeds = epes.shape
+    left = epes - epes.mean(axis=0) - epes.mean(axis=1, keepdims=True) + epes.mean()
+    return float(np.sqrt((left**2).sum() / ((subnets - 1) * (seeds - 1)) / seeds))
 
 
 COLUMNS = 3
@@ -151,13 +165,14 @@ def print_report(report: Mapping[str, Any]) -> None:
         )
     print(
         f"\n{'supernet':18}{'tau':>6}{'95%':>16}{'rho':>6}{'rank error':>12}{'regret, px':>12}{'share':>7}{'spread':>8}"
-        f"{'noise':>7}{'samples':>9}{'batches':>9}"
+        f"{'noise':>7}{'samples':>9}{'batches':>9}{'tau to first':>14}"
     )
     for name, found in report["agreement"].items():
         print(
             f"{name:18}{_number(found['tau']):>6}{_interval(found['tau_interval']):>16}{_number(found['rho']):>6}"
             f"{found['rank_error']:12g}{found['regret']:12.3f}{found['regret_share']:7.0%}{found['std_epe']:8.3f}"
             f"{found['noise_epe']:7.3f}{found['samples']:9d}{found['bn_recal_batches']:9d}"
+            f"{_number(found['tau_first']):>14}"
         )
     alone = report["alone"]
     error = "unknown" if alone["error"] is None else f"{alone['error']:.3f} px"
