@@ -494,6 +494,15 @@ def test_later_gates_depend_on_whatever_earlier_ones_depend_on() -> None:
     assert all(small <= large for small, large in itertools.pairwise(configs))
 
 
+def test_what_only_commands_outside_the_gates_import_makes_nothing_stale() -> None:
+    alone = ("edgeflownas/predict.py", "edgeflownas/data/fitting.py", "edgeflownas/data/video_files.py")
+    assert not [path for path in alone for gate in GATES if sources.depends_on(gate, path)]
+    # They share this one with the gates.
+    assert sources.depends_on(find_gate("gate3"), "edgeflownas/data/readers.py")
+    # A file that nothing imports was thought of by nobody.
+    assert sources.depends_on(find_gate("gate1"), "edgeflownas/nobody.py")
+
+
 def test_every_named_source_file_exists() -> None:
     files = digests.source_files()
     for pattern in sources.NO_GATE:

@@ -1,7 +1,7 @@
 """Which source files a gate's verdict depends on: found by following what its commands and its module import.
 
-A file that no gate reaches, and that is not named in `NO_GATE`, matters to all gates: what nobody thought of makes
-gates stale too often, never too seldom.
+A file that no gate reaches matters to all gates: what nobody thought of makes gates stale too often, never too seldom.
+It matters to none if it is named in `NO_GATE`, or imported by what is named there alone.
 """
 
 import re
@@ -63,7 +63,9 @@ def depends_on(gate: Gate, path: str) -> bool:
         return False
     if path in _of_every_gate():
         return True
-    first = next((other.number for other in GATES if path in _of_gate(other)), 0)
+    first = next((other.number for other in GATES if path in _of_gate(other)), None)
+    if first is None:
+        return path not in _of_no_gate()
     return first <= gate.number
 
 
@@ -83,6 +85,11 @@ def _of_gate(gate: Gate) -> frozenset[str]:
     # Where nothing is computed, no function is called that imports what computes.
     found = reached_from(begin, without=_files(NO_GATE), nested=bool(gate.packages))
     return _with_named(found | _files(gate.sources) | (set(DATA) if gate.uses_data else set()))
+
+
+@cache
+def _of_no_gate() -> frozenset[str]:
+    return frozenset(reached_from(sorted(path for path in _files(NO_GATE) if path.endswith(".py")), without=()))
 
 
 def _with_named(found: set[str]) -> frozenset[str]:
