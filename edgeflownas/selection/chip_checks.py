@@ -5,7 +5,7 @@ From the compilations that it lists, everything else is computed again here.
 
 import numpy as np
 
-from edgeflownas.deploy.additive import held_out_codes
+from edgeflownas.deploy.additive import AdditiveCycles, held_out_codes
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.search_space import ArchCode, SearchSpace
 from edgeflownas.selection.chip_costs import allowed_error
@@ -39,42 +39,39 @@ def largest_error(chip: ChipTable, space: SearchSpace) -> tuple[float, float]:
     Raises:
         ValueError: the held-out subnets are others, or were not compiled.
     """
-    facts, cycles = chip.facts, _compiled(chip, space)
-    predicted = _predicted(chip, space)
+    facts, cycles, model = chip.facts, _compiled(chip, space), _model(chip, space)
     held_out = [parse_code(subnet["code"], space) for subnet in facts["held_out"]]
     expected = held_out_codes(space)
     if held_out != expected or not set(expected) <= cycles.keys():
         raise ValueError(f"{len(held_out)} subnets are held out, expected {len(expected)} that were compiled")
-    errors = [abs(predicted[code] / cycles[code] - 1) for code in held_out]
+    errors = [abs(model.of(code) / cycles[code] - 1) for code in held_out]
     return max(errors, default=0.0), allowed_error(facts["chip"], max(one["sram_kib"] for one in facts["compiled"]))
 
 
 def unlike_cycles(chip: ChipTable, space: SearchSpace) -> list[str]:
     """Subnets of the front that were not compiled themselves, and those whose time is not that of their cycles: as
     compiled, or as the additive model gives them."""
-    table, cycles, predicted = chip.table, _compiled(chip, space), _predicted(chip, space)
-    faults = []
-    for row, code in enumerate(all_codes(space)):
-        word = format_code(code)
-        own = code in cycles
-        if bool(table["compiled"].iloc[row]) != own:
-            faults.append(f"{word} is {'' if own else 'not '}among the compiled subnets, the table says otherwise")
-        if table["on_front"].iloc[row] and not own:
-            faults.append(f"{word} is on the front, and was not compiled")
-        expected = (cycles if own else predicted)[code] / chip.facts["chip"]["clock_mhz"] / 1e3
-        if not np.isclose(table["ms"].iloc[row], expected, rtol=1e-9, atol=0):
-            faults.append(f"{word} takes {table['ms'].iloc[row]:.6g} ms in the table, by its cycles {expected:.6g}")
-    return faults
+    codes, cycles = all_codes(space), _compiled(chip, space)
+    own = np.array([code in cycles for code in codes])
+    expected = _model(chip, space).of_all().astype(np.float64)
+    expected[own] = [cycles[code] for code in codes if code in cycles]
+    expected /= chip.facts["chip"]["clock_mhz"] * 1e3
+    marked, on_front = (chip.table[name].to_numpy(bool) for name in ("compiled", "on_front"))
+
+    def names(rows: np.ndarray) -> list[str]:
+        return [format_code(codes[row]) for row in np.flatnonzero(rows)]
+
+    faults = [f"{code}: the table is wrong about whether it was compiled" for code in names(marked != own)]
+    faults += [f"{code} is on the front, and was not compiled" for code in names(on_front & ~own)]
+    # Written so that a time that is no number is unlike.
+    unlike = ~np.isclose(chip.ms, expected, rtol=1e-9, atol=0)
+    return faults + [f"{code} has other milliseconds than its cycles take" for code in names(unlike)]
 
 
 def _compiled(chip: ChipTable, space: SearchSpace) -> dict[ArchCode, int]:
     return {parse_code(subnet["code"], space): subnet["cycles"] for subnet in chip.facts["compiled"]}
 
 
-def _predicted(chip: ChipTable, space: SearchSpace) -> dict[ArchCode, int]:
-    reference, differences = chip.facts["reference"]["cycles"], chip.facts["differences"]
-    blocks = [differences[block.name] for block in space.blocks]
-    return {
-        code: reference + sum(block[digit] for block, digit in zip(blocks, code, strict=True))
-        for code in all_codes(space)
-    }
+def _model(chip: ChipTable, space: SearchSpace) -> AdditiveCycles:
+    differences = tuple(tuple(chip.facts["differences"][block.name]) for block in space.blocks)
+    return AdditiveCycles(space, chip.facts["reference"]["cycles"], differences)
