@@ -11,14 +11,14 @@ import numpy as np
 
 from edgeflownas.artifacts import sha256_file, write_bytes, write_json, write_text
 from edgeflownas.command_line import add_set_flag
-from edgeflownas.config import Config, parse_assignment, resolve_config
+from edgeflownas.config import Config, parse_assignment
 from edgeflownas.deploy.bundle import GOLDEN, c_header, model_card, output_names, write_golden
 from edgeflownas.deploy.converter import FLOAT, MODEL, convert_model, require_converter
 from edgeflownas.deploy.settings import FEW_CALIBRATION_SAMPLES, ExportSettings, as_bytes
 from edgeflownas.deploy.subnet import PRECISIONS, Subnet, subnet_weights
 from edgeflownas.deploy.targets import load_target
 from edgeflownas.deploy.vela import compile_model, cost_line, vela_version
-from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command, writing
+from edgeflownas.errors import EXIT_DONE, require_writable_folder, run_command, writing
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.fair_sampler import complete_cycle
 from edgeflownas.nas.search_space import load_search_space
@@ -67,7 +67,7 @@ def export(
     # As tables name subnets: with commas only if a digit needs two places.
     name = format_code(code) if max(code) > 9 else "".join(map(str, code))
     folder = folder or Path(config["train.output_dir"]) / "deploy" / name
-    require_writable(folder / FACTS)
+    require_writable_folder(folder)
     path, checkpoint, evaluator, data = load_evaluator(config, checkpoint_name)
 
     # From here on the backend is imported.
@@ -218,17 +218,6 @@ def _tensors(model: "LiteModel") -> dict[str, Any]:
     return {"input": facts(model.input), "outputs": {n: facts(t) for n, t in zip(names, model.outputs, strict=True)}}
 
 
-def run_config(run: RunDirectory, changes: dict[str, Any]) -> Config:
-    """The configuration of a run, with defaults where an earlier version did not have a key, and `changes`.
-
-    Raises:
-        UserError: it is no run directory, or a change is not valid.
-    """
-    if not run.config.is_file():
-        raise UserError(f"{run.path}: no run directory: it has no {run.config.name}")
-    return resolve_config(None, {**run.read_config({}).values, **changes})
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "edgeflownas.deploy.export",
@@ -248,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command `python -m edgeflownas.deploy.export`."""
     arguments = _parser().parse_args(argv)
-    config = run_config(RunDirectory(arguments.run_dir), dict(map(parse_assignment, arguments.assignments)))
+    config = RunDirectory(arguments.run_dir).read_config(dict(map(parse_assignment, arguments.assignments)))
     folder, facts = export(config, arguments.checkpoint, arguments.arch, arguments.out, print)
     epe = facts["epe"]
     print(

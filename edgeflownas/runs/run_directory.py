@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgeflownas.artifacts import read_json, remove_unfinished, write_json, write_text
-from edgeflownas.config import Config
-from edgeflownas.config_schema import STUDIES_SCHEMA, schema_leaves
+from edgeflownas.config import Config, resolve_config
+from edgeflownas.config_schema import schema_leaves
 from edgeflownas.data.journal import JOURNAL_FILE
 from edgeflownas.errors import UserError, make_folder, remedy_of, writing
 from edgeflownas.locks import LockHeld, take_lock
@@ -151,16 +151,22 @@ class RunDirectory:
         write_json(self.config, config.resolved(), schema="resolved_config.schema.json")
 
     def read_config(self, changes: Mapping[str, Any]) -> Config:
-        """The configuration of the run, with the run's current folder and data index, and `changes`.
+        """The configuration of the run for whoever uses it here and now: `changes` by dotted key.
+
+        The folder is the run's current one, and the GPU is this machine's: the index that the training was given, and
+        whether it had to have one, say nothing of another. Keys that are newer than the run have their defaults, those
+        that are gone are left out.
 
         Raises:
-            UserError: there is none, or it is not valid.
+            UserError: this is no run directory, or a value is not valid.
         """
-        resolved = read_json(self.config, schema="resolved_config.schema.json")
+        if not self.config.is_file():
+            raise UserError(f"{self.path}: no run directory: it has no {self.config.name}")
+        recorded = read_json(self.config, schema="resolved_config.schema.json")["values"]
+        values = {key: value for key, value in recorded.items() if key in schema_leaves()}
         here = {"train.output_dir": str(self.path), "data.index": None}
-        # Runs of earlier versions have the studies' keys among their own.
-        values = {key: value for key, value in resolved["values"].items() if key not in schema_leaves(STUDIES_SCHEMA)}
-        return Config({**values, **here, **changes}, resolved["origins"])
+        device = {"train.gpu_device": None, "train.require_gpu": False}
+        return resolve_config(None, {**values, **here, **device, **changes})
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write `eval_epe_history.csv`, one row per completed epoch; floats so that they read back the same."""

@@ -13,8 +13,7 @@ from typing import Annotated, Any
 
 from edgeflownas.artifacts import PROJECT_ROOT, read_json, sha256_file
 from edgeflownas.command_line import data_root_overrides
-from edgeflownas.config import Config, resolve_config
-from edgeflownas.config_schema import schema_leaves
+from edgeflownas.config import Config
 from edgeflownas.console.durations import duration
 from edgeflownas.data.index import indexed_samples
 from edgeflownas.devices import backend_name
@@ -79,14 +78,10 @@ def run_config(
     Raises:
         UserError: no run directory, or a fault in a change.
     """
-    of_run = RunDirectory(run_dir).read_config({}).values
-    # Keys that are newer than the run have their defaults, those that are gone decide nothing.
-    values = {key: value for key, value in of_run.items() if key in schema_leaves()}
-    # The GPU of the machine that trained says nothing of this one.
-    values |= {"train.gpu_device": None, **changes, **data_root_overrides(data_root, changes)}
+    here = {**changes, **data_root_overrides(data_root, changes)}
     if samples is not None:
-        values |= {"eval.max_samples": samples, "fast_mode.max_samples": samples}
-    return resolve_config(None, values)
+        here |= {"eval.max_samples": samples, "fast_mode.max_samples": samples}
+    return RunDirectory(run_dir).read_config(here)
 
 
 def make_plan(config: Config, checkpoint_name: str, out: Path) -> Plan:

@@ -28,9 +28,7 @@ def recalibration_table(run_dir: Path, batches: Sequence[int]) -> dict[str, Any]
         UserError: the run, its data or its checkpoint cannot be read.
     """
     run = RunDirectory(run_dir)
-    # The GPU of the machine that trained says nothing of this one.
-    here = {"train.gpu_device": None}
-    config = run.read_config(here)
+    config = run.read_config({})
     _, checkpoint, evaluator, data = load_evaluator(config, "last")
 
     # The backend is imported by now, which takes ten seconds and more.
@@ -40,7 +38,7 @@ def recalibration_table(run_dir: Path, batches: Sequence[int]) -> dict[str, Any]
     pool = eval_pool(evaluator.space)
     rows: list[dict[str, Any]] = []
     for count in batches:
-        data = RunData(run.read_config({**here, "eval.bn_recal_batches": max(count, 1)}), data.index)
+        data = RunData(run.read_config({"eval.bn_recal_batches": max(count, 1)}), data.index)
         statistics, shifts, _ = evaluator.recalibrate(pool, data.recalibration())
         results = evaluator.measure(pool, statistics if count else uncalibrated(statistics), data.validation())
         mean_epe, std_epe, noise_epe = pool_summary(results)
