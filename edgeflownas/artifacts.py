@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import jsonschema_rs
 
-from edgeflownas.errors import UserError, make_folder, writing
+from edgeflownas.errors import UserError, make_folder, refuse_no_file, writing
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FOLDER = PROJECT_ROOT / "schemas"
@@ -47,6 +47,7 @@ def write_atomic(path: Path | str, write: Callable[[BinaryIO], None], keep: Path
     path = Path(path)
     make_folder(path.parent)
     with writing(path):
+        refuse_no_file(path)
         _replace(path, write, keep)
 
 

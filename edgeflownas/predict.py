@@ -25,7 +25,15 @@ from edgeflownas.data.video_files import (
     require_codec,
     write_video,
 )
-from edgeflownas.errors import EXIT_DONE, UserError, make_folder, require_writable, run_command, writing
+from edgeflownas.errors import (
+    EXIT_DONE,
+    UserError,
+    make_folder,
+    require_writable,
+    require_writable_folder,
+    run_command,
+    writing,
+)
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.search_space import ArchCode, SearchSpace, load_search_space
 from edgeflownas.parsers import command_parser
@@ -173,7 +181,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"also write the pictures as a video ({' or '.join(CODECS)}), all with the same --radius, as fast as "
         f"--video, or {FRAMES_PER_SECOND:g} a second",
     )
-    add("--out", type=require_writable, metavar="FOLDER", help="where it goes (predictions/ in the run directory)")
+    add(
+        "--out",
+        type=require_writable_folder,
+        metavar="FOLDER",
+        help="where it goes (predictions/ in the run directory)",
+    )
     return parser
 
 
@@ -205,14 +218,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command `python -m edgeflownas.predict`."""
     arguments = _parser().parse_args(argv)
     run = RunDirectory(arguments.run_dir)
-    if not run.config.is_file():
-        raise UserError(f"{run.path}: no run directory: it has no {run.config.name}")
     config = run.read_config({})
     settings = config.view(PredictSettings)
     code = chosen_code(run, arguments.arch, load_search_space(settings.search_space))
     fit = Fit(arguments.fit, (settings.height, settings.width))
+    folder = arguments.out or require_writable_folder(run.path / "predictions")
     _check_inputs(arguments, fit)
-    folder = arguments.out or run.path / "predictions"
 
     from edgeflownas.training.restored import load_evaluator
 

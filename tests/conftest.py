@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # As `prepare_backend` does it: no test depends on the keras.json of whoever runs it.
 os.environ["KERAS_HOME"] = os.devnull
@@ -14,6 +15,10 @@ from edgeflownas.data.synthetic import SyntheticParameters, generate
 from edgeflownas.errors import UserError
 from edgeflownas.gates.workflow.plan import require_package_beside
 from tests.tiny import EPOCHS, tiny_flags
+
+# On a machine that does other work at the same time, a second says nothing of the example that took it.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 REAL_PAIRS = Path(__file__).resolve().parents[2] / "shared" / "data" / "flying_chairs_examples"
 

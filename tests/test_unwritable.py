@@ -11,10 +11,19 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.artifacts import PROJECT_ROOT, write_atomic, write_json
-from edgeflownas.errors import CannotWrite, UserError, make_folder, require_writable, run_command, writing
+from edgeflownas.errors import (
+    CannotWrite,
+    UserError,
+    make_folder,
+    require_writable,
+    require_writable_folder,
+    run_command,
+    writing,
+)
 from edgeflownas.locks import take_lock
 from tests.handmade_runs import make_config, make_run
 
+DEFAULT_CONFIG = str(PROJECT_ROOT / "config" / "config.yaml")
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 NOBODY = 65534
 DENIED = "Permission denied"
@@ -80,6 +89,18 @@ def run(*words: str, cwd: Path | None = None) -> tuple[int, str, str]:
             "{}/a/b",
         ),
         ("edgeflownas.studies.single_subnet", "alone", "--arch", "000000000", "--out", "{}/space.yaml"),
+        ("edgeflownas.predict", "--run_dir", "run", "0.png", "1.png", "--out", "{}/flow"),
+        ("edgeflownas.reporting.flow_pictures", "--run_dir", "run", "--out", "{}/pictures"),
+        ("edgeflownas.nas.space_eval", "--run_dir", "run", "--out", "{}/subnets.csv"),
+        ("edgeflownas.nas.space_eval", "--run_dir", "run", "--merge", "--out", "{}/new/subnets.csv"),
+        ("edgeflownas.selection.select", "--config", DEFAULT_CONFIG, "--evaluated", "here", "--out", "{}/picked"),
+        ("edgeflownas.selection.select", "--config", DEFAULT_CONFIG, "--evaluated", "{}/evaluated"),
+        ("edgeflownas.selection.chip_costs", "--target", "arm_high_end", "--evaluated", "{}/evaluated"),
+        (
+            "edgeflownas.nas.cost",
+            *["--arch", "000000000", "--h", "48", "--w", "64", "--width", "4", "--target", "arm_high_end"],
+            *["--cache", "{}/costs"],
+        ),
     ],
     ids=lambda words: f"{words[0].rpartition('.')[2]}-{words[-1].rpartition('/')[2]}",
 )
@@ -98,13 +119,25 @@ def test_a_data_index_that_cannot_be_written_is_refused_in_one_line(synthetic_ro
     assert (code, line.count(f"{foreign}/data_index.json: cannot be written: {DENIED}")) == (2, 1)
 
 
-def test_a_report_in_another_users_run_is_refused_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reporting.training_report",),
+        ("reporting.flow_pictures", "--samples", "1"),
+        ("predict", "0.png", "1.png"),
+        ("nas.space_eval",),
+        ("deploy.export", "--arch", "000000000"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_goes_into_another_users_run_is_refused_before_anything_is_computed(words, tmp_path: Path) -> None:
     make_run(tmp_path / "run", 2, make_config())
     make_foreign(tmp_path / "run")
-    code, _, line = run("edgeflownas.reporting.training_report", "--run_dir", str(tmp_path / "run"))
+    code, _, line = run(f"edgeflownas.{words[0]}", "--run_dir", str(tmp_path / "run"), *words[1:], cwd=tmp_path)
     assert code == 2
     assert line.startswith(f"error: {tmp_path / 'run'}/")
-    assert line.endswith(f": cannot be written: {DENIED}; {ASK}")
+    assert f": cannot be written: {DENIED}" in line
+    assert line.endswith(f"; {ASK}")
 
 
 def test_a_closed_folder_is_one_line_for_those_who_only_look(tmp_path: Path) -> None:
@@ -221,10 +254,26 @@ def test_a_file_where_a_folder_is_wanted_and_a_name_that_is_too_long_are_told(tm
             write_json(path, 1)
     with pytest.raises(CannotWrite, match=rf"{tmp_path}/file is no folder"):
         require_writable(tmp_path / "file" / "value.json")
+    for path in (tmp_path / "file", tmp_path / "file" / "folder"):
+        with pytest.raises(CannotWrite, match=rf"{path}: cannot be written: {tmp_path}/file is no folder"):
+            require_writable_folder(path)
     with pytest.raises(CannotWrite, match="file: cannot be written: File exists"):
         make_folder(tmp_path / "file")
     with pytest.raises(CannotWrite, match="folder"):
         take_lock(tmp_path / "no folder" / ".lock", "me")
+
+
+def test_nothing_but_a_file_is_replaced_by_one(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for write in (require_writable, lambda path: write_json(path, 1)):
+        with pytest.raises(CannotWrite, match="folder: cannot be written: Is a directory; give another path"):
+            write(tmp_path / "folder")
+        for path in (tmp_path / "pipe", Path("/dev/full")):
+            with pytest.raises(CannotWrite, match=f"{path}: cannot be written: it is no regular file"):
+                write(path)
+    assert not os.path.isfile("/dev/full")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
 
 
 def test_a_mistake_within_a_write_stays_what_it_is(tmp_path: Path) -> None:
@@ -251,4 +300,5 @@ def test_what_can_be_written_is_let_through(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
     shutil.copy(__file__, tmp_path / "there")
     assert require_writable(tmp_path / "there") == tmp_path / "there"
-    assert require_writable(tmp_path) == tmp_path
+    assert require_writable_folder(tmp_path) == tmp_path
+    assert require_writable_folder(str(tmp_path / "a/b")) == tmp_path / "a/b"

@@ -10,7 +10,7 @@ from edgeflownas.deploy.chip_costs import DEFAULT_CACHE, chip_costs
 from edgeflownas.deploy.peak import fit
 from edgeflownas.deploy.subnet import OUTPUTS, PRECISIONS, RESIZES, Subnet
 from edgeflownas.deploy.targets import Target, load_target
-from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable_folder, run_command
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.search_space import DEFAULT_SEARCH_SPACE, load_search_space
 from edgeflownas.network.cost import subnet_cost, supernet_params
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", choices=PRECISIONS, default="int8", help="with --target: as deploy.precision (%(default)s)"
     )
     cache = "with --target: where results are kept, and found again (%(default)s)"
-    parser.add_argument("--cache", type=require_writable, default=DEFAULT_CACHE, metavar="FOLDER", help=cache)
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, metavar="FOLDER", help=cache)
     return parser
 
 
@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = parse_code(arguments.arch, space)
         report |= {"arch": format_code(code), **subnet_cost(space, code, arguments.h, arguments.w, arguments.width)}
         if arguments.target is not None:
+            require_writable_folder(arguments.cache)
             form = (arguments.output, arguments.resize, arguments.precision)
             subnet = Subnet(space, code, arguments.width, arguments.h, arguments.w, *form)
             target = load_target(arguments.target)

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeflownas.artifacts import write_bytes
 from edgeflownas.data.flow_colours import flow_colours, wheel_picture
-from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable_folder, run_command
 from edgeflownas.nas.arch_codec import parse_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import complete_cycle
@@ -150,7 +150,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint", metavar="best|last|FILE", help="predict again, with this checkpoint")
     add("--arch", nargs="+", default=[], metavar="CODE", help="predict again, with these subnets")
     add("--samples", type=int, metavar="N", help="predict again, for this many validation samples")
-    add("--out", type=require_writable, metavar="FOLDER", help="where the pictures go (pictures/ in the run directory)")
+    add(
+        "--out",
+        type=require_writable_folder,
+        metavar="FOLDER",
+        help="where the pictures go (pictures/ in the run directory)",
+    )
     return parser
 
 
@@ -160,8 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.samples is not None and arguments.samples < 1:
         raise UserError(f"--samples must be at least 1, got {arguments.samples}")
     run = RunDirectory(arguments.run_dir)
-    if not run.config.is_file():
-        raise UserError(f"{run.path}: no run directory: it has no {run.config.name}")
+    folder = arguments.out or require_writable_folder(run.path / "pictures")
     special = bool(arguments.checkpoint or arguments.arch or arguments.samples)
     if special or not run.flow_samples.is_file():
         name = arguments.checkpoint or "last"
@@ -172,7 +176,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         samples = load_flow_samples(run.flow_samples)
     source = samples.origin["checkpoint"] if special else run.flow_samples.name
-    folder = arguments.out or run.path / "pictures"
     for number, code in enumerate(samples.codes):
         path = folder / f"flow_{code.replace(',', '')}.png"
         sheet = flow_sheet(samples, number, source)

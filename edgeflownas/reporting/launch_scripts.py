@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from edgeflownas.artifacts import PROJECT_ROOT, write_text
-from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, require_writable, run_command
+from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, require_writable_folder, run_command
 from edgeflownas.parsers import command_parser
 
 TEMPLATES = PROJECT_ROOT / "scripts"
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--out launch --gpus 1 --minutes 600 -- python -m edgeflownas.train_supernet --resume auto",),
     )
     parser.add_argument(
-        "--out", type=require_writable, required=True, help="folder for local/ and hpc/ with a script each"
+        "--out", type=require_writable_folder, required=True, help="folder for local/ and hpc/ with a script each"
     )
     parser.add_argument("--cpus", type=int, default=8, help="CPU cores (%(default)s)")
     parser.add_argument("--mem_mb", type=int, default=32000, help="memory, MB (%(default)s)")

@@ -18,7 +18,7 @@ from edgeflownas.deploy.chip_costs import DEFAULT_CACHE
 from edgeflownas.deploy.subnet import Subnet
 from edgeflownas.deploy.targets import Target, load_target
 from edgeflownas.deploy.vela import ChipCost, vela_version
-from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, require_writable, run_command
+from edgeflownas.errors import EXIT_CHECK_FAILED, EXIT_DONE, UserError, require_writable_folder, run_command
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.search_space import ArchCode
 from edgeflownas.parsers import command_parser
@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--evaluated", type=Path, required=True, metavar="FOLDER", help="where nas.space_eval wrote subnets.csv")
     add("--out", type=Path, metavar="FOLDER", help="where to write (the folder of --evaluated)")
     cache = "where results of compilations are kept, and found again (%(default)s)"
-    add("--cache", type=require_writable, default=DEFAULT_CACHE, metavar="FOLDER", help=cache)
+    add("--cache", type=Path, default=DEFAULT_CACHE, metavar="FOLDER", help=cache)
     return parser
 
 
@@ -164,13 +164,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command `python -m edgeflownas.selection.chip_costs`."""
     arguments = _parser().parse_args(argv)
     config = config_from_flags(arguments, {})
+    out = require_writable_folder(arguments.out or arguments.evaluated)
+    require_writable_folder(arguments.cache)
 
     from edgeflownas.selection.chip_tables import TABLE, ChipSettings, write_chip_costs
     from edgeflownas.selection.selecting import SelectionSettings, named_codes
     from edgeflownas.selection.tables import read_evaluated
 
-    out = arguments.out or arguments.evaluated
-    require_writable(out / TABLE)
     evaluated = read_evaluated(arguments.evaluated)
     named = named_codes(config.view(SelectionSettings).picks, evaluated.space)
     settings = config.view(ChipSettings)

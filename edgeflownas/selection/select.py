@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.command_line import add_config_flags, config_from_flags
-from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
+from edgeflownas.errors import EXIT_DONE, require_writable_folder, run_command
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
 
 MODULE = "edgeflownas.selection.select"
@@ -69,10 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command `python -m edgeflownas.selection.select`."""
     arguments = _parser().parse_args(argv)
     config = config_from_flags(arguments, {})
-    out = arguments.out or arguments.evaluated
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: expected a folder, found a file")
-    paths = [require_writable(out / name) for name in (FRONT, SELECTION)]
+    out = require_writable_folder(arguments.out or arguments.evaluated)
+    paths = [out / name for name in (FRONT, SELECTION)]
 
     from edgeflownas.reporting.pages import SELECTION as PAGE
     from edgeflownas.reporting.selection_page import selection_page

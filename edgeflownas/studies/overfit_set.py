@@ -15,7 +15,7 @@ from edgeflownas.data.layouts.flying_chairs2 import sample_of
 from edgeflownas.data.layouts.registry import AUTO, LAYOUTS, find_layout
 from edgeflownas.data.order import centre_crop
 from edgeflownas.data.samples import Sample, read_sample
-from edgeflownas.errors import EXIT_DONE, UserError, make_folder, require_writable, run_command, writing
+from edgeflownas.errors import EXIT_DONE, UserError, make_folder, require_writable_folder, run_command, writing
 from edgeflownas.parsers import command_parser
 
 
@@ -98,7 +98,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=6, help="how many training pairs (%(default)s)")
     parser.add_argument("--height", type=int, default=96, help="of the crop, pixels (%(default)s)")
     parser.add_argument("--width", type=int, default=128, help="of the crop, pixels (%(default)s)")
-    parser.add_argument("--out", type=require_writable, required=True, help="folder to make")
+    parser.add_argument("--out", type=require_writable_folder, required=True, help="folder to make")
     parser.add_argument("--replace", action="store_true", help="put it in the place of what lies at --out")
     arguments = parser.parse_args()
     if min(arguments.pairs, arguments.height, arguments.width) < 1:
