@@ -89,22 +89,48 @@ def make_folder(path: Path) -> None:
 
 
 def require_writable(path: Path | str) -> Path:
-    """The path of what will be written later, refused before anything is computed for it.
+    """The path of a file that will be written later, refused before anything is computed for it.
 
     Raises:
-        CannotWrite: what is there, or the folder that it goes into, is no place to write to.
+        CannotWrite: what is there is no file, or the folder that it goes into is no place to write to.
     """
-    folder = path = Path(path)
+    path = Path(path)
+    refuse_no_file(path)
+    _require_room(path, path.parent)
+    return path
+
+
+def require_writable_folder(path: Path | str) -> Path:
+    """The path of a folder into which files will be written later, refused before anything is computed for them.
+
+    Raises:
+        CannotWrite: what is there is no folder, or one that cannot be written to, or it cannot be made.
+    """
+    path = Path(path)
+    _require_room(path, path)
+    return path
+
+
+def refuse_no_file(path: Path) -> None:
+    """Refuse to put a file in the place of something else: a folder, or a device such as /dev/null.
+
+    Raises:
+        CannotWrite: there is such a thing.
+    """
+    if os.path.isdir(path):
+        raise CannotWrite(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise CannotWrite(path, OSError(errno.EINVAL, "it is no regular file"))
+
+
+def _require_room(path: Path, folder: Path) -> None:
     while not os.path.lexists(folder):
         folder = folder.parent
     if not os.path.isdir(folder):
-        if folder != path:
-            raise CannotWrite(path, NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder"))
-        folder = folder.parent
+        raise CannotWrite(path, NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder"))
     if not os.access(folder, os.W_OK | os.X_OK):
         number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
         raise CannotWrite(path, OSError(number, f"{os.strerror(number)} ({folder})"))
-    return path
 
 
 def remedy_of(error: OSError) -> str:
@@ -150,4 +176,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = EXIT_INTERRUPTED
+        # If it came while Python ran a text (`exec`, as in `dataclass`), Python ends itself by SIGINT instead of with
+        # this exit code, unless another text has run since.
+        exec("")
     sys.exit(code)
