@@ -128,7 +128,7 @@ def passable(gate):
             try:
                 require_passable(GATES[: find_gate(gate).number], CONFIG, Path(DATA_INDEX))
                 require_long_run_for(find_gate(gate), PLAN)
-            except UserError as error:
+            except (UserError, OSError) as error:
                 refuse(error)
         return []
 

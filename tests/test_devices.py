@@ -11,6 +11,10 @@ import pytest
 from edgeflownas.config import resolve_config
 from edgeflownas.devices import _choose_gpu, check_backend, check_device, granted_gpus
 from edgeflownas.errors import UserError
+from edgeflownas.gates.definitions.gate5 import GATE as GATE5
+from edgeflownas.gates.definitions.gate5 import SPACE_EVAL
+from edgeflownas.gates.gate import Context
+from edgeflownas.nas.search_space import load_search_space
 from tests.tiny import tiny_flags, trace_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,6 +102,17 @@ def test_a_gpu_that_is_not_granted_is_refused_by_name(value, settings, words, mo
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     with pytest.raises(UserError, match=words):
         check_backend(config(**settings))
+
+
+@pytest.mark.parametrize("settings", [{"gpu_device": 1, "require_gpu": True}, {}])
+def test_gate_5_computes_on_the_gpu_that_the_configuration_names(settings):
+    """Its evaluation reads the configuration of the run, which says nothing of the device here."""
+    wanted = config(**settings)
+    context = Context(wanted, load_search_space(), "out", [], [], [], {})
+    commands = [part for step in GATE5.steps(wanted) for part in step if part.module == SPACE_EVAL]
+    assert len(commands) == 3
+    for command in commands:
+        assert ("--gpu_device 1 --set train.require_gpu=true" in " ".join(command.words(context))) == bool(settings)
 
 
 def test_the_warning_about_a_hidden_gpu_names_what_hides_it(monkeypatch, capsys):

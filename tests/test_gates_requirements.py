@@ -110,6 +110,14 @@ def test_everything_that_is_wrong_comes_at_once_and_only_once() -> None:
         {"workflow.gate4_batch_size": 4096, "data.source": "synthetic", "train.batch_size": 1},
         {"selection.picks": "000000000  2,2,2,2,2,2,2,2,2", "selection.budget": 2006.5},
         {"target": "arm_high_end", "selection.budget": 49},
+        # Fast mode evaluates the long run, and so all subnets, on a few of many samples.
+        {
+            "selection.max_tmacs": 40,
+            "train.fast_mode": True,
+            "data.source": "synthetic",
+            "data.synthetic.val": 1000,
+            "eval.batch_size": 1,
+        },
     ],
 )
 def test_what_can_pass_is_not_refused(overrides: dict[str, Any]) -> None:

@@ -376,7 +376,7 @@ def _chip_can_be_compiled_for(settings: GateSettings, steps: int | None) -> str 
 
 
 def _space_is_small_enough(settings: GateSettings, steps: int | None) -> str | None:
-    samples = settings.samples or settings.eval_samples
+    samples = settings.samples or (settings.fast_max_samples if settings.fast_mode else settings.eval_samples)
     if settings.data_source == "synthetic":
         samples = min(samples or settings.synthetic_val, settings.synthetic_val)
     space = load_search_space(settings.search_space)
@@ -399,7 +399,10 @@ def _space_eval(context: Context, run: str, *flags: Any) -> list[Any]:
     settings = context.settings
     where = ["--run_dir", context.run(LONG_RUN), "--checkpoint", CHECKPOINT, "--out", f"{context.run(run)}/{TABLE}"]
     samples = [] if settings.samples is None else ["--samples", settings.samples]
-    return [*where, *samples, "--set", f"selection.max_tmacs={settings.max_tmacs:g}", *flags]
+    # The command takes them from nowhere else: a run is evaluated on other machines than the one that trained it.
+    device = [] if settings.gpu_device is None else ["--gpu_device", settings.gpu_device]
+    device += ["--set", "train.require_gpu=true"] if settings.require_gpu else []
+    return [*where, *samples, *device, "--set", f"selection.max_tmacs={settings.max_tmacs:g}", *flags]
 
 
 def _one_by_one(context: Context) -> list[Any]:
