@@ -156,6 +156,9 @@ def test_report_says_what_of_the_data_was_not_seen_not_judged_clipped_or_left_ly
         assert words in text
     edit_json(run / "config.json", values=config["values"] | {"eval.max_samples": 9})
     assert "pairs were evaluated" not in text_of(run)
+    assert "flow not known" not in text_of(run)
+    edit_json(run / "train_manifest.json", data=data | {"unknown_share": {"train": 0.6812}})
+    assert "| flow not known | 68.12% of train: no part in loss and metrics |" in text_of(run)
 
 
 def test_report_calls_scenes_generated_whatever_the_source_was_called(run: Path) -> None:

@@ -214,10 +214,12 @@ def test_a_run_on_partly_known_flow_is_trained_evaluated_and_drawn(
     # All validation samples of the run are kept.
     epes = samples.mean_errors.mean(axis=1, dtype=np.float64)
     np.testing.assert_allclose(epes, [subnet["epe"] for subnet in judged], rtol=1e-5)
-    assert read_json(run / "train_manifest.json")["data"]["layout"] == layout
+    manifest, index = read_json(run / "train_manifest.json"), read_json(run / "data_index.json")
+    assert manifest["data"]["layout"] == layout
+    unknown = {split: part["unknown_share"] for split, part in index["splits"].items()}
+    assert manifest["data"]["unknown_share"] == unknown
     assert flow_pictures.main(["--run_dir", str(run), "--out", str(tmp_path)]) == 0
     assert evaluate([*tiny_flags(root, run), "--json", "--arch", "0,0,0,0,2,1,2,2,2"]) == 0
-    index = read_json(run / "data_index.json")
     zero = []
     for entry in index["splits"]["val"]["samples"][:3]:
         flow = read_sample(Sample(root, entry["name"], tuple(entry["files"])))[2]

@@ -305,7 +305,8 @@ class RunFacts:
         height, width, channels = manifest["input_shape"]
         schedule = manifest["lr_schedule"]
         name, start = manifest["optimizer"]["name"], schedule["initial"]
-        clipped = ", ".join(f"{share:.2%} of {split}" for split, share in manifest["data"]["clipped_share"].items())
+        clipped = _shares(manifest["data"]["clipped_share"])
+        unknown = manifest["data"].get("unknown_share")
         return [
             ("input", f"{height}×{width}×{channels}"),
             ("sampling", f"{manifest['supernet_mode']}, {manifest['execution']} execution"),
@@ -320,6 +321,7 @@ class RunFacts:
             ("batch-norm recalibration", f"{values['eval.bn_recal_batches']} fixed training batches"),
             ("evaluation", f"centre crops of the input's size ({values['eval.split']})"),
             ("flow clipped to", f"±{values['data.max_flow']:g} px: {clipped}"),
+            *([("flow not known", f"{_shares(unknown)}: no part in loss and metrics")] if unknown else []),
             ("seed", str(manifest["seed"])),
         ]
 
@@ -357,6 +359,10 @@ class RunFacts:
             f"{origin['epoch']}, step {origin['global_step']}."
             f"{'' if trained else untrained}"
         )
+
+
+def _shares(by_split: Mapping[str, float]) -> str:
+    return ", ".join(f"{share:.2%} of {split}" for split, share in by_split.items())
 
 
 def _tau(first: Sequence[float], second: Sequence[float]) -> float:

@@ -139,6 +139,7 @@ def _data_facts(source: str, index: Mapping[str, Any]) -> dict[str, Any]:
         for name in further_sets(splits)
         for part in (splits[further_split(name)],)
     }
+    unknown = {name: split["unknown_share"] for name, split in splits.items() if "unknown_share" in split}
     return {
         "source": source,
         "generated": index["generated"],
@@ -154,6 +155,7 @@ def _data_facts(source: str, index: Mapping[str, Any]) -> dict[str, Any]:
         "zero_flow_epe": splits["val"]["zero_flow_epe"],
         "clipped_share": {name: splits[name]["clipped_share"] for name in SPLITS},
         **({"further": further} if further else {}),
+        **({"unknown_share": unknown} if unknown else {}),
         "remarks": remarks(index),
     }
 
