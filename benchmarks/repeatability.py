@@ -7,6 +7,7 @@ TF_ENABLE_ONEDNN_OPTS=0 python -m benchmarks.repeatability      # with Eigen
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -25,7 +26,7 @@ from edgeflownas.devices import prepare_backend
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import load_search_space
 
-WAYS = ("fused", "sequential", "evaluation")
+WAYS = ("fused", "sequential", "evaluation", "masked")
 SIZES = ("48x64x8x2", "93x125x12x3", "180x240x16x2")
 BATCHES = 5
 """A sum in another order is not always another sum: more than one batch is tried."""
@@ -40,7 +41,8 @@ def repeat(size: str, way: str, times: int) -> dict[str, Any]:
 
     Args:
         size: height, width, base width and batch, such as 180x240x16x2.
-        way: `fused` or `sequential`, a training step; `evaluation`: recalibrate, evaluate and predict with one cycle.
+        way: `fused` or `sequential`, a training step; `evaluation`: recalibrate, evaluate and predict with one cycle;
+            `masked`: a fused step and an evaluation with labels half of which are not known.
 
     Returns:
         `different`, how often the result was not the commonest of its batch; `s`, seconds each.
@@ -54,7 +56,10 @@ def repeat(size: str, way: str, times: int) -> dict[str, Any]:
         )
         for _ in range(BATCHES)
     ]
-    compute = evaluation(init_neurons) if way == "evaluation" else training(init_neurons, way)
+    if way == "masked":
+        batches = [(frames, _half_known(flow, rng)) for frames, flow in batches]
+    ways = {"evaluation": evaluation, "masked": both}
+    compute = ways[way](init_neurons) if way in ways else training(init_neurons, way)
     found: list[Counter[str]] = [Counter() for _ in batches]
     started = time.perf_counter()
     for turn in range(times):
@@ -71,15 +76,32 @@ def repeat(size: str, way: str, times: int) -> dict[str, Any]:
     }
 
 
+def _half_known(flow: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Labels (B, H, W, 3) of flow (B, H, W, 2): the third channel says what is known."""
+    known = rng.integers(0, 2, (*flow.shape[:-1], 1)).astype(np.float32)
+    return np.concatenate([flow * known, known], axis=-1)
+
+
+def _network(init_neurons: int) -> Any:
+    """A network whose residual blocks do something, as after some training: at first no gradient reaches their
+    convolutions, and what does not repeat there would not be seen."""
+    from edgeflownas.network.flow_network import FlowNetwork
+
+    network = FlowNetwork(load_search_space(), init_neurons, seed=0)
+    for weight in network.trainable_variables:
+        if weight.name.endswith(".norm1.gamma"):
+            weight.assign([1.0] * weight.shape[0])
+    return network
+
+
 def training(init_neurons: int, way: str) -> Compute:
-    """One step from the initial weights, as a function that returns all it observed and changed."""
+    """One step from the same weights, as a function that returns all it observed and changed."""
     from keras import ops
 
-    from edgeflownas.network.flow_network import FlowNetwork
     from edgeflownas.training.supernet_model import TrainingModel
 
     space = load_search_space()
-    network = FlowNetwork(space, init_neurons, seed=0)
+    network = _network(init_neurons)
     model = TrainingModel(network, way, learning_rate=1e-4, weight_decay=4e-5, grad_clip=5.0)
     variables = [*network.trainable_variables, *model.optimizer.variables]
     initial = [ops.convert_to_numpy(variable) for variable in variables]
@@ -97,11 +119,10 @@ def training(init_neurons: int, way: str) -> Compute:
 
 def evaluation(init_neurons: int) -> Compute:
     """Recalibrating, evaluating, predicting with the subnets of one cycle, as a function that returns all results."""
-    from edgeflownas.network.flow_network import FlowNetwork
     from edgeflownas.training.evaluation import Batch, Evaluator
 
     space = load_search_space()
-    evaluator = Evaluator(FlowNetwork(space, init_neurons, seed=0), init_neurons, FLOW_SCALE)
+    evaluator = Evaluator(_network(init_neurons), init_neurons, FLOW_SCALE)
     codes = fair_cycle(space, seed=42, step=0)
 
     def judge(frames: np.ndarray, flow: np.ndarray) -> Iterator[np.ndarray]:
@@ -113,6 +134,16 @@ def evaluation(init_neurons: int) -> Compute:
         yield from evaluator.predict(codes, [batch], frames)[:2]
 
     return judge
+
+
+def both(init_neurons: int) -> Compute:
+    """A fused step, then an evaluation."""
+    step, judge = training(init_neurons, "fused"), evaluation(init_neurons)
+
+    def compute(frames: np.ndarray, flow: np.ndarray) -> Iterator[np.ndarray]:
+        return itertools.chain(step(frames, flow), judge(frames, flow))
+
+    return compute
 
 
 @contextmanager

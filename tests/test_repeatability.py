@@ -30,10 +30,12 @@ def order_of_sums():
     keep_order_of_sums()
 
 
-def random_batch():
+def random_batch(masked):
     rng = np.random.default_rng(0)
     frames = rng.uniform(-1, 1, (2, 45, 60, 6)).astype(np.float32)
-    return frames, rng.normal(0, 0.5, (2, 45, 60, 2)).astype(np.float32)
+    flow = rng.normal(0, 0.5, (2, 45, 60, 2)).astype(np.float32)
+    known = rng.integers(0, 2, (2, 45, 60, 1)).astype(np.float32)
+    return frames, np.concatenate([flow, known], axis=-1) if masked else flow
 
 
 def long_sums(nodes):
@@ -43,17 +45,25 @@ def long_sums(nodes):
 
 
 @pytest.mark.parametrize("execution", ["fused", "sequential"])
-@pytest.mark.parametrize("rewritten", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_no_sum_of_a_training_step_leaves_its_order_to_the_threads(execution, rewritten):
+@pytest.mark.parametrize(
+    ("rewritten", "masked"),
+    [
+        (True, False),
+        pytest.param(False, False, marks=pytest.mark.slow),
+        pytest.param(True, True, marks=pytest.mark.slow),
+    ],
+)
+def test_no_sum_of_a_training_step_leaves_its_order_to_the_threads(execution, rewritten, masked):
     model = TrainingModel(started_network(SPACE, WIDTH, rewritten=rewritten), execution, **SETTINGS)
-    nodes = executed_nodes(lambda: model.train_cycle(*random_batch(), CODES, lr=1e-4))
+    nodes = executed_nodes(lambda: model.train_cycle(*random_batch(masked), CODES, lr=1e-4))
     assert sum(node.op == "AddN" for node in nodes) > 10
     assert long_sums(nodes) == []
 
 
-def test_no_sum_of_recalibration_judging_and_prediction_leaves_its_order_to_the_threads():
+@pytest.mark.parametrize("masked", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_no_sum_of_recalibration_judging_and_prediction_leaves_its_order_to_the_threads(masked):
     evaluator = Evaluator(started_network(SPACE, WIDTH, rewritten=True), WIDTH, flow_scale=5.0)
-    batch = Batch(*random_batch(), samples=2)
+    batch = Batch(*random_batch(masked), samples=2)
 
     def evaluate():
         evaluator.evaluate(CODES[None], [batch], [batch])
@@ -88,7 +98,7 @@ def test_steps_and_evaluations_repeat_bit_for_bit_under_load(library):
         *("--sizes", "180x240x16x2", "--times", "60", "--threads", "8", "--load", "1"),
         TF_ENABLE_ONEDNN_OPTS=str(int(library == "oneDNN")),
     )
-    assert found == [("fused", 60, 0), ("sequential", 60, 0), ("evaluation", 60, 0)]
+    assert found == [("fused", 60, 0), ("sequential", 60, 0), ("evaluation", 60, 0), ("masked", 60, 0)]
 
 
 @pytest.mark.slow
@@ -96,7 +106,7 @@ def test_steps_and_evaluations_repeat_bit_for_bit_under_jax():
     if not JAX_PYTHON:
         pytest.skip("EDGEFLOWNAS_JAX_PYTHON names no Python with requirements-jax.lock installed; see .ci/run")
     found = repeats("--sizes", "48x64x4x2", "--times", "60", "--load", "1", python=JAX_PYTHON, KERAS_BACKEND="jax")
-    assert found == [("fused", 60, 0), ("sequential", 60, 0), ("evaluation", 60, 0)]
+    assert found == [("fused", 60, 0), ("sequential", 60, 0), ("evaluation", 60, 0), ("masked", 60, 0)]
 
 
 def test_the_benchmark_counts_what_differs_from_the_commonest_result_of_its_batch(monkeypatch):
