@@ -127,7 +127,8 @@ def _require_room(path: Path, folder: Path) -> None:
     while not os.path.lexists(folder):
         folder = folder.parent
     if not os.path.isdir(folder):
-        raise CannotWrite(path, NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder"))
+        what = "it" if folder == path else folder
+        raise CannotWrite(path, NotADirectoryError(errno.ENOTDIR, f"{what} is no folder"))
     if not os.access(folder, os.W_OK | os.X_OK):
         number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
         raise CannotWrite(path, OSError(number, f"{os.strerror(number)} ({folder})"))

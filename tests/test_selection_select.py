@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from edgeflownas.artifacts import read_json
-from edgeflownas.errors import UserError
+from edgeflownas.errors import CannotWrite, UserError
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.selection.compare import main as compare
@@ -216,7 +216,7 @@ def test_epes_that_are_not_finite_are_refused_with_the_first_code(tmp_path: Path
 
 def test_out_that_is_a_file_is_refused(evaluated: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="expected a folder, found a file"):
+    with pytest.raises(CannotWrite, match="file: cannot be written: it is no folder"):
         select([*SETTINGS, "--evaluated", str(evaluated), "--out", str(tmp_path / "file")])
 
 

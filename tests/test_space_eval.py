@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgeflownas.artifacts import PROJECT_ROOT, sha256_file
-from edgeflownas.errors import CannotWrite, UserError
+from edgeflownas.errors import EXIT_INTERRUPTED, CannotWrite, UserError
 from edgeflownas.locks import take_lock
 from edgeflownas.nas import supernet_eval
 from edgeflownas.nas.space_eval import main
@@ -132,16 +132,20 @@ def test_a_missing_shard_is_named_with_what_to_do(evaluate, tmp_path: Path) -> N
     assert not (tmp_path / TABLE).exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_killed_evaluation_continues_with_the_subtrees_that_are_left(
-    small_run: Path, whole: Path, evaluate, tmp_path: Path
+    small_run: Path, whole: Path, evaluate, tmp_path: Path, number: signal.Signals
 ) -> None:
     words = ["edgeflownas.nas.space_eval", "--run_dir", str(small_run), "--out", str(tmp_path / TABLE)]
-    killed = subprocess.Popen([sys.executable, "-m", *words], cwd=PROJECT_ROOT, stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen([sys.executable, "-m", *words], cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True)
     while not list((tmp_path / "parts").rglob("*.json")):
         assert killed.poll() is None
         time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.send_signal(number)
+    _, said = killed.communicate()
+    if number == signal.SIGTERM:
+        assert (killed.returncode, said.splitlines()[-1]) == (EXIT_INTERRUPTED, "interrupted")
+        assert "Traceback" not in said
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "parts").rglob("*.json")}
     evaluate(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

@@ -95,7 +95,7 @@ def run(*words: str, cwd: Path | None = None) -> tuple[int, str, str]:
         ("edgeflownas.nas.space_eval", "--run_dir", "run", "--merge", "--out", "{}/new/subnets.csv"),
         ("edgeflownas.selection.select", "--config", DEFAULT_CONFIG, "--evaluated", "here", "--out", "{}/picked"),
         ("edgeflownas.selection.select", "--config", DEFAULT_CONFIG, "--evaluated", "{}/evaluated"),
-        ("edgeflownas.selection.chip_costs", "--target", "arm_high_end", "--evaluated", "{}/evaluated"),
+        ("edgeflownas.selection.chip_costs", "--config", DEFAULT_CONFIG, "--evaluated", "{}/evaluated"),
         (
             "edgeflownas.nas.cost",
             *["--arch", "000000000", "--h", "48", "--w", "64", "--width", "4", "--target", "arm_high_end"],
@@ -254,8 +254,8 @@ def test_a_file_where_a_folder_is_wanted_and_a_name_that_is_too_long_are_told(tm
             write_json(path, 1)
     with pytest.raises(CannotWrite, match=rf"{tmp_path}/file is no folder"):
         require_writable(tmp_path / "file" / "value.json")
-    for path in (tmp_path / "file", tmp_path / "file" / "folder"):
-        with pytest.raises(CannotWrite, match=rf"{path}: cannot be written: {tmp_path}/file is no folder"):
+    for path, what in ((tmp_path / "file", "it"), (tmp_path / "file" / "folder", f"{tmp_path}/file")):
+        with pytest.raises(CannotWrite, match=rf"{path}: cannot be written: {what} is no folder"):
             require_writable_folder(path)
     with pytest.raises(CannotWrite, match="file: cannot be written: File exists"):
         make_folder(tmp_path / "file")

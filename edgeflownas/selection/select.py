@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeflownas.artifacts import write_json, write_text
 from edgeflownas.command_line import add_config_flags, config_from_flags
-from edgeflownas.errors import EXIT_DONE, require_writable_folder, run_command
+from edgeflownas.errors import EXIT_DONE, UserError, require_writable_folder, run_command
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
 
 MODULE = "edgeflownas.selection.select"
