@@ -62,6 +62,16 @@ def refusal(config: Config, gate: int, index: Path = Path("nowhere")) -> str:
             "gate4 is refused: train.early_stop_patience is 1",
         ),
         (
+            {"train.max_epochs": 15},
+            5,
+            "gate5 is refused: train.max_epochs ends the long run after 15 epochs, before its 200 epochs or early",
+        ),
+        (
+            {"train.max_steps": 479, "train.steps_per_epoch": 30},
+            5,
+            "gate5 is refused: train.max_steps ends the long run after 15 epochs, .* raise it, or set it to null",
+        ),
+        (
             {"selection.picks": "0,0,0,0,2,1,2,2,2 012"},
             5,
             "gate5 is refused: selection.picks: arch code '012': length=9 required, got 3",
@@ -103,9 +113,12 @@ def test_everything_that_is_wrong_comes_at_once_and_only_once() -> None:
     [
         {},
         {"train.num_epochs": 4, "train.early_stop_patience": 3},
-        {"train.max_steps": 20, "train.steps_per_epoch": 4},
+        {"train.max_steps": 64, "train.steps_per_epoch": 4},
         # The commands have flags of their own for these, or wrap round.
-        {"train.max_epochs": 2, "train.debug_trace": True, "train.fast_mode": True},
+        {"train.debug_trace": True, "train.fast_mode": True},
+        # The long run may stop early by then, or has no more epochs.
+        {"train.max_epochs": 16},
+        {"train.max_epochs": 5, "train.num_epochs": 5},
         {"train.batch_size": 97, "data.source": "synthetic", "train.steps_per_epoch": 2},
         {"workflow.gate4_batch_size": 4096, "data.source": "synthetic", "train.batch_size": 1},
         {"selection.picks": "000000000  2,2,2,2,2,2,2,2,2", "selection.budget": 2006.5},
@@ -122,6 +135,11 @@ def test_everything_that_is_wrong_comes_at_once_and_only_once() -> None:
 )
 def test_what_can_pass_is_not_refused(overrides: dict[str, Any]) -> None:
     require_passable(GATES, resolve_config(None, overrides), Path("nowhere"))
+
+
+def test_a_limit_of_the_long_run_is_nothing_to_the_gates_before_it() -> None:
+    for overrides in ({"train.max_epochs": 2}, {"train.max_steps": 20, "train.steps_per_epoch": 4}):
+        require_passable(GATES[:4], resolve_config(None, overrides), Path("nowhere"))
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "supernet_fc2_180x240.yaml", "supernet_fc2_144x192.yaml"])

@@ -263,7 +263,7 @@ def test_a_run_that_never_finished_is_refused_unless_its_checkpoint_is_named(
     evaluate(
         tmp_path / "out", "--shard", "1/4", "--checkpoint", str(run / "checkpoints" / "supernet_last.ckpt"), run=run
     )
-    with pytest.raises(UserError, match=r"elsewhere.config.json: No such file"):
+    with pytest.raises(UserError, match=r"elsewhere: no run directory: it has no config.json"):
         evaluate(tmp_path / "out", run=tmp_path / "elsewhere")
 
 

@@ -320,6 +320,23 @@ CRITERIA = (
 )
 
 
+def _long_run_comes_to_its_end(settings: GateSettings, steps: int | None) -> str | None:
+    """Whether the long run, of which gate 5 takes only one that ended by itself, can do so: by all of its epochs, or by
+    early stopping, for which the first epoch never counts."""
+    limits = {
+        "train.max_epochs": settings.max_epochs,
+        "train.max_steps": None if settings.max_steps is None else settings.max_steps // (steps or 1),
+    }
+    needed = min(settings.num_epochs, settings.early_stop_patience + 1)
+    for key, epochs in limits.items():
+        if epochs is not None and epochs < needed:
+            return (
+                f"{key} ends the long run after {epochs} epochs, before its {settings.num_epochs} epochs or early "
+                "stopping can: only a run that ended by itself is evaluated; raise it, or set it to null"
+            )
+    return None
+
+
 def _picks_are_codes(settings: GateSettings, steps: int | None) -> str | None:
     space = load_search_space(settings.search_space)
     try:
@@ -462,7 +479,13 @@ GATE = Gate(
         Artifact(PAGE, None, _rebased_page),
     ),
     config_keys=(*TRAINING_KEYS, "fast_mode.", "workflow."),
-    requirements=(_picks_are_codes, _chip_can_be_compiled_for, _budget_is_kept_by_some, _space_is_small_enough),
+    requirements=(
+        _long_run_comes_to_its_end,
+        _picks_are_codes,
+        _chip_can_be_compiled_for,
+        _budget_is_kept_by_some,
+        _space_is_small_enough,
+    ),
     own_keys=SELECTION_KEYS,
     run_directories=(RUN, REPEAT_RUN),
     packages=COMPUTING_PACKAGES,
