@@ -265,6 +265,7 @@ train: {{num_epochs: 6, batch_size: 4, steps_per_epoch: 160, lr: 4e-3}}
 eval: {{batch_size: 4, max_samples: 16, split: train}}
 fast_mode: {{steps_per_epoch: 2, max_samples: 2}}
 selection: {{shards: 2, samples: 12}}
+retrain: {{subnets: 2, set: {{train: {{num_epochs: 2, lr: 2e-3}}}}}}
 workflow: {{output_dir: {out}, gate4_batch_size: 2}}
 """
     )
@@ -274,7 +275,7 @@ workflow: {{output_dir: {out}, gate4_batch_size: 2}}
         command = [sys.executable, "-m", "snakemake", *words, "--profile", "local", "--configfile", str(config)]
         return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
 
-    for target in ("gate4", "supernet", "gate5"):
+    for target in ("gate4", "supernet", "gate5", "gate6"):
         run = snakemake(target)
         assert run.returncode == 0, run.stdout + run.stderr
         assert "Nothing to be done" in snakemake(target).stderr
@@ -285,6 +286,7 @@ workflow: {{output_dir: {out}, gate4_batch_size: 2}}
     assert manifest_faults(out / "train_manifest.json") == []
     assert (out / "eval_pool_8.json").is_file()
     names = ["evaluate_1", "evaluate_2", "merge", "chip_costs", "repeat", "one_by_one", "select"]
+    verdict = read_json(out / "gates/gate5.json")
     assert sorted(record["name"] for record in verdict["commands"]) == sorted(names)
     table = pd.read_csv(out / "subnets.csv", dtype={"code": str})
     assert len(table) == space.size
@@ -295,11 +297,16 @@ workflow: {{output_dir: {out}, gate4_batch_size: 2}}
     selection = read_json(out / "selection.json", schema="selection.schema.json")
     assert (selection["cost"], selection["chip"]["target"]) == ("ms", "arm_high_end")
     assert all(pick["ms"] > 0 for pick in selection["picks"])
+    retrained = read_json(out / "retrained.json", schema="retrained.schema.json")
+    for pick in retrained["picks"]:
+        assert pick["epe"] < pick["start_epe"] == pytest.approx(pick["inherited_epe"], abs=1e-5)
+        manifest = out / "runs/gate6" / pick["run"] / "train_manifest.json"
+        assert read_json(manifest)["init_from"]["sha256"] == retrained["selection"]["checkpoint"]
     page = (out / "provenance.html").read_text()
-    assert "All 5 gates are up to date." in page
+    assert "All 6 gates are up to date." in page
     assert 'href="selection.html"' in page
     report = tmp_path / "report.html"
-    shown = snakemake("gate5", "--report", str(report))
+    shown = snakemake(GATES[-1].name, "--report", str(report))
     assert shown.returncode == 0, shown.stderr
     text = report.read_text()
     for words in ("Gate 1: foundation", "counted from what was executed", "every criterion with what was observed"):
