@@ -145,9 +145,10 @@ def passed_until(gate):
     for stage in (stage for stage in stages if stage.name in PLAN.up_to_date):
         asked_for += [DATA_INDEXED] if stage.uses_data else []
         asked_for += [shown(verdict(stage.name), stage, caption="verdict")]
-        # Not checkpoints: the report carries its files with it. The verdict names them with their digests.
+        # Not checkpoints, nor folders: the report carries its files with it. The verdict names them with their digests.
         for path, name in zip(stage.publishes_in(SPACE), stage.publishes):
-            asked_for += [] if path.endswith(".ckpt") else [shown(f"{OUT}/{path}", stage, caption=Path(name).name)]
+            left_out = path.endswith((".ckpt", "/"))
+            asked_for += [] if left_out else [shown(f"{OUT}/{path}", stage, caption=Path(name).name)]
     return asked_for
 
 

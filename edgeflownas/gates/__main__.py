@@ -102,7 +102,7 @@ def _judge(arguments: argparse.Namespace) -> int:
     if report["status"] == "passed":
         if arguments.done_file:
             write_json(arguments.done_file, {"gate": attempt.gate, "attempt": attempt.number})
-        paths = ", ".join(artifact["path"] for artifact in report["artifacts"])
+        paths = ", ".join(gate.in_short([artifact["path"] for artifact in report["artifacts"]]))
         for words in warnings(report["criteria"]):
             say(f"warning: {words}")
         say(f"{gate.name} passed; published in {arguments.output_dir}: {paths}")

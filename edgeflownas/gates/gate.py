@@ -9,7 +9,7 @@ from typing import Any
 from edgeflownas.config import Config
 from edgeflownas.gates.criteria import Criterion
 from edgeflownas.gates.lifecycle.evidence import Evidence
-from edgeflownas.gates.lifecycle.publishing import Artifact
+from edgeflownas.gates.lifecycle.publishing import Artifact, Folder
 from edgeflownas.gates.requirements import Requirement
 from edgeflownas.gates.settings import GateSettings
 from edgeflownas.nas.search_space import SearchSpace
@@ -100,7 +100,7 @@ class Gate:
     title: str
     commands: tuple[Command, ...]
     criteria: tuple[Criterion[Evidence], ...]
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[Artifact | Folder, ...]
     config_keys: tuple[str, ...]
     requirements: tuple[Requirement, ...] = ()
     run_directories: tuple[str, ...] = ()
@@ -137,8 +137,13 @@ class Gate:
 
     @property
     def publishes(self) -> tuple[str, ...]:
-        """The paths of its artifacts below `<output_dir>/`, as they are in the 9-block space."""
-        return tuple(artifact.path for artifact in self.artifacts)
+        """The paths of its artifacts below `<output_dir>/`, as they are in the 9-block space; folders end in `/`."""
+        return tuple(f"{made.path}/" if isinstance(made, Folder) else made.path for made in self.artifacts)
+
+    def in_short(self, paths: Sequence[str]) -> list[str]:
+        """Published paths, with all those of a folder as that folder."""
+        folders = [path for path in self.publishes if path.endswith("/")]
+        return list(dict.fromkeys(next((f for f in folders if path.startswith(f)), path) for path in paths))
 
     def publishes_in(self, space: SearchSpace) -> tuple[str, ...]:
         """The paths of its artifacts below `<output_dir>/` in a search space."""

@@ -23,7 +23,8 @@ def require_targets(names: Iterable[str], output_dir: Path, space: SearchSpace) 
     """
     makers = {os.path.abspath(path): target for path, target in _results(output_dir, space)}
     for name in names:
-        if target := makers.get(os.path.abspath(name)):
+        path = Path(os.path.abspath(name))
+        if target := next((makers[str(found)] for found in (path, *path.parents) if str(found) in makers), None):
             raise UserError(
                 f"{name} is no target of its own: `snakemake {target}` makes it, and leaves it alone while it is up to "
                 "date"
