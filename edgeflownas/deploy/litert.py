@@ -56,7 +56,12 @@ class LiteModel:
 
     def run(self, frames: np.ndarray) -> list[np.ndarray]:
         """The raw outputs, coarse to fine, for frames (H, W, 6) uint8; each (h, w, 2)."""
-        taken = as_floats(frames) if self.input.dtype == "float32" else as_chip_input(frames, self.input.dtype)
+        return self.run_raw(
+            as_floats(frames) if self.input.dtype == "float32" else as_chip_input(frames, self.input.dtype)
+        )
+
+    def run_raw(self, taken: np.ndarray) -> list[np.ndarray]:
+        """`run` for frames (H, W, 6) of the file's own type."""
         interpreter = self._interpreters.get()
         try:
             interpreter.set_tensor(self._input_index, taken[None])

@@ -27,6 +27,16 @@ class ExportSettings:
     precision: Annotated[str, "deploy.precision"]
     calibration_samples: Annotated[int, "deploy.calibration_samples"]
 
+    @property
+    def quantised_file(self) -> str:
+        """`int8.tflite`, for example."""
+        return f"{self.precision}.tflite"
+
+    @property
+    def compiled_file(self) -> str:
+        """`int8_vela.tflite`, for example."""
+        return f"{self.precision}_vela.tflite"
+
 
 def as_bytes(frames: np.ndarray) -> np.ndarray:
     """Frames in [-1, 1] as the bytes 0 to 255 that they were read from, uint8."""
