@@ -13,7 +13,8 @@ import numpy as np
 
 from edgeflownas.artifacts import sha256_file, write_json
 from edgeflownas.config import Config
-from edgeflownas.gates.definitions import gate5, gate6
+from edgeflownas.gates.definitions import gate5, gate6, gate7
+from edgeflownas.gates.gate import Gate
 from edgeflownas.gates.lifecycle import starting
 from edgeflownas.gates.lifecycle.attempts import Attempt, next_attempt
 from edgeflownas.gates.lifecycle.digests import (
@@ -32,6 +33,7 @@ from edgeflownas.nas.fair_sampler import check_sampler, fair_cycle
 from edgeflownas.nas.search_space import load_search_space, result_values
 from edgeflownas.nas.single_subnet import write_space_of_one
 from edgeflownas.network.cost import space_costs
+from edgeflownas.reporting import delivery_page
 from edgeflownas.reporting.launch_scripts import Resources, render_scripts
 from edgeflownas.reporting.training_report import write_report
 from edgeflownas.retraining.merge import merged
@@ -41,6 +43,7 @@ from edgeflownas.runs.checkpoints import load_checkpoint, save_checkpoint
 from edgeflownas.runs.run_directory import RunDirectory
 from edgeflownas.selection import select
 from edgeflownas.selection.tables import all_codes, write_evaluated
+from tests.handmade_delivery import make_exports
 from tests.handmade_runs import (
     OVERRIDES,
     SPACE,
@@ -61,8 +64,8 @@ def make_evidence(gate_name: str, output_dir: Path, **overrides: Any) -> Evidenc
     make_index(output_dir / "data_index.json")
     if gate.after_long_run:
         make_run(output_dir / "runs" / LONG_RUN, 6, config)
-    if gate.built_on and not (output_dir / "selection.json").is_file():
-        shutil.copy(_evaluated_space(config["target"]) / gate5.RUN / "selection.json", output_dir)
+    if gate.built_on:
+        _make_what_is_before(gate, output_dir, config)
     attempt = next_attempt(output_dir, gate_name)
     digests = gate_digests(gate, source_files(), config, output_dir)
     given = OVERRIDES | {key.replace("__", "."): value for key, value in overrides.items()}
@@ -92,7 +95,8 @@ def make_evidence(gate_name: str, output_dir: Path, **overrides: Any) -> Evidenc
         "gate3": _fill_gate3,
         "gate4": _fill_gate4,
         "gate5": _fill_gate5,
-        "gate6": _fill_gate6,
+        "gate6": lambda evidence: _retrain(evidence.output_dir, evidence.config),
+        "gate7": _fill_gate7,
     }
     fill[gate_name](evidence)
     return evidence
@@ -268,14 +272,33 @@ def _evaluated_space(target: str | None) -> Path:
     return runs
 
 
-def _fill_gate6(evidence: Evidence) -> None:
-    runs, supernet = evidence.run(gate6.RUN), evidence.run(LONG_RUN) / BEST
-    selected = evidence.output_dir / "selection.json"
-    picks = picks_of(read_selection(selected), SPACE, evidence.settings.retrain_subnets)
+def _make_what_is_before(gate: Gate, output_dir: Path, config: Config) -> None:
+    """What gates 5 and 6 publish, where they have not."""
+    for name in ("selection.json", "pareto_front.json"):
+        if not (output_dir / name).is_file():
+            shutil.copy(_evaluated_space(config["target"]) / gate5.RUN / name, output_dir)
+    if gate.number > 6 and not (output_dir / gate6.RETRAINED).is_file():
+        _retrain(output_dir, config)
+        shutil.copy(output_dir / "runs" / gate6.RUN / gate6.RETRAINED, output_dir)
+
+
+def _retrain(output_dir: Path, config: Config) -> None:
+    """What the commands of gate 6 leave."""
+    runs, supernet = output_dir / "runs" / gate6.RUN, output_dir / "runs" / LONG_RUN / BEST
+    selected = output_dir / "selection.json"
+    picks = picks_of(read_selection(selected), SPACE, config["retrain.subnets"])
     for pick in picks:
         write_space_of_one(space_file(runs, pick), SPACE, pick.code)
-        make_retrained(own_config(evidence.config, pick, runs, supernet), pick.epe)
-    write_json(runs / gate6.RETRAINED, merged(evidence.config, selected, runs), schema="retrained.schema.json")
+        make_retrained(own_config(config, pick, runs, supernet), pick.epe)
+    write_json(runs / gate6.RETRAINED, merged(config, selected, runs), schema="retrained.schema.json")
+
+
+def _fill_gate7(evidence: Evidence) -> None:
+    exported, again = (evidence.run(run) for run in (gate7.RUN, gate7.REPEAT_RUN))
+    retrained = evidence.run(gate6.RUN) / gate6.RETRAINED
+    make_exports(evidence.config, retrained, exported, again)
+    flags = ["--retrained", retrained, "--exported", exported, "--selected", evidence.output_dir]
+    assert delivery_page.main([*map(str, flags), "--out", str(exported / "deploy.html")]) == 0
 
 
 def make_retrained(config: Config, start_epe: float) -> None:

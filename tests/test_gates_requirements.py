@@ -134,7 +134,8 @@ def test_everything_that_is_wrong_comes_at_once_and_only_once() -> None:
     ],
 )
 def test_what_can_pass_is_not_refused(overrides: dict[str, Any]) -> None:
-    require_passable(GATES, resolve_config(None, overrides), Path("nowhere"))
+    # Of a chip, gate 7 alone must know.
+    require_passable(GATES[:6], resolve_config(None, overrides), Path("nowhere"))
 
 
 def test_a_limit_of_the_long_run_is_nothing_to_the_gates_before_it() -> None:

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 FACTS, HEADER, CARD = "export.json", "model.h", "model_card.md"
 SCHEMA = "deploy_export.schema.json"
 GOLDEN_SAMPLES = 2
-# How far float.tflite may be from model.keras: pixels, or a share of the largest flow where that is more. Both round
-# float32, each at every layer: 1e-6 of the largest flow was measured.
-TOLERANCE_PX, TOLERANCE_SHARE = 1e-4, 1e-5
+# How far float.tflite may be from model.keras: pixels, or a share of the largest flow where that is more. Both round to
+# float32 at every layer: 0.5e-6 to 1.1e-6 of the largest flow was measured, for both against the same in float64.
+TOLERANCE_PX, TOLERANCE_SHARE = 1e-4, 4e-6
 EXAMPLES = (
     "--run_dir outputs/supernet/runs/gate4 --arch 0,0,0,0,2,1,2,2,2",
     "--run_dir outputs/supernet/runs/gate4 --arch 000021222 --set target=grove_vision_ai_v2 --set deploy.output=heads",

@@ -1,10 +1,18 @@
 """The list of gates, in the order in which they run. A new gate is a module in `definitions/` and an entry here."""
 
 from edgeflownas.errors import UserError
-from edgeflownas.gates.definitions import gate1, gate2, gate3, gate4, gate5, gate6
+from edgeflownas.gates.definitions import gate1, gate2, gate3, gate4, gate5, gate6, gate7
 from edgeflownas.gates.gate import Gate
 
-GATES: tuple[Gate, ...] = (gate1.GATE, gate2.GATE, gate3.GATE, gate4.GATE, gate5.GATE, gate6.GATE)
+GATES: tuple[Gate, ...] = (
+    gate1.GATE,
+    gate2.GATE,
+    gate3.GATE,
+    gate4.GATE,
+    gate5.GATE,
+    gate6.GATE,
+    gate7.GATE,
+)
 # The long run is recorded like a gate, but it is no gate: it keeps its run directory, from which it resumes.
 LONG_RUN = "supernet"
 BEFORE_LONG_RUN = tuple(gate for gate in GATES if not gate.after_long_run)

@@ -1,7 +1,10 @@
 """What gates read of the configuration: for their commands, their requirements and their criteria."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
+
+from edgeflownas.config import VARIANT
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,10 @@ class GateSettings:
     retrain_subnets: Annotated[int, "retrain.subnets"]
     retrain_init: Annotated[str, "retrain.init"]
     retrain_must_improve: Annotated[bool, "retrain.must_improve"]
+    retrain_changes: Annotated[Mapping[str, Any], VARIANT]
     deploy_output: Annotated[str, "deploy.output"]
     deploy_resize: Annotated[str, "deploy.resize"]
     deploy_precision: Annotated[str, "deploy.precision"]
+    max_epe_loss: Annotated[float, "deploy.max_epe_loss"]
+    eval_split: Annotated[str, "eval.split"]
     gate4_batch_size: Annotated[int, "workflow.gate4_batch_size"]

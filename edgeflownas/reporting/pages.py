@@ -16,7 +16,7 @@ from markupsafe import Markup
 from edgeflownas.console.durations import duration
 
 PROVENANCE, REPORT, REPORT_MARKDOWN = "provenance.html", "report.html", "supernet_training_report.md"
-SELECTION = "selection.html"
+SELECTION, DELIVERY = "selection.html", "deploy.html"
 # The run whose report gate 4 publishes as `<output_dir>/report.html`.
 SHORT_RUN = "gate4"
 # The pages of an output directory, if they were written.
@@ -25,6 +25,7 @@ PAGES = (
     ("Report of the short run", Path(REPORT)),
     ("Report of the long run", Path("runs/supernet") / REPORT),
     ("Selection", Path(SELECTION)),
+    ("Delivery to the chip", Path(DELIVERY)),
 )
 
 

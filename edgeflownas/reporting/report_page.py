@@ -1,15 +1,14 @@
 """`report.html`: the report of a training run as one self-contained page, for reading, sorting and flicking through."""
 
-import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from markupsafe import Markup
 
 from edgeflownas.data.flow_colours import flow_colours, wheel_picture
+from edgeflownas.reporting.data_urls import jpeg_url, png_url
 from edgeflownas.reporting.flow_pictures import amount_colours
 from edgeflownas.reporting.pages import REPORT, SHORT_RUN, page_links, page_script, render
 from edgeflownas.reporting.plots import themed_svg
@@ -54,8 +53,8 @@ def report_page(facts: RunFacts, figures: Sequence[RunFigure]) -> str:
         pages=pages,
         figures=[(figure, Markup(_inline(figure))) for figure in figures],
         samples=_sample_views(facts),
-        wheel=_png(wheel_picture(160)),
-        ramp=_png(amount_colours(np.linspace(0, 1, 128)[None], 1.0)),
+        wheel=png_url(wheel_picture(160)),
+        ramp=png_url(amount_colours(np.linspace(0, 1, 128)[None], 1.0)),
         script=page_script(*SCRIPTS),
     )
 
@@ -75,34 +74,18 @@ def _sample_views(facts: RunFacts) -> list[SampleView]:
         radius, largest = samples.radius(number), samples.largest_uncertainty(number)
         frames, flow = samples.frames[number], samples.flow[number]
         pictures = [
-            Picture("frame 1", None, _jpeg(frames[..., :3]), "first frame"),
-            Picture("frame 2", None, _jpeg(frames[..., 3:]), "second frame"),
-            Picture("true flow", None, _png(flow_colours(flow, radius)), "true flow"),
+            Picture("frame 1", None, jpeg_url(frames[..., :3]), "first frame"),
+            Picture("frame 2", None, jpeg_url(frames[..., 3:]), "second frame"),
+            Picture("true flow", None, png_url(flow_colours(flow, radius)), "true flow"),
         ]
         for subnet, code in enumerate(samples.codes):
             error, sigma = samples.errors[subnet, number], samples.uncertainty[subnet, number]
             mean_error = samples.mean_errors[subnet, number]
-            predicted = _png(flow_colours(samples.predicted[subnet, number], radius))
+            predicted = png_url(flow_colours(samples.predicted[subnet, number], radius))
             pictures += [
                 Picture("predicted flow", code, predicted, f"mean error {mean_error:.2f} px"),
-                Picture("error", code, _png(amount_colours(error, radius)), f"mean {mean_error:.2f} px"),
-                Picture("uncertainty", code, _png(amount_colours(sigma, largest)), f"mean {sigma.mean():.2f} px"),
+                Picture("error", code, png_url(amount_colours(error, radius)), f"mean {mean_error:.2f} px"),
+                Picture("uncertainty", code, png_url(amount_colours(sigma, largest)), f"mean {sigma.mean():.2f} px"),
             ]
         views.append(SampleView(name, radius, largest, pictures))
     return views
-
-
-def _png(pixels: np.ndarray) -> str:
-    """A data URL of RGB or RGBA pixels."""
-    order = cv2.COLOR_RGBA2BGRA if pixels.shape[-1] == 4 else cv2.COLOR_RGB2BGR
-    return _data_url("png", cv2.cvtColor(pixels, order), [cv2.IMWRITE_PNG_COMPRESSION, 9])
-
-
-def _jpeg(pixels: np.ndarray) -> str:
-    """A data URL of a frame: a photograph, for which PNG is five times as large."""
-    return _data_url("jpeg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
-
-
-def _data_url(kind: str, pixels: np.ndarray, options: Sequence[int]) -> str:
-    encoded = cv2.imencode(f".{kind}", pixels, options)[1].tobytes()
-    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
