@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.gates.parser import ACTIONS
+from edgeflownas.gates.registry import STAGES
 from edgeflownas.parsers import COMMANDS, EXIT_CODES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,7 +112,7 @@ def test_help_loads_nothing_heavy(module):
         (
             "edgeflownas.gates status --output_dir {tmp} --json",
             0,
-            lambda value: [s["state"] for s in value] == ["never run"] * 6,
+            lambda value: [s["state"] for s in value] == ["never run"] * len(STAGES),
         ),
         ("edgeflownas.gates verify --output_dir {tmp} --json", 1, lambda value: len(value["faults"]) > 0),
     ],
