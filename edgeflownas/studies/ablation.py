@@ -1,7 +1,7 @@
 """Ablation: one row per change of the configuration, all under the same small budget, with several seeds.
 
 `<runs>/<row>_seed<k>` are the run directories. A row is better or worse than the first one only where the difference
-exceeds twice its standard error, which comes from the differences between seeds, pooled over all rows.
+exceeds twice its standard error, which comes from the differences between seeds in the middle one of all rows.
 """
 
 import math
@@ -29,12 +29,16 @@ def compare(ratios: Mapping[str, Sequence[float]]) -> tuple[float, list[dict[str
         ratios: per row, mean EPE over zero-flow EPE of every seed; at least two seeds.
 
     Returns:
-        The standard deviation between seeds, pooled over rows, and per row: mean, difference from the first, the
-        standard error of that difference, and a verdict: same, better or worse.
+        The standard error of a difference between two rows, and per row: mean, difference from the first, and a
+        verdict: same, better or worse. The error comes from the median of the rows' variances between seeds, over the
+        median of such a variance's distribution: a row that one seed alone learns must not hide all other differences.
     """
+    from scipy import stats
+
     values = {name: np.asarray(row, float) for name, row in ratios.items()}
     seeds = len(next(iter(values.values())))
-    deviation = math.sqrt(float(np.mean([row.var(ddof=1) for row in values.values()])))
+    middle = float(np.median([row.var(ddof=1) for row in values.values()]))
+    deviation = math.sqrt(middle * (seeds - 1) / float(stats.chi2.median(seeds - 1)))
     error = deviation * math.sqrt(2.0 / seeds)
     first = float(next(iter(values.values())).mean())
     table = []
