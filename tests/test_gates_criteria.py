@@ -438,13 +438,14 @@ def test_every_remedy_names_keys_that_there_are() -> None:
     remedies = [criterion.remedy for criterion in criteria if criterion.remedy]
     assert len(remedies) > 10
     for remedy in remedies:
-        keys = re.findall(r"\b(?:train|eval|data|network)\.[a-z_.]+[a-z_]", remedy)
+        keys = re.findall(r"\b(?:train|eval|data|network|deploy)\.[a-z_.]+[a-z_]", remedy)
         assert keys
         assert set(keys) <= schema_leaves().keys()
 
 
 def test_every_criterion_is_broken_once() -> None:
-    for gate in GATES:
+    # Those of gate 7 are in test_gates_delivery.py.
+    for gate in GATES[:6]:
         words = [words for name, _, words, _ in ALL_BREAKS if name == gate.name]
         for criterion in gate.criteria:
             assert any(part in criterion.sentence for part in words), criterion.sentence

@@ -155,7 +155,9 @@ def test_gate_2_refuses_the_ablation(tmp_path: Path) -> None:
     values["config"] |= {"overrides": overrides}
     values["digests"] = digests.gate_digests(evidence.gate, digests.source_files(), config, tmp_path)
     path.write_text(json.dumps(values))
-    evidence.attempt.log_path("dry_run").write_text("\n".join([*config.values, config.hash]))
+    evidence.attempt.log_path("dry_run").write_text(
+        "\n".join([*config.values, config.hash, "target arm_high_end: fits, about 9"])
+    )
     assert evaluate_gate(evidence.gate, evidence.attempt, tmp_path)["status"] == "passed"
     with pytest.raises(UserError, match=r"gate2 is refused: train\.supernet_mode is expectation_fairness"):
         start_gate(find_gate("gate2"), tmp_path, None, overrides, config, None)
