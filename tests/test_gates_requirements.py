@@ -44,6 +44,7 @@ def refusal(config: Config, gate: int, index: Path = Path("nowhere")) -> str:
             3,
             "before its 5 epochs of 32 steps; expected at least 160",
         ),
+        ({"train.init_from": "supernet.ckpt"}, 3, "train.init_from is supernet.ckpt, and what a gate trains"),
         ({"train.early_stop_patience": 3}, 3, "early_stop_patience is 3, which may end .* 5 epochs; .* at least 4"),
         (
             {"train.batch_size": 97, "data.source": "synthetic"},
