@@ -1,6 +1,5 @@
 """What gates read of the configuration: for their commands, their requirements and their criteria."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -46,7 +45,7 @@ class GateSettings:
     retrain_subnets: Annotated[int, "retrain.subnets"]
     retrain_init: Annotated[str, "retrain.init"]
     retrain_must_improve: Annotated[bool, "retrain.must_improve"]
-    retrain_changes: Annotated[Mapping[str, Any], VARIANT]
+    retrain_changes: Annotated[dict[str, Any], VARIANT]
     deploy_output: Annotated[str, "deploy.output"]
     deploy_resize: Annotated[str, "deploy.resize"]
     deploy_precision: Annotated[str, "deploy.precision"]
