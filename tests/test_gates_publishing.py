@@ -14,7 +14,7 @@ from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import Folder, publish_artifacts
 from edgeflownas.gates.lifecycle.states import artifact_faults
 from edgeflownas.gates.registry import find_gate
-from edgeflownas.gates.workflow.targets import require_targets
+from edgeflownas.gates.workflow import targets
 from tests.handmade_gates import make_evidence
 from tests.handmade_runs import SPACE
 
@@ -114,8 +114,8 @@ def test_a_file_in_a_published_folder_is_no_target(tmp_path: Path, monkeypatch: 
     gate = gate_of("000/model.h")
     assert gate.publishes == ("delivered/",)
     assert gate.in_short(["delivered/000/model.h", "delivered/111/model.h", "page.html"]) == ["delivered/", "page.html"]
-    monkeypatch.setattr("edgeflownas.gates.workflow.targets.GATES", (gate,))
+    monkeypatch.setattr(targets, "GATES", (gate,))
     for name in ("delivered", "delivered/000/model.h"):
         with pytest.raises(UserError, match="is no target of its own: `snakemake gate2` makes it"):
-            require_targets([str(tmp_path / name)], tmp_path, SPACE)
-    require_targets([str(tmp_path / "delivered_elsewhere")], tmp_path, SPACE)
+            targets.require_targets([str(tmp_path / name)], tmp_path, SPACE)
+    targets.require_targets([str(tmp_path / "delivered_elsewhere")], tmp_path, SPACE)
