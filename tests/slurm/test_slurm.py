@@ -123,7 +123,33 @@ def test_gate_5_is_a_job_per_shard_and_one_that_merges_and_judges(places: Places
     out = cluster.root / "in_one_piece/subnets.csv"
     command = [sys.executable, "-m", "edgeflownas.nas.space_eval", "--run_dir", str(cluster.run_directory("supernet"))]
     subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
-    assert out.read_bytes() == (cluster.outputs / "subnets.csv").read_bytes()
+    assert out.read_bytes() == (cluster.run_directory("gate5") / "subnets.csv").read_bytes()
+
+
+def test_gates_6_and_7_are_a_job_per_pick_and_one_after_them(places: Places) -> None:
+    cluster, _ = places
+    # Nothing is left to do of what the test above has run.
+    for stage in ("supernet", "gate5"):
+        exit_code, words = cluster.run(stage)
+        assert exit_code == 0, words
+    # Calibrated on training samples, so evaluated on others.
+    picks = "retrain={subnets: 2, must_improve: false, set: {train: {num_epochs: 2}, eval: {split: val}}}"
+    exit_code, words = cluster.run("gate7", config=picks)
+    assert exit_code == 0, words
+    retrained = cluster.read("retrained.json")["picks"]
+    folders = {pick["code"].replace(",", "") for pick in retrained}
+    assert folders == {folder.name for folder in (cluster.outputs / "deploy").iterdir()}
+    for gate, split, after in (("gate6", ["train"], ["merge"]), ("gate7", ["export", "repeat"], ["page"])):
+        (report,) = cluster.attempts(gate)
+        assert report["status"] == "passed"
+        records = [
+            json.loads(path.read_text())
+            for path in (cluster.outputs / f"gates/{gate}/attempts/0001/commands").glob("*.json")
+        ]
+        job_of = {record["name"]: record["process"]["slurm_job_id"] for record in records}
+        assert job_of.keys() == {*(f"{name}_{number}" for name in split for number in (1, 2)), *after}
+        assert len(set(job_of.values())) == len(job_of)
+    assert processes_of(cluster.submitted()) == []
 
 
 @pytest.mark.parametrize(

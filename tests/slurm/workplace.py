@@ -15,6 +15,7 @@ from edgeflownas.artifacts import PROJECT_ROOT
 # a time limit of one minute on a fast machine too (Slurm looks twice a minute), and learns its few scenes by heart: one
 # that learns nothing ends as failed.
 CONFIG = """
+target: arm_high_end
 network: {height: 45, width: 60, init_neurons: 4}
 train: {batch_size: 2, steps_per_epoch: 30, num_epochs: EPOCHS, early_stop_patience: 1000, lr: 3e-3}
 eval: {batch_size: 8, split: train}
