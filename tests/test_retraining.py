@@ -218,8 +218,8 @@ def test_a_picks_run_is_the_supernets_but_for_what_is_said_otherwise(tmp_path: P
     own = own_config(config, pick, evidence.run("gate6"), tmp_path / "s.ckpt")
     changed = {key: value for key, value in own.values.items() if value != config[key]}
     assert changed == {
-        "network.search_space": str(tmp_path / "runs/gate6/210111010.yaml"),
-        "train.output_dir": str(tmp_path / "runs/gate6/210111010"),
+        "network.search_space": str(tmp_path / f"runs/gate6/{pick.digits}.yaml"),
+        "train.output_dir": str(tmp_path / "runs/gate6" / pick.digits),
         "train.init_from": str(tmp_path / "s.ckpt"),
         "train.num_epochs": 9,
         "train.max_epochs": None,
