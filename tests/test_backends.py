@@ -28,13 +28,17 @@ def test_the_backend_is_imported_without_collections_and_left_out_of_later_ones(
         "import gc; from edgeflownas.config import resolve_config; from edgeflownas.devices import prepare_backend; "
         "config = resolve_config(None, {}); gc.collect(); "
         "before = gc.get_stats()[0]['collections']; prepare_backend(config); "
-        "print(gc.get_stats()[0]['collections'] - before, gc.get_freeze_count(), gc.isenabled())"
+        "print(gc.get_stats()[0]['collections'] - before, gc.get_freeze_count(), gc.isenabled()); "
+        "frozen = gc.get_freeze_count(); kept = [[] for _ in range(9999)]; prepare_backend(config); "
+        "print(gc.get_freeze_count() - frozen)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
-    collections, frozen, enabled = done.stdout.split()
+    collections, frozen, enabled, frozen_later = done.stdout.split()
     assert int(collections) == 0
     assert int(frozen) > 100_000
     assert enabled == "True"
+    # What lives when the next command of the same process begins can still be freed.
+    assert int(frozen_later) <= 0
 
 
 @pytest.mark.slow
