@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from edgeflownas.errors import UserError
-from edgeflownas.nas.arch_codec import parse_code
+from edgeflownas.nas.arch_codec import code_text, parse_code
 from edgeflownas.nas.search_space import ChoiceBlock, SearchSpace, load_search_space
 from edgeflownas.network.cost import space_costs, subnet_cost
-from edgeflownas.selection.tables import COLUMNS, all_codes, code_text, read_evaluated
+from edgeflownas.selection.tables import COLUMNS, all_codes, read_evaluated
 from tests.handmade_spaces import HEIGHT, INIT_NEURONS, WIDTH, handmade_epes, make_evaluated
 from tests.spaces import eleven_block_space, small_space
 

@@ -19,7 +19,7 @@ from edgeflownas.deploy.subnet import PRECISIONS, Subnet, SubnetWeights, subnet_
 from edgeflownas.deploy.targets import Target, load_target
 from edgeflownas.deploy.vela import compile_model, cost_line, vela_version
 from edgeflownas.errors import EXIT_DONE, require_writable_folder, run_command, writing
-from edgeflownas.nas.arch_codec import format_code, parse_code
+from edgeflownas.nas.arch_codec import code_text, format_code, parse_code
 from edgeflownas.nas.fair_sampler import complete_cycle
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
@@ -56,9 +56,8 @@ class Named:
 
     @property
     def folder(self) -> str:
-        """As tables name subnets: with commas only if a digit needs two places."""
-        digits = self.code.split(",")
-        return self.code if max(map(len, digits)) > 1 else "".join(digits)
+        """As tables name subnets."""
+        return code_text([int(digit) for digit in self.code.split(",")])
 
 
 @dataclass(frozen=True)

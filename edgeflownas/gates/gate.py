@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.config import Config
+from edgeflownas.config import VARIANT, Config
 from edgeflownas.gates.criteria import Criterion
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact, Folder
@@ -157,6 +157,8 @@ TRAINING_KEYS = (*MODEL_KEYS, "data.", "train.", "eval.")
 CHIP_KEYS = ("target", "deploy.output", "deploy.resize", "deploy.precision")
 # What decides which subnets a selection picks, besides what is trained: gates from the fifth on depend on it.
 SELECTION_KEYS = (*CHIP_KEYS, "selection.samples", "selection.budget", "selection.picks")
+# What decides how its picks are trained alone, besides: the sixth and the seventh depend on it.
+RETRAIN_KEYS = (*SELECTION_KEYS, "retrain.subnets", "retrain.init", "retrain.must_improve", VARIANT)
 
 
 def has_target(config: Config) -> bool:

@@ -56,6 +56,11 @@ def format_code(code: Iterable[SupportsInt]) -> str:
     return ",".join(str(int(digit)) for digit in code)
 
 
+def code_text(code: Sequence[int]) -> str:
+    """`000021222`, as tables and names of files have a code; with commas if a digit needs two places."""
+    return ("" if max(code) < 10 else ",").join(str(digit) for digit in code)
+
+
 def describe_code(code: ArchCode, space: SearchSpace) -> list[dict[str, Any]]:
     """One entry per block: block, kind, option (the digit) and a label in words."""
     return [

@@ -11,7 +11,7 @@ from edgeflownas.config import Config, differences
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.ranking import agreement
-from edgeflownas.nas.search_space import load_search_space
+from edgeflownas.nas.search_space import SearchSpace, load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.parsers import add_json_flag, command_parser, print_json
 from edgeflownas.retraining.picks import Taken, picks_of, read_selection
@@ -44,13 +44,9 @@ def merged(config: Config, selection_file: Path, runs: Path) -> dict[str, Any]:
     space = load_search_space(name)
     selection = read_selection(selection_file)
     picks = [
-        _row(config, selection, pick, RunDirectory(run_directory(runs, pick)))
+        _row(config, space, selection, pick, RunDirectory(run_directory(runs, pick)))
         for pick in picks_of(selection, space, settings.subnets)
     ]
-    for row in picks:
-        shape = row["input_shape"]
-        code = tuple(map(int, row["code"].split(",")))
-        row |= subnet_cost(space, code, shape[0], shape[1], config["network.init_neurons"])
     return {
         "selection": {
             "sha256": sha256_file(selection_file),
@@ -64,7 +60,9 @@ def merged(config: Config, selection_file: Path, runs: Path) -> dict[str, Any]:
     }
 
 
-def _row(config: Config, selection: Mapping[str, Any], pick: Taken, run: RunDirectory) -> dict[str, Any]:
+def _row(
+    config: Config, space: SearchSpace, selection: Mapping[str, Any], pick: Taken, run: RunDirectory
+) -> dict[str, Any]:
     if not run.manifest.is_file():
         raise UserError(f"{run.path}: pick {pick.number} ({pick.digits}) was not trained to its end; train it first")
     manifest = read_json(run.manifest, schema="train_manifest.schema.json")
@@ -77,6 +75,7 @@ def _row(config: Config, selection: Mapping[str, Any], pick: Taken, run: RunDire
     samples = read_json(run.pool_results, schema="pool_results.schema.json")["samples"]
     best = next(row for row in history if row["epoch"] == manifest["best"]["epoch"])
     initial = manifest.get("init_from")
+    height, width = manifest["input_shape"][:2]
     return {
         "number": pick.number,
         "role": pick.role,
@@ -94,6 +93,7 @@ def _row(config: Config, selection: Mapping[str, Any], pick: Taken, run: RunDire
         "steps": manifest["global_step"],
         "stopped_because": manifest["stopped_because"],
         "seconds": round(sum(row["seconds"] for row in history), 3),
+        **subnet_cost(space, pick.code, height, width, config["network.init_neurons"]),
     }
 
 

@@ -7,12 +7,11 @@ from typing import Any
 
 from edgeflownas.artifacts import read_json
 from edgeflownas.errors import UserError
-from edgeflownas.nas.arch_codec import parse_code
+from edgeflownas.nas.arch_codec import code_text, parse_code
 from edgeflownas.nas.search_space import ArchCode, SearchSpace
 from edgeflownas.selection.front import KNEE, LIGHTEST, MOST_ACCURATE, NAMED, REFERENCE, WITHIN_BUDGET
-from edgeflownas.selection.tables import code_text
+from edgeflownas.selection.select import SELECTION_SCHEMA
 
-SELECTION, SELECTION_SCHEMA = "selection.json", "selection.schema.json"
 # What a user asked for by name comes first, then the best compromise.
 ORDER = (NAMED, KNEE, MOST_ACCURATE, LIGHTEST, WITHIN_BUDGET, REFERENCE)
 

@@ -9,8 +9,9 @@ from edgeflownas.nas.arch_codec import format_code
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.nas.single_subnet import write_space_of_one
 from edgeflownas.parsers import command_parser
-from edgeflownas.retraining.picks import SELECTION, picks_of, read_selection
+from edgeflownas.retraining.picks import picks_of, read_selection
 from edgeflownas.retraining.settings import RUN, RetrainSettings, own_config, run_directory, space_file
+from edgeflownas.selection.select import SELECTION
 
 OUTPUTS = Path("outputs/supernet")
 SELECTED, RUNS = OUTPUTS / SELECTION, OUTPUTS / "runs" / RUN

@@ -11,7 +11,7 @@ Imports no Keras.
 
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -20,6 +20,7 @@ import numpy as np
 
 from edgeflownas.artifacts import read_json, sha256_file, write_atomic, write_json, write_text
 from edgeflownas.errors import UserError
+from edgeflownas.nas.arch_codec import code_text
 from edgeflownas.nas.ranking import standard_errors
 from edgeflownas.nas.search_space import ArchCode, ChoiceBlock, SearchSpace
 from edgeflownas.runs.records import METRICS
@@ -55,11 +56,6 @@ class Evaluated:
 def all_codes(space: SearchSpace) -> list[ArchCode]:
     """Every arch code of the space, in lexicographic order."""
     return list(itertools.product(*(range(len(block.options)) for block in space.blocks)))
-
-
-def code_text(code: Sequence[int]) -> str:
-    """A code as the table has it: `000021222`; with commas if a digit needs two places."""
-    return ("" if max(code) < 10 else ",").join(str(digit) for digit in code)
 
 
 def write_evaluated(

@@ -4,17 +4,18 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.artifacts import read_json, write_json, write_text
+from edgeflownas.artifacts import read_json, write_json
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, none_of, same
 from edgeflownas.gates.gate import TRAINING_KEYS, Command, Context, Gate
 from edgeflownas.gates.lifecycle.evidence import BEST, HISTORY, LAST, Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
+from edgeflownas.gates.published_pages import page_of
 from edgeflownas.gates.requirements import patience_for, steps_for, strict_fairness
 from edgeflownas.gates.settings import GateSettings
 from edgeflownas.provenance import COMPUTING_PACKAGES
 from edgeflownas.reporting.launch_scripts import SCRIPT_NAME, compare_scripts, parse_script
-from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN, SHORT_RUN, rebased_page
+from edgeflownas.reporting.pages import REPORT, REPORT_MARKDOWN, SHORT_RUN
 from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.pool_names import mean_epe
 from edgeflownas.runs.records import subnet_epes
@@ -223,12 +224,6 @@ def rebased(manifest: Mapping[str, Any], run: Path, beside: Collection[str]) -> 
     return {**manifest, "files": files}
 
 
-def _rebased_report(evidence: Evidence, target: Path) -> None:
-    """The run's page, with its links as seen from where it is published."""
-    run = evidence.run(RUN)
-    write_text(target, rebased_page((run / REPORT).read_text(encoding="utf-8"), run, target.parent))
-
-
 GATE = Gate(
     number=4,
     title="delivery",
@@ -238,7 +233,7 @@ GATE = Gate(
         Artifact("fairness_counts.json", "fairness_counts.schema.json", copy_of(RUN, "fairness_counts.json")),
         Artifact(HISTORY, None, copy_of(RUN, HISTORY)),
         *(Artifact(path, None, copy_of(RUN, path)) for path in (REPORT_MARKDOWN, *REPORT_PICTURES)),
-        Artifact(REPORT, None, _rebased_report),
+        Artifact(REPORT, None, page_of(RUN, REPORT)),
         *(
             Artifact(f"scripts/{place}/{SCRIPT_NAME}", None, copy_of(RUN, f"{LAUNCH_FOLDER}/{place}/{SCRIPT_NAME}"))
             for place in ("hpc", "local")

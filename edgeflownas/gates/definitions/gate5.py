@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeflownas.artifacts import read_json, write_text
+from edgeflownas.artifacts import read_json
 from edgeflownas.config import Config
 from edgeflownas.deploy.converter import require_converter
 from edgeflownas.deploy.targets import Target, load_target
@@ -19,19 +19,19 @@ from edgeflownas.gates.criteria import Criterion, Finding, none_of
 from edgeflownas.gates.gate import SELECTION_KEYS, TRAINING_KEYS, Command, Context, Gate, has_target
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
+from edgeflownas.gates.published_pages import page_of
 from edgeflownas.gates.settings import GateSettings
-from edgeflownas.nas.arch_codec import format_code, parse_code
+from edgeflownas.nas.arch_codec import code_text, format_code, parse_code
 from edgeflownas.nas.eval_pool import eval_pool
 from edgeflownas.nas.fair_sampler import fair_cycle
 from edgeflownas.nas.search_space import ArchCode, SearchSpace, load_search_space
 from edgeflownas.network.cost import option_cost, space_costs, subnet_cost
 from edgeflownas.network.stages import network_stages
 from edgeflownas.provenance import CHIP_PACKAGES, COMPUTING_PACKAGES
-from edgeflownas.reporting.pages import rebased_page
 from edgeflownas.selection import chip_checks, chip_tables
 from edgeflownas.selection.front import NAMED, REFERENCE
 from edgeflownas.selection.parts import PARTS
-from edgeflownas.selection.tables import COLUMNS, TABLE, Evaluated, all_codes, code_text, read_evaluated
+from edgeflownas.selection.tables import COLUMNS, TABLE, Evaluated, all_codes, read_evaluated
 from edgeflownas.selection.tree import Tree
 
 LONG_RUN, CHECKPOINT = "supernet", "best"
@@ -456,12 +456,6 @@ COMMANDS = (
 )
 
 
-def _rebased_page(evidence: Evidence, target: Path) -> None:
-    """The page of the selection, with its links as seen from where it is published."""
-    run = evidence.run(RUN)
-    write_text(target, rebased_page((run / PAGE).read_text(encoding="utf-8"), run, target.parent))
-
-
 def _table(evidence: Evidence, target: Path) -> None:
     """The table of all subnets; with a target, the one that has their milliseconds."""
     copy_of(RUN, chip_tables.TABLE if has_target(evidence.config) else TABLE)(evidence, target)
@@ -476,7 +470,7 @@ GATE = Gate(
         Artifact(TABLE, None, _table),
         Artifact(FRONT, "pareto_front.schema.json", copy_of(RUN, FRONT)),
         Artifact(SELECTION, "selection.schema.json", copy_of(RUN, SELECTION)),
-        Artifact(PAGE, None, _rebased_page),
+        Artifact(PAGE, None, page_of(RUN, PAGE)),
     ),
     config_keys=(*TRAINING_KEYS, "fast_mode.", "workflow."),
     requirements=(

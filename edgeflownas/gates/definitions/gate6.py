@@ -5,21 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.artifacts import sha256_file
-from edgeflownas.config import VARIANT, Config
+from edgeflownas.config import Config
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, none_of
-from edgeflownas.gates.gate import SELECTION_KEYS, TRAINING_KEYS, Command, Context, Gate
+from edgeflownas.gates.gate import RETRAIN_KEYS, TRAINING_KEYS, Command, Context, Gate
 from edgeflownas.gates.lifecycle.evidence import BEST, Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact, copy_of
 from edgeflownas.gates.settings import GateSettings
 from edgeflownas.nas.search_space import INIT_FROM, load_search_space
 from edgeflownas.nas.single_subnet import space_of_one
 from edgeflownas.provenance import COMPUTING_PACKAGES
-from edgeflownas.retraining.picks import SELECTION, Taken, picks_of, read_selection
+from edgeflownas.retraining.picks import Taken, picks_of, read_selection
 from edgeflownas.retraining.settings import RETRAINED, RETRAINED_SCHEMA, RUN
 from edgeflownas.runs.checkpoints import read_header
 from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.records import COMPLETED
+from edgeflownas.selection.select import SELECTION
 
 LONG_RUN = "supernet"
 MANIFEST = "train_manifest.json"
@@ -225,7 +226,7 @@ GATE = Gate(
     criteria=CRITERIA,
     artifacts=(Artifact(RETRAINED, RETRAINED_SCHEMA, copy_of(RUN, RETRAINED)),),
     config_keys=(*TRAINING_KEYS, "fast_mode.", "workflow."),
-    own_keys=(*SELECTION_KEYS, "retrain.subnets", "retrain.init", "retrain.must_improve", VARIANT),
+    own_keys=RETRAIN_KEYS,
     packages=COMPUTING_PACKAGES,
     uses_data=True,
     after_long_run=True,

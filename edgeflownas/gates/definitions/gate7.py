@@ -8,25 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from edgeflownas.artifacts import read_json, sha256_file, write_text
-from edgeflownas.config import VARIANT, Config
+from edgeflownas.artifacts import read_json, sha256_file
+from edgeflownas.config import Config
 from edgeflownas.deploy.bundle import read_golden
 from edgeflownas.deploy.converter import require_converter
 from edgeflownas.deploy.export import FACTS, SCHEMA, TOLERANCE_PX, TOLERANCE_SHARE, Named
 from edgeflownas.deploy.targets import load_target
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import Criterion, Finding, none_of
-from edgeflownas.gates.gate import SELECTION_KEYS, TRAINING_KEYS, Command, Context, Gate
+from edgeflownas.gates.gate import RETRAIN_KEYS, TRAINING_KEYS, Command, Context, Gate
 from edgeflownas.gates.lifecycle.evidence import Evidence
 from edgeflownas.gates.lifecycle.publishing import Artifact, Folder
+from edgeflownas.gates.published_pages import page_of
 from edgeflownas.gates.settings import GateSettings
 from edgeflownas.provenance import CHIP_PACKAGES, COMPUTING_PACKAGES, LITERT_PACKAGES
 from edgeflownas.reporting.delivery_page import MODULE as PAGE_COMMAND
 from edgeflownas.reporting.delivery_page import PUBLISHED
-from edgeflownas.reporting.pages import DELIVERY, rebased_page
+from edgeflownas.reporting.pages import DELIVERY
+from edgeflownas.retraining.settings import RETRAINED, RETRAINED_SCHEMA
+from edgeflownas.retraining.settings import RUN as RETRAINING
 
-RUN, REPEAT_RUN, RETRAINING = "gate7", "gate7_repeat", "gate6"
-RETRAINED, RETRAINED_SCHEMA = "retrained.json", "retrained.schema.json"
+RUN, REPEAT_RUN = "gate7", "gate7_repeat"
 # From which share of outputs at the end of their range a person should know of it.
 SATURATED = 0.01
 
@@ -308,23 +310,16 @@ def _published_files(evidence: Evidence) -> dict[str, str | None]:
     return files
 
 
-def _rebased_page(evidence: Evidence, target: Path) -> None:
-    """The page, with its links as seen from where it is published."""
-    run = evidence.run(RUN)
-    write_text(target, rebased_page((run / DELIVERY).read_text(encoding="utf-8"), run, target.parent))
-
-
 GATE = Gate(
     number=7,
     title="delivery to the chip",
     commands=COMMANDS,
     criteria=CRITERIA,
-    artifacts=(Folder(PUBLISHED, RUN, _published_files), Artifact(DELIVERY, None, _rebased_page)),
+    artifacts=(Folder(PUBLISHED, RUN, _published_files), Artifact(DELIVERY, None, page_of(RUN, DELIVERY))),
     config_keys=(*TRAINING_KEYS, "fast_mode.", "workflow."),
     requirements=(_there_is_a_target, _converter_is_here, _judged_on_other_samples),
     own_keys=(
-        *SELECTION_KEYS,
-        *("retrain.subnets", "retrain.init", "retrain.must_improve", VARIANT),
+        *RETRAIN_KEYS,
         *("deploy.calibration_samples", "deploy.max_epe_loss"),
     ),
     run_directories=(RUN, REPEAT_RUN),
