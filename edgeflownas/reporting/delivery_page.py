@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup
 
 from edgeflownas.artifacts import read_json, write_text
 from edgeflownas.data.flow_colours import flow_colours, wheel_picture
@@ -21,7 +19,7 @@ from edgeflownas.parsers import command_parser
 from edgeflownas.reporting.data_urls import jpeg_url, png_url
 from edgeflownas.reporting.flow_pictures import amount_colours
 from edgeflownas.reporting.pages import DELIVERY, PageLink, page_links, render
-from edgeflownas.reporting.plots import BLUE, GREEN, SOFT, VERMILION, draw_svg, themed_svg
+from edgeflownas.reporting.plots import BLUE, GREEN, SOFT, VERMILION, draw_svg, inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,7 +122,9 @@ def delivery_page(
         picks=exported,
         chip=exported[0].chip,
         pages=pages,
-        figure=Markup(_inline(front_figure(exported, selection, front))),
+        figure=inline_svg(
+            front_figure(exported, selection, front), "Pareto front of the search space, and the delivered subnets"
+        ),
         cost=selection["cost"],
         samples=sample_views(exported),
         wheel=png_url(wheel_picture(160)),
@@ -169,12 +169,6 @@ def front_figure(exported: Sequence[Exported], selection: Mapping[str, Any], fro
         figure.legend(loc="outside lower center", ncols=2)
 
     return draw_svg(draw, height=3.6)
-
-
-def _inline(svg: str) -> str:
-    words = "Pareto front of the search space, and the delivered subnets"
-    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", themed_svg(svg), count=1)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{words}" ', 1)
 
 
 def sample_views(exported: Sequence[Exported]) -> list[SampleView]:

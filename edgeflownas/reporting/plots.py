@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -18,7 +20,7 @@ CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 # For amounts: grows evenly in lightness, so it also reads in grey.
 COLOUR_MAP = "cividis"
 
-# The colours of the pages, by which `themed_svg` finds them again.
+# The colours of the pages, by which `inline_svg` finds them again.
 INK, SOFT, LINE, CARD = "#1b2027", "#59626e", "#d9dee5", "#ffffff"
 _PAGE_VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", CARD: "--card", BLUE: "--blue"}
 
@@ -100,8 +102,12 @@ def count_axis(axis: "Axes", label: str) -> None:
     axis.set_xlabel(label)
 
 
-def themed_svg(svg: str) -> str:
-    """The SVG for a page: ink, lines and ground take the page's colours, light or dark."""
+def inline_svg(svg: str, words: str) -> Markup:
+    """The SVG as a part of a page: as wide as its place; ink, lines and ground take the page's colours, light or dark.
+
+    words: what it shows, for who does not see it.
+    """
     for colour, variable in _PAGE_VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
-    return svg
+    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg, count=1)
+    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{Markup.escape(words)}" ', 1))

@@ -1,17 +1,15 @@
 """`report.html`: the report of a training run as one self-contained page, for reading, sorting and flicking through."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup
 
 from edgeflownas.data.flow_colours import flow_colours, wheel_picture
 from edgeflownas.reporting.data_urls import jpeg_url, png_url
 from edgeflownas.reporting.flow_pictures import amount_colours
 from edgeflownas.reporting.pages import REPORT, SHORT_RUN, page_links, page_script, render
-from edgeflownas.reporting.plots import themed_svg
+from edgeflownas.reporting.plots import inline_svg
 from edgeflownas.reporting.run_facts import FURTHER_HEAD, RunFacts
 from edgeflownas.reporting.run_figures import RunFigure
 
@@ -51,18 +49,12 @@ def report_page(facts: RunFacts, figures: Sequence[RunFigure]) -> str:
         facts=facts,
         further_head=FURTHER_HEAD,
         pages=pages,
-        figures=[(figure, Markup(_inline(figure))) for figure in figures],
+        figures=[(figure, inline_svg(figure.svg, figure.title)) for figure in figures],
         samples=_sample_views(facts),
         wheel=png_url(wheel_picture(160)),
         ramp=png_url(amount_colours(np.linspace(0, 1, 128)[None], 1.0)),
         script=page_script(*SCRIPTS),
     )
-
-
-def _inline(figure: RunFigure) -> str:
-    """The figure's SVG as a part of the page: in its colours, as wide as its place."""
-    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", themed_svg(figure.svg), count=1)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{Markup.escape(figure.title)}" ', 1)
 
 
 def _sample_views(facts: RunFacts) -> list[SampleView]:

@@ -57,7 +57,11 @@ class Collection:
     train: Sequence[DataSet]
     val: Sequence[DataSet]
 
-    def names(self) -> list[str]:
+    def splits(self) -> dict[str, DataSet]:
+        """The split that each validation set is here: "val" the first, and the others one of their own."""
+        return dict(zip((SPLITS[1], *map(further_split, self._names())), self.val, strict=True))
+
+    def _names(self) -> list[str]:
         """What the validation sets after the first are called: by the file, or by their layout and passes."""
         further = self.val[1:]
         names: list[str] = []
@@ -118,10 +122,9 @@ def collection_facts(path: Path, find_layout: FindLayout) -> list[dict[str, Any]
     def facts(one: DataSet, **more: Any) -> dict[str, Any]:
         return {"label": one.label, "root": str(one.root), "layout": one.layout, "passes": one.passes, **more}
 
-    splits = ["val", *map(further_split, found.names())]
     return [
         *(facts(one, weight=one.weight) for one in found.train),
-        *(facts(one, split=split) for one, split in zip(found.val, splits, strict=True) if one not in found.train),
+        *(facts(one, split=split) for split, one in found.splits().items() if one not in found.train),
     ]
 
 
@@ -129,16 +132,12 @@ def collection_layout(find_layout: FindLayout) -> Layout:
     """The layout of such a file."""
 
     def splits(path: Path) -> tuple[str, ...]:
-        return (*SPLITS, *map(further_split, read_collection(path, find_layout).names()))
+        return (SPLITS[0], *read_collection(path, find_layout).splits())
 
     def scan(path: Path, split: str, passes: str) -> Scan:
         found = read_collection(path, find_layout)
-        if split == "train":
-            chosen: Sequence[DataSet] = found.train
-        else:
-            chosen = [dict(zip(splits(path)[1:], found.val, strict=True))[split]]
         whole = Scan([], {}, [])
-        for one in chosen:
+        for one in found.train if split == "train" else [found.splits()[split]]:
             layout = find_layout(one.root, one.layout, one.passes)
             own = "train" if split == "train" else found.split_of(one, layout.judged)
             whole = _joined(whole, _labelled(layout.scan(one.root, own, one.passes), one))
