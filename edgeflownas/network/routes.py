@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from keras import ops
 
 from edgeflownas.nas.search_space import ArchCode
+from edgeflownas.network.gradients import custom_gradient
 from edgeflownas.network.readers import readers
 
 Options = Sequence[Callable[[Any], Any]]
@@ -57,7 +58,7 @@ class FairCycle:
 def _permuted(x: Any, order: Any, inverse: Any) -> Any:
     """x[order]. Backends do not know that `order` is a permutation, and would sum the gradient by segments."""
 
-    @ops.custom_gradient
+    @custom_gradient
     def permute(x: Any) -> Any:
         return ops.take(x, order, axis=0), lambda upstream: ops.take(upstream, inverse, axis=0)
 

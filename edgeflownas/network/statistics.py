@@ -8,6 +8,8 @@ from typing import Any
 
 from keras import ops
 
+from edgeflownas.network.gradients import custom_gradient
+
 BATCH_NORM_EPSILON = 1e-5
 
 Average = Callable[[Any], Any]
@@ -79,7 +81,7 @@ def normalised_by_batch(x: Any, gamma: Any, beta: Any, average: Average) -> Any:
     def mean(value: Any) -> Any:
         return ops.mean(value, axis=axes, keepdims=True)
 
-    @ops.custom_gradient
+    @custom_gradient
     def normalise(x: Any, gamma: Any, beta: Any) -> Any:
         centred = x - average(mean(x))
         inverse = ops.rsqrt(average(mean(ops.square(centred))) + BATCH_NORM_EPSILON)
