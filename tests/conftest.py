@@ -31,6 +31,39 @@ def pytest_sessionstart() -> None:
         pytest.exit(str(error), returncode=2)
 
 
+# Where two processes test side by side, what takes longest must not begin last.
+LONGEST_FIRST = (
+    "checkout",
+    "test_slurm.py",
+    "test_workflow_rules.py",
+    "test_judging_interrupted.py",
+    "test_chaos.py",
+    "test_training_faults.py",
+    "test_repeatability.py",
+    "test_train_command.py",
+    "test_gate3_layouts.py",
+    "test_xla.py",
+    "test_retraining.py",
+    "test_space_eval.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For `pytest -n 2 --dist loadgroup`: a file's tests stay together, because they share what its fixtures make."""
+
+    def group_of(item: pytest.Item) -> str:
+        mark = item.get_closest_marker("xdist_group")
+        return str(mark.args[0]) if mark else item.path.name
+
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    if hasattr(config, "workerinput"):
+        place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: place.get(group_of(item), len(place)))
+
+
 @pytest.fixture(scope="session")
 def real_pairs() -> Path:
     """Six training and two validation pairs of FlyingChairs2, 384x512; mark the tests with `real_data`."""

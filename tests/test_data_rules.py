@@ -11,6 +11,9 @@ import pytest
 from edgeflownas.artifacts import PROJECT_ROOT, read_json
 from edgeflownas.locks import take_lock
 
+# Snakemake runs in the checkout itself, as that of another group does.
+pytestmark = pytest.mark.xdist_group("checkout")
+
 
 class DataWorkflow:
     """`snakemake data` on a tiny configuration, with its scenes and outputs in a folder of its own."""

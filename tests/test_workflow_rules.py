@@ -252,6 +252,7 @@ def test_ctrl_c_is_an_attempt_too(toy: ToyWorkflow) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("checkout")
 def test_real_gates_pass_on_a_tiny_config(tmp_path: Path) -> None:
     out = tmp_path / "out"
     config = tmp_path / "tiny.yaml"

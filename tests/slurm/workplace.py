@@ -76,7 +76,7 @@ class Workplace:
 
     def wait_for_job(self, stage: str) -> str:
         """The number of a gate's job, once a command is being recorded in it."""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             if jobs := self.jobs_of(stage):
                 return jobs.pop()
