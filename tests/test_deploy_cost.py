@@ -205,6 +205,7 @@ def test_results_are_kept_by_digest_and_damaged_ones_made_again(kept, tmp_path, 
             chip_costs([TINY], SMALL, tmp_path / "kept")
 
 
+@pytest.mark.slow
 def test_what_ends_the_compilations_loses_none_that_is_done(tiny_file, tmp_path, monkeypatch):
     subnets = [replace(TINY, code=(digit,) * 9) for digit in range(3)]
     asked, ended = [], []
@@ -271,6 +272,8 @@ def test_a_damaged_file_is_told_in_a_sentence(tiny_file):
         assert "\n" not in str(error.value)
 
 
+# TensorFlow says it of every file whose inputs are integers, calibrated as this one is or not.
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected:UserWarning")
 def test_an_operator_on_the_cpu_never_looks_cheap(tmp_path, capsys):
     import keras
 

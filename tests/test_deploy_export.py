@@ -167,6 +167,7 @@ def test_float_files_are_exact_and_int8_is_close(exported):
     assert facts["input"]["scale"] == pytest.approx(1 / 127.5)
 
 
+@pytest.mark.slow
 def test_a_plain_keras_loads_the_model_without_this_package(exported, tmp_path):
     folder, _ = exported
     program = (
@@ -285,6 +286,7 @@ def test_the_same_export_twice_is_the_same_bytes(exported, whole_run, tmp_path):
     assert [name for name in names if (again / name).read_bytes() != (folder / name).read_bytes()] == []
 
 
+@pytest.mark.slow
 def test_a_folder_whose_export_ended_early_is_not_taken_for_complete(exported, whole_run, tmp_path, monkeypatch):
     folder = tmp_path / "copy"
     shutil.copytree(exported[0], folder)

@@ -154,7 +154,15 @@ def test_a_backend_that_does_not_start_is_told_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [json.dumps(OTHER_SETTINGS), '{"backend": "nonsense", "floatx": 3}', "[1, 2", "[]"], ids=range(4)
+    "text",
+    [
+        json.dumps(OTHER_SETTINGS),
+        *(
+            pytest.param(text, marks=pytest.mark.slow)
+            for text in ('{"backend": "nonsense", "floatx": 3}', "[1, 2", "[]")
+        ),
+    ],
+    ids=range(4),
 )
 def test_no_keras_json_and_no_switch_of_keras_changes_what_we_rely_on(text, tmp_path):
     (tmp_path / "keras.json").write_text(text)
@@ -164,6 +172,7 @@ def test_no_keras_json_and_no_switch_of_keras_changes_what_we_rely_on(text, tmp_
     assert done.stdout.split() == ["tensorflow", "float32", "1e-07", "channels_last", "False", "None", "None"]
 
 
+@pytest.mark.slow
 def test_keras_writes_no_settings_into_the_home_folder(tmp_path):
     assert run("-c", SETTINGS, HOME=str(tmp_path)).returncode == 0
     assert not (tmp_path / ".keras").exists()

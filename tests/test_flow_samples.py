@@ -106,7 +106,7 @@ def test_damaged_samples_are_refused_by_name(tmp_path: Path) -> None:
         load_flow_samples(path)
 
 
-@pytest.mark.parametrize("arch", [[], ["--arch", "0,0,0,0,2,1,2,2,2"]])
+@pytest.mark.parametrize("arch", [[], pytest.param(["--arch", "0,0,0,0,2,1,2,2,2"], marks=pytest.mark.slow)])
 def test_pictures_are_drawn_from_what_was_kept_or_predicted_anew(
     whole_run: Path, tmp_path: Path, arch: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,7 +33,7 @@ from tests.spaces import eleven_block_space
 WIDTH = 6
 
 
-@pytest.fixture(params=["9 blocks of 3", "11 blocks of 2 and 3"], scope="module")
+@pytest.fixture(params=["9 blocks of 3", pytest.param("11 blocks of 2 and 3", marks=pytest.mark.slow)], scope="module")
 def network(request, tmp_path_factory):
     nine = request.param.startswith("9")
     space = load_search_space() if nine else eleven_block_space(tmp_path_factory.mktemp("space"))

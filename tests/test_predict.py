@@ -171,6 +171,7 @@ def test_a_video_comes_back_and_one_without_a_codec_is_refused(tmp_path: Path, m
         require_codec(tmp_path / "new.avi")
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_a_video_of_its_flow_by_tiles(
     whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,7 +216,10 @@ REAL = {
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("name", "fit"), [("sintel", "resize"), ("kitti", "tiles"), ("kitti", "full")])
+@pytest.mark.parametrize(
+    ("name", "fit"),
+    [("sintel", "resize"), ("kitti", "tiles"), pytest.param("kitti", "full", marks=pytest.mark.slow)],
+)
 def test_a_real_pair_is_predicted_and_held_against_its_flow(
     name: str, fit: str, real_pairs: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

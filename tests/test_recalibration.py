@@ -12,6 +12,7 @@ from edgeflownas.runs.records import read_history, subnet_epes
 from edgeflownas.studies.recalibration import main
 
 
+@pytest.mark.slow
 def test_the_table_repeats_the_run_and_ranks_against_the_most_batches(
     whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,19 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 PAGE = TESTS.parent / "docs" / "reliability.md"
 REFERENCE = re.compile(r"`([\w/]+\.py)::(\w+)`")
+
+
+@cache
+def functions_of(file: str) -> set[str]:
+    """The functions that a test file defines."""
+    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def test_every_fault_names_tests_that_exist():
@@ -15,8 +23,7 @@ def test_every_fault_names_tests_that_exist():
     assert len(rows) > 40
     for row in rows:
         for file, name in REFERENCE.findall(row):
-            tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
-            assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{file}::{name}"
+            assert name in functions_of(file), f"{file}::{name}"
 
 
 def test_every_row_of_the_fault_tables_names_a_test():

@@ -44,7 +44,7 @@ def long_sums(nodes):
     return [f"{node.name}: {list(node.input)}" for node in nodes if node.op == "AddN" and node.attr["N"].i > 2]
 
 
-@pytest.mark.parametrize("execution", ["fused", "sequential"])
+@pytest.mark.parametrize("execution", ["fused", pytest.param("sequential", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("rewritten", "masked"),
     [

@@ -49,6 +49,7 @@ def begun(data: Path, run: Path, space: Path, supernet: Path, *more: str) -> lis
     return tiny_flags(data, run, *own, *more)
 
 
+@pytest.mark.slow
 def test_a_subnet_begins_at_the_epe_it_has_in_the_supernet_and_does_not_load_it_again(
     synthetic_root: Path, whole_run: Path, alone: Path, supernet: Path, tmp_path: Path
 ) -> None:

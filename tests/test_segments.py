@@ -82,6 +82,7 @@ def test_other_training_source_is_refused_and_everything_stays(
     assert not (run / "recoveries.json").exists()
 
 
+@pytest.mark.slow
 def test_accepted_source_goes_on_and_stays_visible(
     run: Path, synthetic_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +109,7 @@ def test_accepted_source_goes_on_and_stays_visible(
     assert manifest_of(run)["segments"][2]["changed_files"] == []
 
 
+@pytest.mark.slow
 def test_other_versions_are_a_warning(
     run: Path, synthetic_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

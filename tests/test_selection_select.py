@@ -220,6 +220,7 @@ def test_out_that_is_a_file_is_refused(evaluated: Path, tmp_path: Path) -> None:
         select([*SETTINGS, "--evaluated", str(evaluated), "--out", str(tmp_path / "file")])
 
 
+@pytest.mark.slow
 def test_a_supernet_agrees_with_itself_and_less_with_another(
     evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,7 @@ def test_what_is_visible_in_both_frames_is_read_where_the_set_says_it(tmp_path: 
     np.testing.assert_array_equal(masks[1], known)
 
 
+@pytest.mark.slow
 def test_every_number_is_a_mean_over_the_pixels_of_the_set(tmp_path: Path) -> None:
     disk.sintel(tmp_path)
     occluded = np.zeros(disk.SIZE, np.uint8)

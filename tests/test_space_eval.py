@@ -63,6 +63,7 @@ def parts_of(folder: Path) -> list[Path]:
     return sorted((folder / "parts").rglob("*.npz"))
 
 
+@pytest.mark.slow
 def test_all_subnets_of_the_nine_blocks_and_the_pool_as_the_run_evaluated_it(
     whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +112,7 @@ def test_the_table_is_that_of_the_ordinary_command(small_run: Path, whole: Path,
     assert found.facts["config_hash"] == RunDirectory(small_run).read_config({}).hash
 
 
+@pytest.mark.slow
 def test_shards_in_any_order_give_the_same_bytes(whole: Path, evaluate, tmp_path: Path) -> None:
     for shard in ("3/3", "1/3", "2/3"):
         with pytest.raises(UserError, match="subtrees are missing"):
@@ -132,7 +134,8 @@ def test_a_missing_shard_is_named_with_what_to_do(evaluate, tmp_path: Path) -> N
     assert not (tmp_path / TABLE).exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_evaluation_continues_with_the_subtrees_that_are_left(
     small_run: Path, whole: Path, evaluate, tmp_path: Path, number: signal.Signals
 ) -> None:

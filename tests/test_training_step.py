@@ -117,6 +117,7 @@ def test_expectation_fairness_runs_any_codes_sequentially(sequential, initial_we
     assert (observed["forward"], observed["backward"], observed["optimizer_step"]) == (3, 3, 1)
 
 
+@pytest.mark.slow
 def test_training_after_an_evaluation_continues_as_if_it_had_not_taken_place(fused, evaluator, initial_weights):
     batches = [Batch(*random_batch(seed), samples=2) for seed in (11, 12)]
     ends = []

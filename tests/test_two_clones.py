@@ -31,6 +31,7 @@ def parse(clone: ToyWorkflow, cwd: Path, **environment: str) -> subprocess.Compl
     )
 
 
+@pytest.mark.slow
 def test_a_snakefile_whose_commands_would_run_another_clones_package_is_refused(clone, tmp_path: Path) -> None:
     for cwd in (tmp_path, PROJECT_ROOT):
         run = parse(clone, cwd)
@@ -42,6 +43,7 @@ def test_a_snakefile_whose_commands_would_run_another_clones_package_is_refused(
         assert run.returncode == 2
 
 
+@pytest.mark.slow
 def test_the_remedies_work(clone, tmp_path: Path) -> None:
     assert parse(clone, clone.root).returncode == 0
     assert parse(clone, tmp_path, PYTHONPATH=str(clone.root)).returncode == 0
