@@ -180,6 +180,7 @@ def test_gate_1_refuses_what_cannot_fit_and_the_dry_run_says_so(tmp_path, capsys
     assert capsys.readouterr().out.splitlines()[-1].startswith("target grove_vision_ai_v2: at 180×240")
 
 
+@pytest.mark.slow
 def test_results_are_kept_by_digest_and_damaged_ones_made_again(kept, tmp_path, monkeypatch):
     folder, first = kept
     assert first[0] == first[2] != first[1]

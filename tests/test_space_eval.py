@@ -94,6 +94,7 @@ def test_all_subnets_of_the_nine_blocks_and_the_pool_as_the_run_evaluated_it(
     assert 0.1 < found.facts["seconds"] / found.facts["estimate"]["seconds"] < 10
 
 
+@pytest.mark.slow
 def test_the_table_is_that_of_the_ordinary_command(small_run: Path, whole: Path, tmp_path: Path) -> None:
     found = read_evaluated(whole)
     codes = [",".join(code) for code in found.table["code"]]

@@ -152,6 +152,7 @@ def test_a_closed_folder_is_one_line_for_those_who_only_look(tmp_path: Path) -> 
     assert line.endswith(f": {DENIED}; {ASK}")
 
 
+@pytest.mark.slow
 def test_snakemake_with_another_users_output_folder_is_one_line(foreign: Path, tmp_path: Path) -> None:
     words = ("snakemake", "gate1", "--snakefile", str(PROJECT_ROOT / "Snakefile"), "--cores", "1", "--nolock")
     for folder in (foreign, foreign / "new"):

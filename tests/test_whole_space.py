@@ -55,8 +55,8 @@ def trained_a_little(network: FlowNetwork) -> None:
     ("space", "height", "width", "codes"),
     [
         ("small", 45, 60, 16),
-        ("edgeflow_9x3", 61, 83, 4),
-        ("eleven", 40, 56, 8),
+        pytest.param("edgeflow_9x3", 61, 83, 4, marks=pytest.mark.slow),
+        pytest.param("eleven", 40, 56, 8, marks=pytest.mark.slow),
         (ONE_SUBNET, 33, 47, 1),
         (HEADS_ALONE, 33, 47, 6),
     ],

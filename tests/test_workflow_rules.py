@@ -100,6 +100,7 @@ def test_the_clusters_script_is_rendered_for_the_site_of_the_profile(tmp_path: P
 IMPOSSIBLE = ["--config", "train={num_epochs: 3}", "eval={bn_recal_batches: 4}"]
 
 
+@pytest.mark.slow
 def test_a_config_that_no_gate_could_pass_is_refused_before_anything_runs(toy: ToyWorkflow) -> None:
     for asked in (["gate4"], ["gate3", "-n"], ["gate3_judge"], []):
         run = toy.snakemake(*asked, *IMPOSSIBLE)

@@ -110,7 +110,7 @@ class ToyWorkflow:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
 
     def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
