@@ -165,11 +165,11 @@ rule fidelity_train:
         command=lambda wildcards: supernet_command(wildcards.row),
     log:
         f"{OUT}/logs/fidelity_train/{{row}}/{{done}}.log",
-    threads: TRAINING["threads"]
+    threads: ALONE_THREADS
     resources:
         **asked(RANKED_GPU),
     shell:
-        QUIETLY
+        ON_THEIR_CORES + QUIETLY
 
 
 rule fidelity_candidates:
