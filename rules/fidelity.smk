@@ -263,6 +263,8 @@ rule fidelity_report:
     input:
         are_configs("fidelity.yaml", FIDELITY_ROWS),
         SUBNETS_CHOSEN,
+        # Named here too, because the rankings are unknown, and a core idle, until the first supernet has chosen subnets.
+        [supernet_trained(row) for row in FIDELITY_ROWS],
         lambda wildcards: [alone_trained(digits, seed) for digits in chosen(wildcards) for seed in ALONE_SEEDS],
         lambda wildcards: [ranked(row, chosen(wildcards)) for row in FIDELITY_ROWS],
     output:

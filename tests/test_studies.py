@@ -20,7 +20,7 @@ from edgeflownas.data.layouts.flying_chairs2 import list_samples
 from edgeflownas.data.samples import read_sample
 from edgeflownas.errors import UserError
 from edgeflownas.gates.criteria import evaluate_criteria
-from edgeflownas.nas.ranking import agreement, ceiling, kendall_tau, spearman_rho
+from edgeflownas.nas.ranking import agreement, attainable_tau, ceiling, kendall_tau, spearman_rho
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.nas.single_subnet import space_of_one
 from edgeflownas.network.cost import subnet_cost
@@ -63,6 +63,20 @@ def test_the_ceiling_is_the_mean_tau_between_seeds() -> None:
     assert ceiling([[1.0, 2.0, 3.0]]) is None
     # 1 between the first two seeds, -1 between either of them and the third.
     assert ceiling([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 2.0, 1.0]]) == pytest.approx(-1 / 3)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 2.0])
+def test_the_attainable_tau_is_that_of_the_truth_with_measurements(noise: float) -> None:
+    rng = np.random.Generator(np.random.Philox(0))
+    truth = rng.standard_normal(2000)
+    measured = truth + noise * rng.standard_normal(2000)
+    expected = attainable_tau(float(measured.std(ddof=1)), noise)
+    assert kendall_tau(truth, measured) == pytest.approx(expected, abs=0.02)
+
+
+def test_no_tau_is_attainable_where_all_differences_are_noise() -> None:
+    assert attainable_tau(0.01, 0.02) == 0.0
+    assert attainable_tau(0.0, 0.0) == 0.0
 
 
 @pytest.mark.parametrize("table", ["ablation", "fidelity"])
@@ -152,6 +166,8 @@ def test_fidelity_ranks_by_the_mean_over_seeds(tmp_path: Path) -> None:
     # From seed 1 to 2 they change by 2, 0 and 0.5 px; by 0.833 on average, which ranks none of them.
     apart = np.array([2.0, 0.0, 0.5]) - 2.5 / 3
     assert report["alone"]["error"] == pytest.approx(np.sqrt(np.sum(2 * (apart / 2) ** 2) / 2 / 2))
+    deviation = np.std([4.0, 3.5, 1.25], ddof=1)
+    assert report["alone"]["attainable_tau"] == pytest.approx(attainable_tau(deviation, report["alone"]["error"]))
     assert report["agreement"]["strict"]["tau_first"] == 1.0
     assert report["alone"]["spread"] == pytest.approx(2.75)
     assert report["steps"] == {"alone": 4, "strict": 7}

@@ -1,7 +1,9 @@
 """How well one ranking of subnets predicts another: pure statistics."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,7 +76,9 @@ def spearman_rho(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarra
 
 
 def ceiling(epes: Sequence[Sequence[float]]) -> float | None:
-    """Mean tau between the seeds of training alone: no ranking can be expected to predict them better.
+    """Mean tau between the seeds of training alone: no ranking can be expected to predict *one* of them better.
+
+    Their mean has less noise, and can be predicted better: `attainable_tau`.
 
     Args:
         epes: per seed, the EPE of every subnet, pixels.
@@ -85,6 +89,25 @@ def ceiling(epes: Sequence[Sequence[float]]) -> float | None:
     taus = [kendall_tau(one, other) for one, other in itertools.combinations(epes, 2)]
     defined = [tau for tau in taus if tau is not None]
     return float(np.mean(defined)) if defined else None
+
+
+def attainable_tau(deviation: float, error: float) -> float:
+    """The tau that a ranking by the true EPEs is expected to have with measured ones.
+
+    Of the variance of the measured EPEs, the square of their error is noise; what is left is the subnets'. That is a
+    correlation ρ of the true with the measured EPEs, and for normal ones tau is 2/π · asin ρ (Greiner's relation;
+    Kendall & Gibbons, Rank Correlation Methods, chapter 9).
+
+    Args:
+        deviation: standard deviation of the measured EPEs between subnets, pixels.
+        error: standard error of each, pixels.
+
+    Returns:
+        0 where the error explains all differences, or there are none.
+    """
+    if deviation <= error:
+        return 0.0
+    return 2.0 / math.pi * math.asin(math.sqrt(1.0 - (error / deviation) ** 2))
 
 
 def standard_errors(epes: np.ndarray, compared: np.ndarray | None = None) -> np.ndarray:

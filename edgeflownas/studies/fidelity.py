@@ -15,7 +15,7 @@ import numpy as np
 from edgeflownas.artifacts import read_json, write_json, write_text
 from edgeflownas.errors import EXIT_DONE, UserError, require_writable, run_command
 from edgeflownas.nas.arch_codec import parse_code
-from edgeflownas.nas.ranking import agreement, ceiling, kendall_tau
+from edgeflownas.nas.ranking import agreement, attainable_tau, ceiling, kendall_tau
 from edgeflownas.nas.search_space import load_search_space
 from edgeflownas.network.cost import subnet_cost
 from edgeflownas.parsers import command_parser
@@ -50,6 +50,7 @@ def fidelity_report(
     width = runs[0][0].manifest["init_neurons"]
     epes = np.array([[mean_epe(run.last) for run in row] for row in runs])
     means = epes.mean(axis=1)
+    deviation, error = float(means.std(ddof=1)), seeds_error(epes) if len(seeds) > 1 else None
     judged = {name: [row["epe"] for row in result["subnets"]] for name, result in supernets.items()}
     subnets = [
         {
@@ -73,8 +74,9 @@ def fidelity_report(
         "ceiling_tau": ceiling(epes.T.tolist()),
         "alone": {
             "spread": float(np.ptp(means)),
-            "std": float(means.std(ddof=1)),
-            "error": seeds_error(epes) if len(seeds) > 1 else None,
+            "std": deviation,
+            "error": error,
+            "attainable_tau": None if error is None else attainable_tau(deviation, error),
         },
         "agreement": {
             name: {
@@ -178,7 +180,8 @@ def print_report(report: Mapping[str, Any]) -> None:
     error = "unknown" if alone["error"] is None else f"{alone['error']:.3f} px"
     print(
         f"alone: {alone['spread']:.3f} px from best to worst, deviation {alone['std']:.3f} px, standard error "
-        f"of each {error}; tau between seeds, which is the ceiling: {_number(report['ceiling_tau'])}"
+        f"of each {error}; tau of one seed with another {_number(report['ceiling_tau'])}, "
+        f"expected of a ranking without error with their mean {_number(alone['attainable_tau'])}"
     )
     print(f"zero-flow EPE {report['zero_flow_epe']:.3f} px; steps {report['steps']}")
 
