@@ -181,11 +181,11 @@ rule fidelity_candidates:
         command=CANDIDATES_COMMAND,
     log:
         f"{OUT}/logs/fidelity_candidates.log",
-    threads: TRAINING["threads"]
+    threads: ALONE_THREADS
     resources:
         **asked(RANKED_GPU),
     shell:
-        QUIETLY
+        ON_THEIR_CORES + QUIETLY
 
 
 checkpoint fidelity_subnets:
@@ -252,11 +252,11 @@ rule fidelity_rank:
         ),
     log:
         f"{OUT}/logs/fidelity_rank/{{row}}/{{done}}.log",
-    threads: TRAINING["threads"]
+    threads: ALONE_THREADS
     resources:
         **asked(RANKED_GPU),
     shell:
-        QUIETLY
+        ON_THEIR_CORES + QUIETLY
 
 
 rule fidelity_report:
