@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
