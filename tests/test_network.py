@@ -161,6 +161,8 @@ def test_every_weight_belongs_to_its_option_or_to_all():
     assert network.option_of("H2Out.option0.kernel") == (8, 0)
     assert network.option_of("H1.norm.gamma") is None
     assert network.option_of("E0.option0.kernel") is None
+    heads = {variable.name for variable in network.trainable_variables if network.is_head_kernel(variable.name)}
+    assert heads == {f"H{scale}Out.option{option}.kernel" for scale in range(3) for option in range(3)}
     owners = {network.option_of(variable.name) for variable in network.trainable_variables}
     assert owners == {None} | {(digit, option) for digit in range(9) for option in range(3)}
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from edgeflownas.training.optimizer import FlatAdam
+from edgeflownas.training.optimizer import FlatAdam, head_rate
 
 
 def variables_of(*shapes):
@@ -73,6 +73,32 @@ def test_decoupled_decay_takes_its_share_of_the_kernel_off_whatever_the_gradient
     )
     np.testing.assert_array_equal(without[1], with_decay[1])
     np.testing.assert_array_equal(plain.global_norms, decaying.global_norms)
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_each_variable_moves_by_the_rate_times_its_own_factor(decoupled):
+    plain, scaled = variables_of((7, 5), (6, 2), (3,)), variables_of((7, 5), (6, 2), (3,))
+    before = [np.array(variable) for variable in plain]
+    same = built(plain, weight_decay=0.1, decoupled=decoupled)
+    different = built(scaled, weight_decay=0.1, decoupled=decoupled, rates=[1.0, 0.25, 1.0])
+    same.apply(gradients_of(plain, 1.0), plain)
+    different.apply(gradients_of(scaled, 1.0), scaled)
+    for start, a, b, factor in zip(before, plain, scaled, [1.0, 0.25, 1.0], strict=True):
+        np.testing.assert_allclose(np.array(b) - start, factor * (np.array(a) - start), rtol=1e-3, atol=1e-8)
+
+
+def test_a_step_moves_a_heads_output_as_far_whatever_its_kernel():
+    """Adam's first step moves each weight by its rate; over equal inputs the moves add up."""
+    moved = {}
+    for size in (3, 5, 7):
+        variables = variables_of((size, size, 8, 4), (3,))
+        kernel = np.array(variables[0])
+        optimizer = built(variables, rates=[head_rate(variables[0].shape), 1.0])
+        optimizer.apply([ops.ones(variables[0].shape), ops.zeros((3,))], variables)
+        moved[size] = (kernel - np.array(variables[0])).sum(axis=(0, 1, 2))
+    np.testing.assert_allclose(moved[3], 1e-3 * 9 * 8, rtol=1e-3)
+    np.testing.assert_allclose(moved[5], moved[3], rtol=1e-3)
+    np.testing.assert_allclose(moved[7], moved[3], rtol=1e-3)
 
 
 def test_several_passes_make_one_update_with_their_mean_gradient():

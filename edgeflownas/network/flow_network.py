@@ -111,11 +111,18 @@ class FlowNetwork(keras.layers.Layer):
 
     def option_of(self, variable_name: str) -> tuple[int, int] | None:
         """The (digit, option) that a weight belongs to, or None for a weight that all subnets share."""
-        stage_name, part = variable_name.split(".")[:2]
-        layer = next(layer for layer in self.stage_layers if layer.stage.name == stage_name)
-        if layer.stage.digit is None or not part.startswith("option"):
+        stage, part = self._stage_of(variable_name), variable_name.split(".")[1]
+        if stage.digit is None or not part.startswith("option"):
             return None
-        return layer.stage.digit, int(part.removeprefix("option"))
+        return stage.digit, int(part.removeprefix("option"))
+
+    def is_head_kernel(self, variable_name: str) -> bool:
+        """Whether a weight is the kernel of a head, which emits flow without batch norm."""
+        return self._stage_of(variable_name).head and variable_name.endswith(".kernel")
+
+    def _stage_of(self, variable_name: str) -> Stage:
+        name = variable_name.split(".")[0]
+        return next(layer.stage for layer in self.stage_layers if layer.stage.name == name)
 
 
 @dataclass(frozen=True)

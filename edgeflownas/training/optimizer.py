@@ -15,12 +15,31 @@ from keras import ops
 CLIP_MARGIN = 5e-7
 
 
+# The kernel for which `train.lr` is meant, in taps: 3×3.
+REFERENCE_AREA = 9
+
+
+def head_rate(kernel: Sequence[int]) -> float:
+    """By what a head's learning rate is multiplied, so that its flow moves as far per step whatever its kernel's size.
+
+    Adam moves every weight by about the learning rate, so without this the output moves by as much more as the kernel
+    has more taps; no batch norm follows that would take it back. Adam's rate of an output layer goes with 1 / fan-in
+    (Yang & Hu et al., arXiv:2203.03466).
+
+    Args:
+        kernel: its shape, (height, width, channels in, channels out).
+    """
+    return REFERENCE_AREA / (kernel[0] * kernel[1])
+
+
 class FlatAdam(keras.optimizers.Optimizer):
     """Adam (Kingma & Ba, arXiv:1412.6980) over the mean gradient of a fair cycle.
 
     The gradient of the L2 penalty, `weight_decay * w` for every kernel, is added before clipping. `decoupled` decay
     (AdamW, Loshchilov & Hutter, arXiv:1711.05101) takes `lr * weight_decay * w` off instead: 4e-5 × 1e-4 does nothing.
     `passes` backward passes make one update, and `iterations` counts updates.
+
+    `rates` holds a factor of the learning rate for each variable (`head_rate`).
 
     A gradient that is not finite leaves weights, moments and `iterations` unchanged; `global_norms` shows it.
 
@@ -39,6 +58,7 @@ class FlatAdam(keras.optimizers.Optimizer):
         options: int,
         passes: int = 1,
         decoupled: bool = False,
+        rates: Sequence[float] | None = None,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
@@ -46,6 +66,7 @@ class FlatAdam(keras.optimizers.Optimizer):
         """option_of: for each trainable variable, the index of its option in `option_gradients`, or None.
 
         options: how many options there are, those without weights (a skip) included.
+        rates: for each trainable variable, what the learning rate is multiplied by; None is 1 for all.
         """
         super().__init__(learning_rate=learning_rate)
         self.weight_decay = weight_decay
@@ -54,6 +75,7 @@ class FlatAdam(keras.optimizers.Optimizer):
         self.option_of = list(option_of)
         self.options = options
         self.passes = passes
+        self.rates = [1.0] * len(self.option_of) if rates is None else list(rates)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def facts(self) -> dict[str, Any]:
@@ -62,8 +84,10 @@ class FlatAdam(keras.optimizers.Optimizer):
 
     def build(self, variables: list[Any]) -> None:
         """Create the moments (one flat vector each, in the order of `variables`) and the observed values."""
-        if len(variables) != len(self.option_of):
-            raise ValueError(f"option_of has {len(self.option_of)} entries for {len(variables)} variables")
+        if not len(variables) == len(self.option_of) == len(self.rates):
+            raise ValueError(
+                f"option_of has {len(self.option_of)} entries and rates {len(self.rates)} for {len(variables)} variables"
+            )
         super().build(variables)
         self._sizes = [int(np.prod(variable.shape)) for variable in variables]
         length = sum(self._sizes)
@@ -160,7 +184,10 @@ class FlatAdam(keras.optimizers.Optimizer):
         change = moment_1 * rate / (ops.sqrt(moment_2) + self.epsilon)
         if self.decoupled:
             change = change + decay * ops.where(is_finite, self.learning_rate, 0.0)
-        changes = ops.split(change, np.cumsum(self._sizes)[:-1].tolist())
+        changes = [
+            part if factor == 1.0 else part * factor
+            for part, factor in zip(ops.split(change, np.cumsum(self._sizes)[:-1].tolist()), self.rates, strict=True)
+        ]
         updated = [weight - _shaped(part, weight.shape) for weight, part in zip(weights, changes, strict=True)]
         return [iterations, moment_1, moment_2, ops.stack([before, after]), *updated]
 

@@ -25,6 +25,7 @@ class TrainSettings:
     warmup_steps: Annotated[int, "train.warmup_steps"]
     weight_decay: Annotated[float, "train.weight_decay"]
     decoupled_weight_decay: Annotated[bool, "train.decoupled_weight_decay"]
+    scaled_head_rate: Annotated[bool, "train.scaled_head_rate"]
     uncertainty_loss: Annotated[bool, "train.uncertainty_loss"]
     grad_clip: Annotated[float, "train.grad_clip"]
     early_stop_patience: Annotated[int, "train.early_stop_patience"]

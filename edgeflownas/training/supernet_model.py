@@ -15,7 +15,7 @@ from edgeflownas.network.statistics import BatchStatistics, GivenStatistics, Rec
 from edgeflownas.training.distribution import OneDevice, TensorFlowReplicas
 from edgeflownas.training.losses import path_losses, sigma_of
 from edgeflownas.training.metrics import flow_metrics
-from edgeflownas.training.optimizer import FlatAdam
+from edgeflownas.training.optimizer import FlatAdam, head_rate
 
 
 def jit_compile() -> bool:
@@ -38,6 +38,7 @@ class TrainingModel(keras.Model):
         weight_decay: float,
         grad_clip: float,
         decoupled_weight_decay: bool = False,
+        scaled_head_rate: bool = True,
         uncertainty_loss: bool = True,
         replicas: OneDevice | TensorFlowReplicas | None = None,
     ) -> None:
@@ -59,10 +60,15 @@ class TrainingModel(keras.Model):
             )
         }
         owners = [network.option_of(variable.name) for variable in network.trainable_variables]
+        rates = [
+            head_rate(variable.shape) if scaled_head_rate and network.is_head_kernel(variable.name) else 1.0
+            for variable in network.trainable_variables
+        ]
         optimizer = FlatAdam(
             learning_rate,
             weight_decay=weight_decay,
             decoupled=decoupled_weight_decay,
+            rates=rates,
             clip_norm=grad_clip,
             option_of=[None if owner is None else self._option_index[owner] for owner in owners],
             options=len(self._option_index),

@@ -83,6 +83,7 @@ class Trainer:
                 weight_decay=settings.weight_decay,
                 grad_clip=settings.grad_clip,
                 decoupled_weight_decay=settings.decoupled_weight_decay,
+                scaled_head_rate=settings.scaled_head_rate,
                 uncertainty_loss=settings.uncertainty_loss,
                 replicas=self.replicas,
             )
