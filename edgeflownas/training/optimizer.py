@@ -80,14 +80,14 @@ class FlatAdam(keras.optimizers.Optimizer):
 
     def facts(self) -> dict[str, Any]:
         """Its name and constants, as in the manifest."""
-        return {"name": "Adam", "beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        constants = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        return {"name": "Adam", **constants, "smallest_rate": min(self.rates)}
 
     def build(self, variables: list[Any]) -> None:
         """Create the moments (one flat vector each, in the order of `variables`) and the observed values."""
         if not len(variables) == len(self.option_of) == len(self.rates):
-            raise ValueError(
-                f"option_of has {len(self.option_of)} entries and rates {len(self.rates)} for {len(variables)} variables"
-            )
+            entries = f"option_of has {len(self.option_of)} entries and rates {len(self.rates)}"
+            raise ValueError(f"{entries} for {len(variables)} variables")
         super().build(variables)
         self._sizes = [int(np.prod(variable.shape)) for variable in variables]
         length = sum(self._sizes)
