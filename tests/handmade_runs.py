@@ -249,7 +249,7 @@ def write_manifest(run: Path, config: Config, epochs: int, best: dict[str, Any])
         "git_commit": segment["git_commit"],
         "git_dirty": segment["git_dirty"],
         "input_shape": [config["network.height"], config["network.width"], 6],
-        "optimizer": {"name": "Adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+        "optimizer": {"name": "Adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "smallest_rate": 9 / 49},
         "lr_schedule": {
             "name": "cosine",
             "initial": config["train.lr"],
