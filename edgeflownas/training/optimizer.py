@@ -14,7 +14,6 @@ from keras import ops
 # The clipped norm is summed in float32 again, over millions of values: aim this much below the bound.
 CLIP_MARGIN = 5e-7
 
-
 # The kernel for which `train.lr` is meant, in taps: 3×3.
 REFERENCE_AREA = 9
 
@@ -184,11 +183,11 @@ class FlatAdam(keras.optimizers.Optimizer):
         change = moment_1 * rate / (ops.sqrt(moment_2) + self.epsilon)
         if self.decoupled:
             change = change + decay * ops.where(is_finite, self.learning_rate, 0.0)
-        changes = [
-            part if factor == 1.0 else part * factor
-            for part, factor in zip(ops.split(change, np.cumsum(self._sizes)[:-1].tolist()), self.rates, strict=True)
+        changes = ops.split(change, np.cumsum(self._sizes)[:-1].tolist())
+        updated = [
+            weight - _shaped(part if factor == 1.0 else part * factor, weight.shape)
+            for weight, part, factor in zip(weights, changes, self.rates, strict=True)
         ]
-        updated = [weight - _shaped(part, weight.shape) for weight, part in zip(weights, changes, strict=True)]
         return [iterations, moment_1, moment_2, ops.stack([before, after]), *updated]
 
 
