@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import struct
+import tokenize
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ NPY_VERSION = (1, 0)
 # What Python's zipfile and NumPy's array headers raise on bytes that nobody wrote.
 READ_ERRORS = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RuntimeError),
-    *(SyntaxError, MemoryError, struct.error, zipfile.BadZipFile),
+    *(SyntaxError, MemoryError, struct.error, tokenize.TokenError, zipfile.BadZipFile),
 )
 
 

@@ -1,7 +1,6 @@
 """Predicted flow of a few fixed validation samples, kept for pictures: `flow_samples.npz`. Imports no Keras."""
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from edgeflownas.artifacts import write_atomic
 from edgeflownas.errors import UserError
+from edgeflownas.runs.checkpoints import READ_ERRORS
 
 
 @dataclass(frozen=True)
@@ -90,5 +90,5 @@ def load_flow_samples(path: Path) -> FlowSamples:
             header = json.loads(bytes(archive["header"]))
             arrays = {name: archive[name] for name in _ARRAYS}
             return FlowSamples(header["origin"], tuple(header["names"]), tuple(header["codes"]), **arrays)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except READ_ERRORS as error:
         raise UserError(f"{path}: damaged, or no flow samples: {error}") from error
