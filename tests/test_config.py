@@ -382,7 +382,7 @@ def test_a_view_has_the_values_in_force():
 
 def test_the_keys_of_studies_have_defaults_and_are_no_keys_of_a_training():
     assert study_settings({}) == StudySettings(
-        **{"size": "laptop", "fidelity_size": "small", "ablation_seeds": 2, "ablation_steps": 300},
+        **{"size": "laptop", "fidelity_size": "small", "ablation_seeds": 2, "ablation_steps": 1000},
         **{"fidelity_subnets": 16, "fidelity_seeds": 2, "fidelity_epochs": 10, "fidelity_cycles": 64},
     )
     assert study_settings({"learning.size": "full"}).size == "full"

@@ -22,6 +22,7 @@ from edgeflownas.data.readers import read_frame
 from edgeflownas.data.samples import Sample, read_sample
 from edgeflownas.errors import UserError
 from tests import layouts_on_disk as disk
+from tests.fuzzing import examples
 
 MEMORY_BOUND = 64 * 2**20
 SECONDS_PER_FILE = 2000  # ms, hypothesis's deadline; a file here takes less than 5
@@ -82,14 +83,14 @@ def damaged(draw: st.DrawFn, originals: st.SearchStrategy[bytes]) -> bytes:
     return bytes(content)
 
 
-@settings(max_examples=150, deadline=SECONDS_PER_FILE)
+@settings(max_examples=examples(150), deadline=SECONDS_PER_FILE)
 @given(flow=FLOWS)
 def test_any_flow_comes_back_with_every_bit(folder: Path, flow: np.ndarray) -> None:
     write_flow(folder / "any.flo", flow)
     assert read_flow(folder / "any.flo").tobytes() == flow.tobytes()
 
 
-@settings(max_examples=600, deadline=SECONDS_PER_FILE)
+@settings(max_examples=examples(600), deadline=SECONDS_PER_FILE)
 @given(
     content=st.one_of(
         st.binary(max_size=64),
@@ -105,7 +106,7 @@ def test_no_flow_file_gives_anything_but_its_bytes_or_a_user_error(folder: Path,
         assert flow.shape == (*struct.unpack("<ii", content[4:12])[::-1], 2)
 
 
-@settings(max_examples=400, deadline=SECONDS_PER_FILE)
+@settings(max_examples=examples(400), deadline=SECONDS_PER_FILE)
 @given(
     content=st.one_of(
         st.binary(max_size=64),
@@ -144,7 +145,7 @@ SUFFIXES = {
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@settings(max_examples=400, deadline=SECONDS_PER_FILE)
+@settings(max_examples=examples(400), deadline=SECONDS_PER_FILE)
 @given(content=st.data())
 def test_no_file_of_the_other_flow_formats_gives_anything_but_a_field_or_a_user_error(
     folder: Path, suffix: str, content: st.DataObject
@@ -157,7 +158,7 @@ def test_no_file_of_the_other_flow_formats_gives_anything_but_a_field_or_a_user_
         assert flow.flags.c_contiguous
 
 
-@settings(max_examples=150, deadline=SECONDS_PER_FILE)
+@settings(max_examples=examples(150), deadline=SECONDS_PER_FILE)
 @given(flow=FLOWS)
 def test_any_flow_in_a_pfm_comes_back_with_every_bit(folder: Path, flow: np.ndarray) -> None:
     (folder / "any.pfm").write_bytes(disk.pfm(flow))
@@ -171,7 +172,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("suffix", IMAGES)
-@settings(max_examples=400, deadline=SECONDS_PER_FILE)
+@settings(max_examples=examples(400), deadline=SECONDS_PER_FILE)
 @given(content=st.data())
 def test_no_file_of_the_other_image_formats_gives_anything_but_a_frame_or_a_user_error(
     folder: Path, suffix: str, content: st.DataObject
@@ -184,7 +185,7 @@ def test_no_file_of_the_other_image_formats_gives_anything_but_a_frame_or_a_user
 
 
 @pytest.mark.parametrize("kind", ["kitti", "masked"])
-@settings(max_examples=300, deadline=SECONDS_PER_FILE)
+@settings(max_examples=examples(300), deadline=SECONDS_PER_FILE)
 @given(content=st.data())
 def test_a_sample_of_partly_known_flow_that_the_index_takes_can_be_read(
     folder: Path, kind: str, content: st.DataObject
@@ -216,7 +217,7 @@ def write_sample(folder: Path, files: list[bytes]) -> Sample:
     return sample
 
 
-@settings(max_examples=150, deadline=SECONDS_PER_FILE)
+@settings(max_examples=examples(150), deadline=SECONDS_PER_FILE)
 @given(frames=st.tuples(FRAMES, FRAMES), flow=FLOWS)
 def test_a_pair_of_any_pixels_comes_back_if_its_sizes_agree(
     folder: Path, frames: tuple[np.ndarray, np.ndarray], flow: np.ndarray
@@ -240,7 +241,7 @@ WHOLE = [
 ]
 
 
-@settings(max_examples=300, deadline=SECONDS_PER_FILE)
+@settings(max_examples=examples(300), deadline=SECONDS_PER_FILE)
 @given(number=st.integers(0, 2), content=st.data())
 def test_a_sample_that_the_index_takes_can_be_read(folder: Path, number: int, content: st.DataObject) -> None:
     files = WHOLE.copy()

@@ -253,6 +253,7 @@ def test_a_killed_command_goes_on_from_what_was_compiled(tmp_path):
     assert pd.read_csv(tmp_path / "chip_costs.csv")["compiled"].all()
 
 
+@pytest.mark.slow
 def test_the_same_file_compiles_to_the_same_bytes(tiny_file):
     compiled, cost = compile_model(tiny_file, SMALL, "tiny")
     assert compile_model(tiny_file, SMALL, "tiny") == (compiled, cost)
@@ -296,6 +297,7 @@ def test_an_operator_on_the_cpu_never_looks_cheap(tmp_path, capsys):
     assert "time unknown" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_compile_command_writes_the_file_for_another_board(tiny_file, tmp_path, capsys):
     (tmp_path / "int8.tflite").write_bytes(tiny_file)
     flags = ["--model", str(tmp_path / "int8.tflite"), "--target"]
@@ -308,6 +310,7 @@ def test_the_compile_command_writes_the_file_for_another_board(tiny_file, tmp_pa
         compile_command(["--model", str(tmp_path / "none.tflite"), "--target", "arm_high_end"])
 
 
+@pytest.mark.slow
 def test_the_cost_command_prints_the_chips_figures_as_one_value(kept, capsys):
     flags = ["--arch", "000000000", "--h", "45", "--w", "60", "--width", "4", "--cache", str(kept[0])]
     assert cost_command([*flags, "--target", "arm_deep_embedded"]) == 0

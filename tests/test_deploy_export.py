@@ -141,6 +141,7 @@ def test_bytes_and_floats_are_each_others_inverse():
     np.testing.assert_allclose(wide / 32767, as_floats(every), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_the_folder_is_complete_and_its_facts_hold(exported, whole_run):
     folder, _ = exported
     facts = read_json(folder / "export.json", schema=SCHEMA)
@@ -155,6 +156,7 @@ def test_the_folder_is_complete_and_its_facts_hold(exported, whole_run):
     assert set(facts["golden"]) <= names["val"]
 
 
+@pytest.mark.slow
 def test_float_files_are_exact_and_int8_is_close(exported):
     folder, _ = exported
     facts = read_json(folder / "export.json")
@@ -180,6 +182,7 @@ def test_a_plain_keras_loads_the_model_without_this_package(exported, tmp_path):
     assert done.stdout.splitlines()[-1] == "(1, 45, 60, 6) (1, 45, 60, 2) False"
 
 
+@pytest.mark.slow
 def test_golden_vectors_are_what_the_int8_file_gives(exported):
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -202,6 +205,7 @@ def test_golden_vectors_are_what_the_int8_file_gives(exported):
         np.testing.assert_allclose(pixels, made["scale"] * (flow.astype(int) - made["zero_point"]), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_golden_vectors_can_be_judged_and_read_back(exported, whole_run, synthetic_root):
     folder, _ = exported
     facts = read_json(folder / "export.json")
@@ -245,6 +249,7 @@ def test_the_cards_c_code_sums_heads_as_they_are_summed_here(tmp_path):
     np.testing.assert_allclose(flow, summed(heads), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_the_header_holds_the_file_and_its_quantisation(exported):
     folder, _ = exported
     text = (folder / "model.h").read_text()
@@ -258,6 +263,7 @@ def test_the_header_holds_the_file_and_its_quantisation(exported):
     assert (macros["INPUT_HEIGHT"], macros["INPUT_WIDTH"], macros["INPUT_CHANNELS"]) == ("45", "60", "6")
 
 
+@pytest.mark.slow
 def test_c_compiles_the_header(exported):
     folder, _ = exported
     compiler = shutil.which("cc")
@@ -270,6 +276,7 @@ def test_c_compiles_the_header(exported):
     assert subprocess.run([str(binary)], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_few_calibration_samples_are_a_warning_with_the_reason(exported):
     _, err = exported
     assert "WARNING: the ranges are calibrated on 7 training samples only" in err

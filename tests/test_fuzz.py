@@ -4,7 +4,6 @@ All of it together stays within a minute; `FUZZ_EXAMPLES=100000 pytest tests/tes
 """
 
 import io
-import os
 import resource
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,8 +23,8 @@ from edgeflownas.errors import UserError
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.search_space import SEARCH_SPACE_FOLDER, load_search_space
 from edgeflownas.runs.checkpoints import load_checkpoint, read_header, save_checkpoint
+from tests.fuzzing import examples
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 SPACE = load_search_space()
 CONFIG = Path("config/config.yaml").read_bytes()
 SPACE_FILE = (SEARCH_SPACE_FOLDER / "edgeflow_9x3.yaml").read_bytes()
@@ -65,7 +64,7 @@ YAML_TOKENS = [
 ]
 
 fuzzed = settings(
-    max_examples=EXAMPLES,
+    max_examples=examples(300),
     deadline=5000,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edgeflownas import artifacts
 from edgeflownas.artifacts import SCHEMA_FOLDER, load_schema, read_json, schema_check, validate
 from edgeflownas.errors import UserError
+from tests.fuzzing import examples
 
 NAMES = st.sampled_from(["a", "b", "ab"])
 LARGE = [2**53, 2.0**53, 2**53 + 1, 2**63, 2.0**63, 2**64 - 1, 2**64, 2.0**64, 2**64 + 1, 2**128, 2.0**128, 1e300]
@@ -68,7 +69,7 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(SCHEMAS.filter(lambda schema: isinstance(schema, dict)), VALUES)
 def test_what_it_accepts_fits(schema: dict, value: object) -> None:
     schema = schema | {"$defs": {"small": {"type": "number", "maximum": 1}}}

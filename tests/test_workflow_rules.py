@@ -113,6 +113,7 @@ def test_a_config_that_no_gate_could_pass_is_refused_before_anything_runs(toy: T
     assert toy.ran() == []
 
 
+@pytest.mark.slow
 def test_what_asks_for_no_such_gate_takes_such_a_config(toy: ToyWorkflow) -> None:
     assert toy.snakemake("gate2", *IMPOSSIBLE).returncode == 0
     assert toy.ran() == ["gate1", "gate2"]
