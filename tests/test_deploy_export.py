@@ -351,8 +351,10 @@ def test_int16_activations_lose_almost_nothing(exported, whole_run, tmp_path):
     rounded = flows_of_int8_weights(tmp_path / "model.keras", [sample.pictures() for sample in golden])
     flows = [sample.pixels for sample in golden]
     assert np.mean([np.abs(flow) for flow in flows]) > 0.1
-    # 0.001 px on the machine where it was written, where int8 activations add 0.08.
+    # At most 0.004 px where it was written, and 0.43 with int8 activations.
     np.testing.assert_allclose(flows, rounded, atol=0.02)
+    # What the kernels' rounding alone costs this network, which has hardly been trained, is 0.01.
+    assert facts["epe"]["quantised"] == pytest.approx(facts["epe"]["keras"], abs=0.02)
     assert facts["chip"]["cpu_operators"] == []
     frames = np.fromfile(tmp_path / "golden" / "000_frames.bin", "<i2")
     assert (frames.size, int(np.abs(frames).max()) > 1000) == (45 * 60 * 6, True)

@@ -1,7 +1,5 @@
 """What a run keeps for pictures: predicted flow of fixed validation samples, and TensorBoard's logs if asked for."""
 
-import io
-import zipfile
 from pathlib import Path
 
 import cv2
@@ -15,6 +13,7 @@ from edgeflownas.runs.flow_samples import FlowSamples, load_flow_samples, save_f
 from edgeflownas.runs.manifest_checks import manifest_faults
 from edgeflownas.runs.records import read_history, read_trace
 from edgeflownas.train_supernet import main
+from tests.fuzzing import archive_of
 from tests.tiny import tiny_flags
 
 
@@ -103,10 +102,7 @@ def test_damaged_samples_are_refused_by_name(tmp_path: Path) -> None:
         path, FlowSamples({}, ("a",), ("0",), np.zeros((1, 4, 4, 6), np.uint8), zeros[0], zeros, zeros[..., 0])
     )
     assert load_flow_samples(path).radius(0) == 1.0
-    cut_short, header_of_none = path.read_bytes()[:-40], io.BytesIO()
-    with zipfile.ZipFile(header_of_none, "w") as archive:
-        archive.writestr("header.npy", b"\x93NUMPY\x01\x00\x02\x00(\n")
-    for content in (cut_short, header_of_none.getvalue()):
+    for content in (path.read_bytes()[:-40], archive_of(b"(\n")):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"flow_samples\.npz: damaged"):
             load_flow_samples(path)

@@ -23,7 +23,7 @@ from edgeflownas.errors import UserError
 from edgeflownas.nas.arch_codec import format_code, parse_code
 from edgeflownas.nas.search_space import SEARCH_SPACE_FOLDER, load_search_space
 from edgeflownas.runs.checkpoints import load_checkpoint, read_header, save_checkpoint
-from tests.fuzzing import examples
+from tests.fuzzing import archive_of, array_of, examples
 
 SPACE = load_search_space()
 CONFIG = Path("config/config.yaml").read_bytes()
@@ -225,20 +225,6 @@ def hostile_archives(draw: st.DrawFn) -> bytes:
                 version = draw(st.sampled_from([b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x00"]))
                 body.write(array_of(header, version))
             archive.writestr(name, body.getvalue())
-    return content.getvalue()
-
-
-def array_of(header: bytes, version: bytes = b"\x01\x00") -> bytes:
-    """A NumPy array of 24 bytes under any header."""
-    length = len(header).to_bytes(2 if version == b"\x01\x00" else 4, "little")
-    return b"\x93NUMPY" + version + length + header + b"\0" * 24
-
-
-def archive_of(header: bytes) -> bytes:
-    """An archive whose only array has that NumPy header."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("header.npy", array_of(header))
     return content.getvalue()
 
 
